@@ -1,0 +1,41 @@
+"""TensorFlow's optimizers done again, as `tf.Module`s.
+
+One library that passes for a Keras optimizer in `model.compile`, works bare in a
+`tf.function` loop, and trains under `tf.distribute` unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfopt import initializers, optimizers, schedules
+from tfopt._slots import copy, full, zeros
+from tfopt._warnings import TfoptWarning
+from tfopt.hyper import Alias, Hyper, Static
+from tfopt.optimizer import Optimizer
+from tfopt.registry import deserialize, get, register, serialize
+
+__version__ = "0.1.0"
+__all__ = [
+    "Alias",
+    "Hyper",
+    "Optimizer",
+    "Static",
+    "TfoptWarning",
+    "copy",
+    "deserialize",
+    "full",
+    "get",
+    "initializers",
+    "optimizers",
+    "register",
+    "schedules",
+    "serialize",
+    "zeros",
+]
+__all__ += optimizers.__all__
+globals().update({name: getattr(optimizers, name) for name in optimizers.__all__})
+
+if TYPE_CHECKING:
+    # Each file of `optimizers` adds its class here; type checkers see the base.
+    def __getattr__(name: str) -> type[Optimizer]: ...

@@ -1,0 +1,55 @@
+"""Where replicas are known: sums over them, and updates of every copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def require_replica_context() -> None:
+    """Raises outside a replica, where a gradient belongs to no one."""
+    if tf.distribute.in_cross_replica_context():
+        raise RuntimeError(
+            "`apply_gradients` was called in cross-replica context. Call it inside the "
+            "function that you pass to `strategy.run`, which runs it once per replica."
+        )
+
+
+def has_replicas() -> bool:
+    """Whether a strategy is active, with however many replicas."""
+    return bool(tf.distribute.has_strategy())
+
+
+def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
+    """The gradients of all replicas together, on each replica."""
+    if not has_replicas():
+        return list(gradients)
+    context = tf.distribute.get_replica_context()
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+
+
+def across_replicas(function: Callable[..., None], *args: Any) -> None:
+    """Calls `function(*args)` once for all replicas; `args` become values per replica."""
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        lambda strategy, *merged: function(*merged), tf.distribute.get_strategy(), *args
+    )
+
+
+def update(variable: Any, function: Callable[..., Any], *args: Any) -> None:
+    """Calls `function(copy, *args)` for each copy of the variable, on its device."""
+    strategy = tf.distribute.get_strategy()
+    strategy.extended.update(variable, function, args=args, group=False)
+
+
+def local(variable: Any, beside: Any) -> Any:
+    """The copy of a mirrored variable that lies with `beside`.
+
+    A mirrored variable given to a `tf.function` is captured, not passed; its copies are
+    plain variables and are passed.
+    """
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        return variable
+    copies = tf.distribute.get_strategy().experimental_local_results(variable)
+    return next((copy for copy in copies if copy.device == beside.device), copies[0])

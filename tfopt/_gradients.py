@@ -1,0 +1,180 @@
+"""Gradients on their way to the update: checked, clipped, and what must not decay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._warnings import warn
+
+
+class Pair(NamedTuple):
+    """A gradient, its `tf.Variable`, and what else the step needs to know of it."""
+
+    gradient: Any
+    variable: Any
+    given: Any  # the variable as the user knows it
+    path: str
+    constraint: Any
+
+
+def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool) -> list[Pair]:
+    """The pairs that have a gradient; raises for any that is malformed.
+
+    Args:
+        grads_and_vars: what the user passed to `apply_gradients`.
+        warned: sets of variables without gradients that were warned of; added to.
+        complex_numbers: whether the optimizer takes complex variables.
+    """
+    try:
+        entries = [tuple(entry) for entry in grads_and_vars]
+    except TypeError:
+        raise TypeError(
+            f"`grads_and_vars` must be a list of (gradient, variable) pairs; got {grads_and_vars!r}."
+        ) from None
+    pairs, without = [], []
+    for entry in entries:
+        if len(entry) != 2:
+            raise TypeError(
+                f"`grads_and_vars` must hold (gradient, variable) pairs; got {entry!r}."
+            )
+        gradient, given = entry
+        variable = _variables.unwrap(given)
+        if not isinstance(variable, tf.Variable):
+            raise TypeError(
+                "`grads_and_vars` must hold a variable second in each pair; "
+                f"got {type(given).__name__}: {given!r}."
+            )
+        path = _variables.path(given)
+        if gradient is None:
+            without.append(path)
+            continue
+        gradient = _check_pair(gradient, variable, path, complex_numbers)
+        pairs.append(Pair(gradient, variable, given, path, getattr(given, "constraint", None)))
+    if entries and not pairs:
+        raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
+    if without and tuple(without) not in warned:
+        warned.add(tuple(without))
+        warn(f"No gradients for the variables {', '.join(without)}: they are left as they are.")
+    return pairs
+
+
+def _check_pair(gradient: Any, variable: Any, path: str, complex_numbers: bool) -> Any:
+    dtype = tf.as_dtype(variable.dtype)
+    if not (dtype.is_floating or (dtype.is_complex and complex_numbers)):
+        rule = "floating-point or complex" if complex_numbers else "floating-point"
+        raise ValueError(f"Variable `{path}` must be {rule} for this optimizer; got {dtype.name}.")
+    if isinstance(gradient, int | float | np.ndarray | np.generic):
+        gradient = tf.convert_to_tensor(gradient, dtype)
+    if isinstance(gradient, tf.IndexedSlices):
+        values, shape = gradient.values, variable.shape[1:]
+        fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
+        fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
+        expected = f"rows of shape {shape}"
+    elif tf.is_tensor(gradient):
+        values, fits = gradient, gradient.shape.is_compatible_with(variable.shape)
+        expected = f"shape {variable.shape}"
+    else:
+        raise TypeError(
+            f"The gradient of `{path}` must be a tensor, tf.IndexedSlices or None; got {gradient!r}."
+        )
+    if not fits:
+        raise ValueError(f"The gradient of `{path}` must have {expected}; got {values.shape}.")
+    if values.dtype not in (dtype, _variables.compute_dtype(dtype)):
+        raise ValueError(
+            f"The gradient of `{path}` must be of dtype {dtype.name}; got {values.dtype.name}."
+        )
+    return gradient
+
+
+def clip(gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any) -> list[Any]:
+    """Clips by value, then by the norm of each gradient or of all of them.
+
+    A norm that is not finite makes what it scales not finite either.
+
+    Args:
+        gradients: tensors and `IndexedSlices` without repeated indices.
+        value: the largest absolute value, or None.
+        norm: the largest Euclidean norm of each gradient, or None.
+        global_norm: the largest Euclidean norm of all gradients together, or None.
+    """
+    if value is None and norm is None and global_norm is None:
+        return list(gradients)
+    values = [_values(gradient) for gradient in gradients]
+    if value is not None:
+        limits = [tf.cast(value, tensor.dtype) for tensor in values]
+        values = [
+            tf.clip_by_value(tensor, -limit, limit)
+            for tensor, limit in zip(values, limits, strict=True)
+        ]
+    if norm is not None:
+        values = [tensor * _scale(_square_sum(tensor), norm, tensor.dtype) for tensor in values]
+    if global_norm is not None:
+        widest = max((tensor.dtype for tensor in values), key=lambda dtype: dtype.size)
+        total = tf.add_n([tf.cast(_square_sum(tensor), widest) for tensor in values])
+        values = [tensor * _scale(total, global_norm, tensor.dtype) for tensor in values]
+    return [
+        tf.IndexedSlices(tensor, gradient.indices, gradient.dense_shape)
+        if isinstance(gradient, tf.IndexedSlices)
+        else tensor
+        for tensor, gradient in zip(values, gradients, strict=True)
+    ]
+
+
+def _values(gradient: Any) -> Any:
+    """The numbers of a gradient, wide enough to be squared."""
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return tf.cast(values, _variables.compute_dtype(values.dtype))
+
+
+def _square_sum(tensor: Any) -> Any:
+    return tf.reduce_sum(tensor * tf.math.conj(tensor))
+
+
+def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
+    """limit / max(norm, limit), and 0 where both are."""
+    norm = tf.sqrt(tf.math.real(square_sum))
+    limit = tf.cast(limit, norm.dtype)
+    return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)
+
+
+class Excluded:
+    """The variables that weight decay leaves alone: by object, or by pattern of their path."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Any, str] = {}
+        self._patterns: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._keys or self._patterns)
+
+    def add(self, entry: Any) -> None:
+        if isinstance(entry, str):
+            try:
+                re.compile(entry)
+            except re.error as error:
+                raise ValueError(
+                    f"`exclude_from_weight_decay` must hold regular expressions; {entry!r}: {error}."
+                ) from None
+            self._patterns.append(entry)
+        elif isinstance(_variables.unwrap(entry), tf.Variable):
+            self._keys[_variables.key(entry)] = _variables.path(entry)
+        else:
+            raise TypeError(
+                "`exclude_from_weight_decay` must hold variables and regular expressions; "
+                f"got {entry!r}."
+            )
+
+    def patterns(self) -> list[str]:
+        """Regular expressions that say the same, for a config."""
+        return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
+
+    def __contains__(self, pair: Any) -> bool:
+        return _variables.key(pair.variable) in self._keys or any(
+            re.search(pattern, pair.path) for pattern in self._patterns
+        )

@@ -1,0 +1,145 @@
+"""What Keras 3 and tf-keras ask of an optimizer, answered by the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfopt import schedules
+from tfopt._warnings import warn
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "tfopt needs Keras' TensorFlow backend; the backend is "
+        f"{keras.config.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
+    )
+
+tf_keras: Any = None
+if importlib.util.find_spec("tf_keras") is not None:
+    try:
+        import tf_keras
+    except Exception as error:  # a broken tf-keras must not take Keras 3 users down
+        warn(f"tf-keras is installed but cannot be imported, and is left out: {error!r}")
+
+BASES: tuple[type, ...] = (keras.Optimizer,)
+if tf_keras is not None:
+    BASES += (tf_keras.optimizers.Optimizer,)
+
+
+class _NotOffered:
+    """A name of Keras' base class that means nothing here; reading it says why."""
+
+    def __init__(self, instead: str):
+        self.instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        raise AttributeError(f"tfopt's optimizers have no `{self.name}`: {self.instead}.")
+
+
+class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
+    """An optimizer by inheritance in both Kerases, whose own code never runs.
+
+    Neither Keras' constructor is called, nothing of theirs is stored, and each public
+    name of theirs is defined here, in the engine, or said not to be offered.
+    """
+
+    _lock = False  # Keras 3's `__setattr__` looks for it
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+        """Keras 3's `apply_gradients`: gradients and variables in two lists.
+
+        Args:
+            grads: the gradients.
+            trainable_variables: their variables; all that the optimizer has seen, in
+                order, by default.
+
+        Returns:
+            The same as `apply_gradients`.
+
+        Raises:
+            ValueError: if the two lists are not of one length.
+        """
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        grads, variables = list(grads), list(variables)
+        if len(grads) != len(variables):
+            raise ValueError(
+                f"`grads` must have a gradient for each of {len(variables)} variables; "
+                f"got {len(grads)}."
+            )
+        return self.apply_gradients(zip(grads, variables, strict=True))
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss to differentiate: the loss itself, as there is no loss scale here."""
+        return loss
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Called after training; there is nothing to finalize without averages."""
+
+    @property
+    def _trainable_variables(self) -> list[Any]:
+        """The model variables seen: a property, so that no parent module finds them here."""
+        return list(self._slots.variables.values())
+
+    @property
+    def _learning_rate(self) -> Any:
+        """The schedule or variable: tf-keras' TensorBoard callback looks for a schedule."""
+        value = self._hypers["learning_rate"]
+        return value.source if value.source is not None else value.read()
+
+    def _obj_type(self) -> str:
+        return "Optimizer"
+
+    _built = property(lambda self: self.built)
+
+    add_variable = _NotOffered("use `add_weight`")
+    add_optimizer_variables = _NotOffered("declare `slots`, or use `add_slot`")
+    add_variable_from_reference = _NotOffered("declare `slots`, or use `add_slot`")
+    aggregate_gradients = _NotOffered("`apply_gradients` sums over replicas")
+    assign = _NotOffered("assign to the variable")
+    assign_add = _NotOffered("assign to the variable")
+    assign_sub = _NotOffered("assign to the variable")
+    stateless_apply = _NotOffered("it is for Keras' JAX backend")
+    update_step = _NotOffered("override `update`, or `resource_apply_dense`")
+
+
+def register(cls: Any, package: str = "tfopt") -> None:
+    """Lets both Kerases find a class by name when they load a model."""
+    for library in filter(None, (keras, tf_keras)):
+        library.saving.register_keras_serializable(package=package)(cls)
+
+
+def serialize_schedule(schedule: Any) -> dict[str, Any]:
+    """The config of a schedule, whichever library it is from."""
+    if isinstance(schedule, schedules.LearningRateSchedule):
+        return schedules.serialize(schedule)
+    cls = type(schedule)
+    built_in = cls.__module__.split(".")[0] in ("keras", "tf_keras")
+    registered = None if built_in else keras.saving.get_registered_name(cls)
+    return {
+        "module": "keras.optimizers.schedules" if built_in else cls.__module__,
+        "class_name": cls.__name__,
+        "config": schedule.get_config(),
+        "registered_name": registered,
+    }
+
+
+def registered_schedule(name: str) -> Any:
+    """A schedule class that somebody registered with either Keras, or None."""
+    for library in filter(None, (keras, tf_keras)):
+        with contextlib.suppress(Exception):
+            found = library.saving.get_registered_object(name)
+            if found is not None:
+                return found
+    return None
+
+
+for _schedule in getattr(schedules, "SCHEDULES", ()):
+    register(_schedule)

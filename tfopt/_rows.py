@@ -1,0 +1,41 @@
+"""Rows of variables: what an `IndexedSlices` gradient reads and writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Sums the values of repeated indices, which any non-linear update needs."""
+    indices, positions = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, positions, tf.size(indices))
+    return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+
+def densify(values: Any, indices: Any, variable: Any) -> Any:
+    """The dense gradient that unique rows stand for."""
+    return tf.scatter_nd(
+        indices[:, tf.newaxis], values, tf.shape(variable, out_type=indices.dtype)
+    )
+
+
+def read(variable: Any, indices: Any) -> Any:
+    """The rows `indices` of a variable, without reading the rest."""
+    return tf.raw_ops.ResourceGather(
+        resource=variable.handle, indices=indices, dtype=variable.dtype
+    )
+
+
+def write(variable: Any, indices: Any, values: Any) -> Any:
+    """Overwrites the rows `indices`, which must be unique."""
+    return tf.raw_ops.ResourceScatterUpdate(
+        resource=variable.handle, indices=indices, updates=tf.cast(values, variable.dtype)
+    )
+
+
+def has_rows_of(slot: Any, variable: Any) -> bool:
+    """Whether a slot has a row for each row of the variable."""
+    rank = slot.shape.rank
+    return bool(rank) and slot.shape[0] == variable.shape[0]

@@ -1,0 +1,145 @@
+"""Slot variables: created beside their variable, found by it, saved with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfopt import _variables
+
+
+class Initial(NamedTuple):
+    """How a declared slot starts: `make(x, dtype)` gives its first value."""
+
+    make: Any
+
+    def __call__(self, x: Any, dtype: Any) -> Any:
+        return self.make(x, dtype)
+
+
+def full(x: Any, value: Any) -> Initial:
+    """A slot of the shape of `x` that starts at `value` everywhere."""
+    del x  # part of the notation; the shape is that of the variable at creation
+    return Initial(
+        lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype))
+    )
+
+
+def zeros(x: Any) -> Initial:
+    """A slot of the shape of `x` that starts at zero."""
+    del x
+    return Initial(lambda variable, dtype: tf.zeros(_shape(variable), dtype))
+
+
+def copy(x: Any) -> Initial:
+    """A slot that starts as a copy of `x`."""
+    del x
+    return Initial(lambda variable, dtype: tf.cast(variable.read_value(), dtype))
+
+
+def _shape(variable: Any) -> Any:
+    """The static shape if it is whole, else the one the variable has now."""
+    return variable.shape if variable.shape.is_fully_defined() else tf.shape(variable)
+
+
+class Slots:
+    """The slot variables of one optimizer.
+
+    A plain object, so that neither `tf.Module` nor checkpoints reach the slots as
+    attributes: they are saved by the slot-variable protocol, keyed by variable.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[Any, dict[str, Any]] = {}
+        self.names: list[str] = []  # slot names, as first created
+        self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
+        self._paths: dict[Any, str] = {}
+        self._ordered: list[Any] = []  # slots in the order of `weights`
+        self._restored: list[Any] = []  # slots a checkpoint made before their turn
+        self._deferred: dict[tuple[str, Any], list[Any]] = {}
+        self._unique = _variables.Names()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._ordered
+        yield from self._restored
+
+    def clear(self) -> None:
+        """Forgets all slots and variables."""
+        self.__init__()  # type: ignore[misc]
+
+    def get(self, variable: Any, name: str) -> Any:
+        """The slot, or None."""
+        return self._by_key.get(_variables.key(variable), {}).get(name)
+
+    def name(self, variables: Any) -> None:
+        """Notes the paths of variables as the user knows them."""
+        for variable in variables:
+            self._paths[_variables.key(variable)] = _variables.path(variable)
+
+    def path(self, variable: Any) -> str:
+        """The path of a variable, however it is held."""
+        return self._paths.get(_variables.key(variable)) or _variables.path(variable)
+
+    def of(self, variable: Any) -> dict[str, Any]:
+        """All slots of a variable by name."""
+        return self._by_key.get(_variables.key(variable), {})
+
+    def items(self) -> Iterator[tuple[str, str, Any]]:
+        """(path of the variable, slot name, slot), in the order of `weights`."""
+        where = {
+            id(slot): (self._paths.get(key, ""), name)
+            for key, slots in self._by_key.items()
+            for name, slot in slots.items()
+        }
+        for slot in self:
+            yield *where[id(slot)], slot
+
+    def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
+        """The slot `name` of `variable`, created if it is not there yet.
+
+        `initial` is a function of nothing, or a value.
+        """
+        variable = _variables.unwrap(variable)
+        slot = self.get(variable, name)
+        if slot is None:
+            slot = self._create(variable, name, initial, dtype, shape)
+            for position in self._take_deferred(variable, name):
+                position.restore(slot)
+            self._ordered.append(slot)
+        elif any(slot is early for early in self._restored):
+            self._restored = [early for early in self._restored if early is not slot]
+            self._ordered.append(slot)
+        return slot
+
+    def restore(self, variable: Any, name: str, position: Any, dtype: Any) -> Any:
+        """The slot a checkpoint holds a value for, or None to wait until it is created."""
+        self.name([variable])
+        variable = _variables.unwrap(variable)
+        slot = self.get(variable, name)
+        if slot is not None:
+            return slot
+        if not tf.executing_eagerly() or not position.is_simple_variable():
+            self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
+            return None
+        shape = position.value_shape()
+        initial = functools.partial(tf.zeros, shape, dtype)
+        slot = self._create(variable, name, initial, dtype, shape)
+        self._restored.append(slot)
+        return slot
+
+    def _create(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
+        if name not in self.names:
+            self.names.append(name)
+        full_name = self._unique.unique(f"{self.path(variable)}/{name}")
+        with tf.init_scope(), _variables.beside(variable):
+            slot = _variables.create(initial, full_name, dtype, shape)
+        self._by_key.setdefault(_variables.key(variable), {})[name] = slot
+        return slot
+
+    def _take_deferred(self, variable: Any, name: str) -> list[Any]:
+        """Checkpoint positions that waited for this slot, the newest last."""
+        waiting = self._deferred.pop((name, _variables.key(variable)), [])
+        return sorted(waiting, key=lambda position: position.restore_uid)

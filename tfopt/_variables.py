@@ -1,0 +1,133 @@
+"""Variables as the engine sees them: unwrapped, identified, read, and created beside others."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_RAISE = object()
+
+
+def unwrap(variable: Any) -> Any:
+    """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def key(variable: Any) -> Any:
+    """What identifies a variable: the logical one, not its name nor one replica's copy."""
+    variable = unwrap(variable)
+    if hasattr(variable, "_distributed_container"):
+        variable = variable._distributed_container() or variable
+    if getattr(variable, "_in_graph_mode", False):
+        return variable.graph, variable._shared_name  # names are unique in a v1 graph
+    return variable._unique_id
+
+
+def path(variable: Any) -> str:
+    """A readable name: Keras' path, or the name without its output number."""
+    if isinstance(variable, keras.Variable) or hasattr(variable, "path"):
+        return str(variable.path)
+    return re.sub(r":\d+$", "", variable.name)
+
+
+def compute_dtype(dtype: Any) -> tf.DType:
+    """The dtype of arithmetic and slots: at least float32."""
+    dtype = tf.as_dtype(dtype)
+    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
+
+
+def in_v1_graph() -> bool:
+    """Whether ops are being added to a graph that a session runs."""
+    return not tf.compat.v1.executing_eagerly_outside_functions()
+
+
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """The values of variables now, in eager mode or through the default v1 session."""
+    if in_v1_graph():
+        session = tf.compat.v1.get_default_session()
+        if session is None:
+            raise RuntimeError(
+                "Reading an optimizer's state in a v1 graph needs a default session: "
+                "call it inside `with tf.compat.v1.Session():`."
+            )
+        return list(session.run([variable.read_value() for variable in variables]))
+    with tf.init_scope():
+        return [np.array(variable.numpy()) for variable in variables]
+
+
+def value_of(variable: Any, default: Any = _RAISE) -> Any:
+    """The value of one variable or tensor; `default` where no session can tell."""
+    if not isinstance(variable, tf.Variable):
+        return variable.numpy() if hasattr(variable, "numpy") else variable
+    if default is not _RAISE and in_v1_graph() and not tf.compat.v1.get_default_session():
+        return default
+    return values_of([variable])[0]
+
+
+def assign_all(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Assigns values, in eager mode or through the default v1 session."""
+    if in_v1_graph():
+        session = tf.compat.v1.get_default_session()
+        if session is None:
+            raise RuntimeError("Setting an optimizer's state in a v1 graph needs a default session.")
+        for variable, value in pairs:
+            variable.load(value, session)
+        return
+    with tf.init_scope():
+        for variable, value in pairs:
+            variable.assign(value)
+
+
+@contextlib.contextmanager
+def beside(variable: Any) -> Iterator[None]:
+    """A scope in which new variables lie where `variable` lies, mirrored as it is."""
+    with contextlib.ExitStack() as stack:
+        strategy = getattr(variable, "distribute_strategy", None)
+        if strategy is not None and strategy is not tf.distribute.get_strategy():
+            stack.enter_context(strategy.scope())
+        strategy = tf.distribute.get_strategy()
+        if not strategy.extended.variable_created_in_scope(variable):
+            raise ValueError(
+                f"Variable `{path(variable)}` was created outside the scope of {strategy}: "
+                "its copies could not be updated there. Create it inside `strategy.scope()`."
+            )
+        stack.enter_context(strategy.extended.colocate_vars_with(variable))
+        yield
+
+
+def create(initial_value: Any, name: str, dtype: Any, shape: Any = None, **kwargs: Any) -> Any:
+    """A variable that is not trained, made outside any function being traced.
+
+    `initial_value` is a value or a function of nothing. The variable gets a `path`, since
+    Keras 3 files state under one.
+    """
+    with tf.init_scope():
+        variable = tf.Variable(
+            initial_value, name=name, dtype=dtype, shape=shape, trainable=False, **kwargs
+        )
+    variable.path = name
+    return variable
+
+
+class Names:
+    """Hands out names that are unique within one optimizer."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        candidate, number = name, 0
+        while candidate in self._used:
+            number += 1
+            candidate = f"{name}_{number}"
+        self._used.add(candidate)
+        return candidate
+
+
+Initial = Callable[[], Any]

@@ -1,0 +1,385 @@
+"""Hyperparameters: declared once on the class, live on the instance.
+
+`Hyper` declares a number that may change while training, `Static` a choice that
+shapes slots or graph, `Alias` a second name. `_config` makes the constructor and
+`get_config` of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt import _keras, _variables
+from tfopt._warnings import warn
+
+NEVER = object()  # a value that no hyperparameter ever has
+
+
+class _Ranged:
+    """A declared default with a range; the common part of `Hyper` and `Static`."""
+
+    name = ""
+
+    def __init__(
+        self,
+        default: Any,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+    ):
+        self.default = default
+        self.rules = [
+            (bound, holds, f"{symbol} {bound}")
+            for bound, holds, symbol in (
+                (low, np.greater_equal, ">="),
+                (above, np.greater, ">"),
+                (high, np.less_equal, "<="),
+                (below, np.less, "<"),
+            )
+            if bound is not None
+        ]
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def check_range(self, value: Any) -> None:
+        if np.isnan(value) or not all(holds(value, bound) for bound, holds, _ in self.rules):
+            rule = " and ".join(text for *_, text in self.rules) or "a number"
+            raise ValueError(f"`{self.name}` must be {rule}; got {value!r}.")
+
+
+class Hyper(_Ranged):
+    """Declares a hyperparameter that may change while training.
+
+    Assign a number, a scalar tensor, a `tf.Variable` (kept by reference), a
+    callable (called with the step if it has one required positional argument,
+    else with nothing) or a learning-rate schedule of tfopt, Keras 3 or tf-keras.
+    A number lives in a float32 variable: assigning another number takes effect
+    everywhere, in functions traced earlier too, without a retrace.
+
+    Args:
+        default: the value when the user gives none.
+        low, high: the inclusive bounds that a number must keep.
+        above, below: the exclusive ones.
+        off: the value at which the hyperparameter takes no part in the update
+            (no slot, no op); see `Optimizer.uses`. It cannot be left or entered
+            from elsewhere once the optimizer has seen variables.
+        tracked: the name under which the variable is saved in a
+            `tf.train.Checkpoint`; `True` for its own, `False` for not at all.
+    """
+
+    def __init__(
+        self, default: Any, *, off: Any = NEVER, tracked: bool | str = True, **bounds: float
+    ):
+        super().__init__(default, **bounds)
+        self.off = off
+        self._tracked = tracked
+
+    @property
+    def tracked(self) -> str | None:
+        return self.name if self._tracked is True else (self._tracked or None)
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        return self if owner is None else owner._hypers[self.name].read()
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        owner._hypers[self.name].set(value)
+
+
+class Static(_Ranged):
+    """Declares a choice that shapes slots or graph: frozen once slots exist.
+
+    Args:
+        default: the value when the user gives none. Its type is the rule: a
+            `bool` takes only a bool, a number only a number, `None` anything.
+        choices: the values allowed, if few.
+        low, high, above, below: bounds of a number, as in `Hyper`.
+    """
+
+    def __init__(self, default: Any, *, choices: tuple[Any, ...] = (), **bounds: float):
+        super().__init__(default, **bounds)
+        self.choices = choices
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        return self if owner is None else owner._statics[self.name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        value = self.check(value)
+        if owner.built and value != owner._statics[self.name]:
+            raise ValueError(
+                f"`{self.name}` cannot change once slots exist: it is "
+                f"{owner._statics[self.name]!r}; got {value!r}."
+            )
+        owner._statics[self.name] = value
+
+    def check(self, value: Any) -> Any:
+        if self.choices:
+            if not any(value is choice or (value == choice and type(value) is type(choice))
+                       for choice in self.choices):
+                allowed = ", ".join(map(repr, self.choices))
+                raise ValueError(f"`{self.name}` must be one of {allowed}; got {value!r}.")
+        elif isinstance(self.default, bool):
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"`{self.name}` must be True or False; got {value!r}.")
+            return bool(value)
+        if isinstance(self.default, numbers.Number):
+            if not is_number(value):
+                raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
+            self.check_range(value)
+        return value
+
+
+class Later(Static):
+    """Declares a keyword whose policy does not exist yet: only its neutral value is taken."""
+
+    def check(self, value: Any) -> Any:
+        if value != self.default:
+            raise NotImplementedError(
+                f"`{self.name}` is not supported yet: it must be {self.default!r}; got {value!r}."
+            )
+        return value
+
+
+class Alias:
+    """A second name for a hyperparameter: reads, writes and keywords go to `target`."""
+
+    def __init__(self, target: str):
+        self.target = target
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        return self if owner is None else getattr(owner, self.target)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        setattr(owner, self.target, value)
+
+
+class Value:
+    """What one hyperparameter of one optimizer holds: a number, or where one comes from."""
+
+    def __init__(self, owner: Any, hyper: Hyper, given: Any):
+        self.owner = owner
+        self.hyper = hyper
+        self.number: Any = None  # as the user gave it, while that is what counts
+        self.source: Any = None  # a variable, a symbolic tensor or a callable instead
+        self.variable: Any = None  # the number, where graphs read it
+        self._replaced: Any = None  # a flag variable: the number replaces the source
+        self._traced: Any = NEVER  # the source that users' functions were traced with
+        self.frozen: bool | None = None
+        self.set(given)
+
+    @property
+    def active(self) -> bool:
+        """Whether the hyperparameter takes part in the update."""
+        if self.frozen is not None:
+            return self.frozen
+        return self.source is not None or self.number != self.hyper.off
+
+    def set(self, given: Any) -> None:
+        number, source = self._interpret(given)
+        active = source is not None or number != self.hyper.off
+        if self.frozen is False and active:
+            raise ValueError(
+                f"`{self.hyper.name}` cannot change from {self.hyper.off!r} once slots exist, "
+                f"since functions traced earlier would not see it; got {given!r}."
+            )
+        if self.frozen is True and number is None and source is None:
+            raise ValueError(
+                f"`{self.hyper.name}` cannot be taken away once slots exist; got {given!r}."
+            )
+        if source is None and isinstance(self.source, tf.Variable):
+            self.source.assign(tf.cast(number, self.source.dtype))
+        elif self._is_symbolic_number(source):
+            self.read().assign(tf.cast(source, tf.float32))
+        elif source is None:
+            self._set_number(number)
+        else:
+            self._set_source(source)
+
+    def _set_number(self, number: Any) -> None:
+        self.number, self.source = number, None
+        if self.variable is not None:
+            with tf.init_scope():
+                self.variable.assign(number)
+            self._track(self.variable)
+        if self._replaced is not None:
+            with tf.init_scope():
+                self._replaced.assign(True)
+
+    def _set_source(self, source: Any) -> None:
+        if self._traced is not NEVER and self._traced is not source:
+            warn(
+                f"`{self.hyper.name}` is now {source!r}, but functions traced earlier keep "
+                "what they were traced with: trace them again, or compile the model again."
+            )
+        self.source = source
+        if isinstance(source, tf.Variable):
+            self._track(source)
+        elif self._replaced is not None:
+            with tf.init_scope():
+                self._replaced.assign(False)
+
+    def read(self) -> Any:
+        """The variable that holds the value, or its current value as a tensor."""
+        if self.source is None:
+            return None if self.number is None else self._number_variable()
+        return self.source if isinstance(self.source, tf.Variable) else self.evaluate()
+
+    def evaluate(self) -> Any:
+        """The value of a tensor or callable source, now."""
+        value = self.source
+        if callable(value):
+            value = value(self.owner.iterations) if _takes_step(value) else value()
+        value = tf.cast(value, tf.float32) if not tf.is_tensor(value) else value
+        if tf.executing_eagerly() or not tf.compat.v1.executing_eagerly_outside_functions():
+            return value
+        # Tracing a user's function: leave a way for a number to take over later.
+        self._traced = self.source
+        number = self._number_variable(tracked=False)
+        if self._replaced is None:
+            with tf.init_scope():
+                self._replaced = self.owner._scalar(
+                    f"{self.hyper.name}_replaced", False, tf.bool
+                )
+        return tf.where(self._replaced, tf.cast(number, value.dtype), value)
+
+    def config(self) -> Any:
+        """The value for `get_config`: the number as given, while it is unchanged."""
+        if self.source is None:
+            if self.number is None or self.variable is None:
+                return _plain(self.number)
+            current = _variables.value_of(self.variable, default=self.number)
+            return _plain(self.number if np.float32(self.number) == current else current)
+        if callable(self.source) and hasattr(self.source, "get_config"):
+            return _keras.serialize_schedule(self.source)
+        with tf.init_scope():
+            return _plain(_variables.value_of(self.read()))
+
+    def create(self) -> None:
+        """Makes the variable of a number, so that no graph has to."""
+        if self.source is None and self.number is not None:
+            self._number_variable()
+
+    def note_trace(self) -> None:
+        """Remembers that a user's function reads the number."""
+        if self._traced is NEVER and self.source is None:
+            self._traced = None
+
+    def _number_variable(self, tracked: bool = True) -> Any:
+        if self.variable is None:
+            number = 0.0 if self.number is None else float(self.number)
+            self.variable = self.owner._scalar(self.hyper.name, number, tf.float32)
+            if tracked:
+                self._track(self.variable)
+        return self.variable
+
+    def _track(self, variable: Any) -> None:
+        if self.hyper.tracked:
+            self.owner._track_trackable(variable, self.hyper.tracked, overwrite=True)
+
+    def _is_symbolic_number(self, source: Any) -> bool:
+        """Whether traced code assigns a tensor to a number: an op, not a new source."""
+        return (
+            tf.is_tensor(source)
+            and not isinstance(source, tf.Variable)
+            and tf.inside_function()
+            and self.variable is not None
+        )
+
+    def _interpret(self, given: Any) -> tuple[Any, Any]:
+        """Splits what the user gave into (number, source); raises if it is neither."""
+        name = self.hyper.name
+        given = _variables.unwrap(given)
+        if given is None:
+            if self.hyper.off is not None:
+                raise TypeError(f"`{name}` must not be None.")
+            return None, None
+        if isinstance(given, tf.Variable) or tf.is_tensor(given):
+            if given.shape.rank not in (0, None) or not given.dtype.is_floating:
+                raise ValueError(f"`{name}` must be a scalar of a float dtype; got {given!r}.")
+            if not isinstance(given, tf.Variable) and hasattr(given, "numpy"):
+                with contextlib.suppress(NotImplementedError, AttributeError):
+                    given = given.numpy().item()
+        if isinstance(given, np.ndarray) and given.ndim == 0:
+            given = given.item()
+        if is_number(given):
+            self.hyper.check_range(given)
+            return given, None
+        if isinstance(given, tf.Variable) or tf.is_tensor(given) or callable(given):
+            return None, given
+        raise TypeError(
+            f"`{name}` must be a number, scalar tensor, variable, callable or "
+            f"learning-rate schedule; got {given!r}."
+        )
+
+
+class Hypers(dict[str, Value]):
+    """The live hyperparameters of one optimizer, by name."""
+
+    def __init__(self, owner: Any):
+        super().__init__()
+        self.owner = owner
+
+    def add(self, hyper: Hyper, given: Any) -> None:
+        self[hyper.name] = Value(self.owner, hyper, given)
+
+    def create(self) -> None:
+        """Creates the variables of all numbers, in a fixed order."""
+        for value in self.values():
+            value.create()
+
+    def freeze(self) -> None:
+        for value in self.values():
+            if value.hyper.off is not NEVER:
+                value.frozen = value.active
+
+    def signature(self) -> tuple[Any, ...]:
+        """What a step captures: it must be traced anew when this changes."""
+        return tuple(
+            id(value.source) if isinstance(value.source, tf.Variable) else
+            (value.source is None, value.number is None)
+            for value in self.values()
+        )
+
+    def evaluate(self) -> dict[str, Any]:
+        """The values that do not live in a variable, in the current context.
+
+        Eager steps evaluate them outside the cached function, at every step.
+        """
+        values = {}
+        for name, value in self.items():
+            if value.source is not None and not isinstance(value.source, tf.Variable):
+                values[name] = value.evaluate()
+            elif not tf.executing_eagerly():
+                value.note_trace()
+        return values
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _plain(value: Any) -> Any:
+    """A number fit for JSON; the very object where it already is one."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.item()
+    return value
+
+
+def _takes_step(function: Callable[..., Any]) -> bool:
+    """Whether `function` has one required positional argument (it is given the step)."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return len(required) == 1

@@ -1,0 +1,554 @@
+"""The base of all optimizers: the life of a step, from gradients to variables."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _compile, _distribute, _gradients, _rows, _variables
+from tfopt._compile import Scalars
+from tfopt._config import Configurable
+from tfopt._gradients import Pair
+from tfopt._keras import KerasOptimizer
+from tfopt._state import Stateful
+from tfopt.hyper import Alias, Hyper, Later, Static
+
+_plain_python = tf.autograph.experimental.do_not_convert
+SPARSE = ("rows", "exact", "rows_move", "whole")
+
+
+class Optimizer(Configurable, Stateful, KerasOptimizer):
+    """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs."""
+
+    lr = Alias("learning_rate")
+    decay = Hyper(0.0, low=0)
+    clipnorm = Hyper(None, off=None, low=0, tracked=False)
+    clipvalue = Hyper(None, off=None, low=0, tracked=False)
+    global_clipnorm = Hyper(None, off=None, low=0, tracked=False)
+    weight_decay = Hyper(None, off=None, low=0, tracked=False)
+    gradient_aggregator = Static(None)
+    gradient_transformers = Static(None)
+    lazy = Static(None, choices=(None, True, False))
+    jit_compile = Static("auto", choices=("auto", True, False))
+    use_ema = Later(False)
+    ema_momentum = Later(0.99)
+    ema_overwrite_frequency = Later(None)
+    gradient_accumulation_steps = Later(None)
+    loss_scale_factor = Later(None)
+    skip_nonfinite = Later(False)
+    master_weights = Later(False)
+
+    # --- what an optimizer declares ----------------------------------------------------
+
+    sparse: Any = "exact"  # what an IndexedSlices gradient means: a word of SPARSE
+    decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
+    complex_numbers = False  # whether complex variables are taken
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        """The slots of a variable `x`: {name: `zeros(x)`, `full(x, value)`, `copy(x)` or a value}."""
+        return {}
+
+    def begin(self, h: Scalars, state: Scalars) -> None:
+        """Once a step: adds to `h` what all variables share, and advances `state`."""
+
+    def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
+        """The update of one variable, or of any rows of it.
+
+        Args:
+            g: the gradient, in the compute dtype.
+            x: the value.
+            s: the slots; assign to its attributes to change them.
+            h: the hyperparameters and `h.t`, the number of this step from 1, as scalars,
+                and what `begin` added.
+
+        Returns:
+            The new value.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
+        )
+
+    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
+        """The same as `update` by a fused kernel on variables, or None where there is none."""
+        return None
+
+    def uses(self, name: str) -> bool:
+        """Whether a hyperparameter that can be off takes part in the update."""
+        return self._hypers[name].active
+
+    # --- the life of a step --------------------------------------------------------------
+
+    @_plain_python
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+        *,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
+        """Applies gradients to variables: one step.
+
+        Under a `tf.distribute.Strategy` the gradients of all replicas are summed first.
+        Then repeated indices of `IndexedSlices` are summed, gradients clipped, weights
+        decayed, variables and slots updated, constraints applied, `iterations` advanced.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs. A gradient is a tensor or
+                `tf.IndexedSlices` of the variable's shape and dtype, or None.
+            name: a name for the operation in a graph.
+            experimental_aggregate_gradients: False if the gradients are summed already.
+            skip_gradients_aggregation: tf-keras' word for the opposite.
+
+        Returns:
+            The new value of `iterations`; in a v1 graph the operation.
+
+        Raises:
+            TypeError: if `grads_and_vars` is malformed.
+            ValueError: if a gradient does not fit its variable, or no variable has one.
+            RuntimeError: in cross-replica context; or if a gradient of rows meets a
+                variable with a constraint.
+        """
+        pairs = _gradients.check(grads_and_vars, self._warned, self.complex_numbers)
+        if not pairs:
+            return self._result(self.iterations.read_value(), name)
+        self._check_constraints(pairs)
+        _distribute.require_replica_context()
+        self.build([pair.given for pair in pairs])
+        values = self._hypers.evaluate()
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        if self._runs_in_place():
+            with tf.name_scope(_scope_name(name or self.name)):
+                return self._step(pairs, values, aggregate)
+        step = _compile.cached_step(self, pairs, aggregate)
+        return self._result(step([pair.gradient for pair in pairs], values), name)
+
+    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
+        """A whole step, as one replica sees it."""
+        gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
+        gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
+        gradients = _gradients.clip(gradients, **self._clips(values))
+        gradients = self._transform(pairs, gradients)
+        _distribute.across_replicas(
+            lambda gradients: self._update_all(pairs, gradients, values), gradients
+        )
+        return self.iterations.read_value()
+
+    def _update_all(
+        self, pairs: Sequence[Pair], gradients: Sequence[Any], values: dict[str, Any]
+    ) -> None:
+        """Updates every copy of every variable, then `iterations`: called once for all replicas."""
+        self.__dict__["_now"] = _Now(values)
+        try:
+            self._now.scalars = self._begin({_compute_dtype(pair.variable) for pair in pairs})
+            for pair, gradient in zip(pairs, gradients, strict=True):
+                _distribute.update(
+                    pair.variable, functools.partial(self._update_copy, pair), gradient
+                )
+            self.iterations.assign_add(1, read_value=False)
+        finally:
+            self.__dict__["_now"] = None
+
+    def _update_copy(self, pair: Pair, variable: Any, gradient: Any) -> None:
+        """Updates one copy of one variable, on its device."""
+        self._now.decay = self._decay(pair, variable, gradient)
+        self._now.excluded = pair in self._excluded
+        if _is_sparse(gradient):
+            self.resource_apply_sparse(gradient.values, variable, gradient.indices)
+        else:
+            self.resource_apply_dense(gradient, variable)
+        if pair.constraint is not None:
+            variable.assign(tf.cast(pair.constraint(variable), variable.dtype), read_value=False)
+
+    def resource_apply_dense(self, grad: Any, var: Any) -> Any:
+        """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
+
+        Args:
+            grad: the gradient, aggregated and clipped.
+            var: the variable: one replica's copy, if it is mirrored.
+
+        Returns:
+            An operation, or None.
+        """
+        return _compile.dense(self, grad, var, *self._inputs(var))
+
+    def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
+        """Updates one variable with a gradient for some of its rows.
+
+        Args:
+            grad: the rows of the gradient.
+            var: the variable: one replica's copy, if it is mirrored.
+            indices: which rows they are; none is repeated.
+
+        Returns:
+            An operation, or None.
+        """
+        if self._rows_word == "rows":
+            return _compile.rows(self, grad, var, indices, *self._inputs(var))
+        if self._rows_word == "rows_move":
+            return _compile.rows_move(self, grad, var, indices, *self._inputs(var))
+        return self.resource_apply_dense(_rows.densify(grad, indices, var), var)
+
+    # --- the parts of a step ---------------------------------------------------------------
+
+    def _aggregate(self, pairs: Sequence[Pair]) -> list[Any]:
+        if self.gradient_aggregator is None:
+            return _distribute.sum_over_replicas([pair.gradient for pair in pairs])
+        given = [(pair.gradient, pair.given) for pair in pairs]
+        return _unzip(self.gradient_aggregator(given), pairs, "gradient_aggregator")
+
+    def _clips(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            argument: self._current(name, values)
+            for argument, name in (
+                ("value", "clipvalue"), ("norm", "clipnorm"), ("global_norm", "global_clipnorm")
+            )
+        }
+
+    def _transform(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
+        for transformer in self.gradient_transformers or ():
+            given = [(g, pair.given) for g, pair in zip(gradients, pairs, strict=True)]
+            gradients = _unzip(transformer(given), pairs, "gradient_transformers")
+        return list(gradients)
+
+    def _begin(self, dtypes: set[tf.DType]) -> dict[tf.DType, dict[str, Any]]:
+        """The scalars of this step in each compute dtype; advances the optimizer's state."""
+        scalars, states = {}, {}
+        for dtype in sorted(dtypes, key=lambda dtype: dtype.name):
+            h = Scalars(**{
+                name: _cast(self._current(name, self._now.values), dtype)
+                for name, value in self._hypers.items()
+                if value.active
+            })
+            steps = _cast(self.iterations, dtype)
+            h.t = steps + 1
+            if "decay" in self._fields and hasattr(h, "learning_rate"):
+                h.learning_rate = h.learning_rate / (1 + h.decay * steps)
+            state = Scalars(**{n: _cast(scalar, dtype) for n, scalar in self._scalars.items()})
+            self.begin(h, state)
+            scalars[dtype], states[dtype] = vars(h), vars(state)
+        for name, scalar in self._scalars.items():
+            state = states.get(scalar.dtype) or next(iter(states.values()))
+            scalar.assign(tf.cast(state[name], scalar.dtype), read_value=False)
+        return scalars
+
+    def _decay(self, pair: Pair, variable: Any, gradient: Any) -> Any:
+        """The part of the weights that decays in this step, or None."""
+        if self.decays != "base" or not self.uses("weight_decay") or pair in self._excluded:
+            return None
+        h = self._now.scalars[_compute_dtype(variable)]
+        decay = h["learning_rate"] * h["weight_decay"]
+        if self._is_declared:
+            return decay  # `update` starts from the decayed weights
+        decay = tf.cast(decay, variable.dtype)
+        if _is_sparse(gradient) and self._rows_word in ("rows", "rows_move"):
+            rows = _rows.read(variable, gradient.indices)
+            _rows.write(variable, gradient.indices, rows - decay * rows)
+        else:
+            variable.assign_sub(decay * variable, read_value=False)
+        return None
+
+    def _inputs(self, var: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """What `update` takes beside gradient and variable: slots, scalars, decay."""
+        slots = {
+            name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()
+        }
+        scalars = self._now.scalars[_compute_dtype(var)]
+        if self.decays == "own" and self._now.excluded and "weight_decay" in scalars:
+            scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
+        return slots, scalars, self._now.decay
+
+    @property
+    def _is_declared(self) -> bool:
+        """Whether updates run `update`, and not hooks that a subclass overrides."""
+        cls = type(self)
+        return (
+            cls.resource_apply_dense is Optimizer.resource_apply_dense
+            and cls.resource_apply_sparse is Optimizer.resource_apply_sparse
+        )
+
+    @property
+    def _rows_word(self) -> str:
+        """What an `IndexedSlices` gradient means, given `lazy`."""
+        if self.lazy is True:
+            return "rows"
+        if self.lazy is False and self.sparse != "whole":
+            return "exact"
+        return str(self.sparse)
+
+    def _current(self, name: str, values: dict[str, Any] | None = None) -> Any:
+        """The value of a hyperparameter in this step."""
+        if values is None:
+            values = self._now.values if self._now else {}
+        return values[name] if name in values else self._hypers[name].read()
+
+    def _decayed_lr(self, var_dtype: Any) -> Any:
+        """The learning rate of this step, after `decay`, for use in hooks."""
+        rate = self._get_hyper("learning_rate", var_dtype)
+        return rate / (1 + self._get_hyper("decay", var_dtype) * _cast(self.iterations, var_dtype))
+
+    def _runs_in_place(self) -> bool:
+        """Whether the step is traced, or run, right here rather than in a cached function."""
+        if tf.inside_function():
+            return True
+        user_code = self.gradient_aggregator is not None or self.gradient_transformers
+        return tf.executing_eagerly() and bool(_distribute.has_replicas() or user_code)
+
+    def _result(self, iterations: Any, name: str | None) -> Any:
+        if _variables.in_v1_graph() and not tf.inside_function():
+            return tf.group(iterations, name=_scope_name(name or self.name))
+        return iterations
+
+    # --- gradients ---------------------------------------------------------------------------
+
+    @_plain_python
+    def minimize(
+        self,
+        loss: Any,
+        var_list: Any,
+        grad_loss: Any = None,
+        name: str | None = None,
+        tape: tf.GradientTape | None = None,
+    ) -> Any:
+        """Computes the gradients of `loss` and applies them.
+
+        Args:
+            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
+                being computed.
+            var_list: the variables to update, or a function of nothing that returns them,
+                called after `loss`.
+            grad_loss: the gradient with respect to the loss; ones by default.
+            name: a name for the operation in a graph.
+            tape: the tape to use; needed if `loss` is a tensor.
+
+        Returns:
+            The same as `apply_gradients`.
+
+        Raises:
+            ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
+                and there is no tape.
+        """
+        return self.apply_gradients(
+            self.compute_gradients(loss, var_list, grad_loss, tape), name=name
+        )
+
+    @_plain_python
+    def compute_gradients(
+        self,
+        loss: Any,
+        var_list: Any,
+        grad_loss: Any = None,
+        tape: tf.GradientTape | None = None,
+    ) -> list[tuple[Any, Any]]:
+        """The first half of `minimize`: (gradient, variable) pairs."""
+        if not callable(loss) and tape is None:
+            raise ValueError(
+                f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
+            )
+        tape = tf.GradientTape() if tape is None else tape
+        if callable(loss):
+            with tape:
+                if not callable(var_list):
+                    tape.watch([_variables.unwrap(v) for v in _checked_variables(var_list)])
+                loss = loss()
+        variables = _checked_variables(var_list() if callable(var_list) else var_list)
+        with tf.name_scope(_scope_name(self.name + "/gradients")):
+            gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
+        return list(zip(gradients, variables, strict=True))
+
+    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
+        """The gradients of a loss tensor, in a graph.
+
+        Args:
+            loss: the loss.
+            params: the variables.
+
+        Returns:
+            A tensor for each variable.
+
+        Raises:
+            ValueError: if the loss does not depend on one of them by differentiable ops.
+            RuntimeError: in eager mode, which has no graph to differentiate.
+        """
+        variables = _checked_variables(params)
+        gradients = tf.compat.v1.gradients(loss, [_variables.unwrap(v) for v in variables])
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if gradient is None:
+                raise ValueError(
+                    f"The loss has no gradient for `{_variables.path(variable)}`: it does not "
+                    "depend on it, or only by ops that have no gradient."
+                )
+        return list(gradients)
+
+    def get_updates(self, loss: Any, params: Any) -> list[Any]:
+        """The operations that minimize a loss tensor, in a graph: a list of one."""
+        gradients = self.get_gradients(loss, params)
+        return [self.apply_gradients(zip(gradients, _checked_variables(params), strict=True))]
+
+    # --- construction --------------------------------------------------------------------------
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for hook in ("create_slots", "resource_apply_dense", "resource_apply_sparse"):
+            if f"_{hook}" in vars(cls):
+                raise RuntimeError(
+                    f"{cls.__name__} overrides `_{hook}`, which nothing would call: override "
+                    f"`{hook}` instead."
+                )
+
+    def _set_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
+        self.__dict__.update(
+            _name=name,
+            _scope_name=_scope_name(name),
+            _now=None,
+            _warned=set(),
+            _cache=_compile.Cache(),
+            _excluded=_gradients.Excluded(),
+        )
+        self._init_state()
+
+    def _check_arguments(self) -> None:
+        """What must hold between arguments; checked again before slots are created."""
+        if self.uses("clipnorm") and self.uses("global_clipnorm"):
+            raise ValueError(
+                "`clipnorm` and `global_clipnorm` cannot both be set; got "
+                f"{self._hypers['clipnorm'].config()} and "
+                f"{self._hypers['global_clipnorm'].config()}."
+            )
+        if self.uses("weight_decay") and self.decays is None:
+            raise ValueError(
+                f"`weight_decay` must be None: it would have no effect in {type(self).__name__}; "
+                f"got {self._hypers['weight_decay'].config()}."
+            )
+        if self.lazy is True and self.sparse == "whole":
+            raise ValueError(
+                f"`lazy` must not be True: {type(self).__name__} needs whole variables; got True."
+            )
+        if self.sparse not in SPARSE:
+            raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
+        for function in (self.gradient_aggregator, *(self.gradient_transformers or ())):
+            if function is not None and not callable(function):
+                raise TypeError(
+                    "`gradient_aggregator` and `gradient_transformers` must be functions; "
+                    f"got {function!r}."
+                )
+
+    def _check_constraints(self, pairs: Sequence[Pair]) -> None:
+        for pair in pairs:
+            by_rows = _is_sparse(pair.gradient) and self._rows_word in ("rows", "rows_move")
+            if by_rows and pair.constraint is not None:
+                raise RuntimeError(
+                    f"Variable `{pair.path}` has a constraint, {pair.constraint!r}, and a sparse "
+                    "gradient that updates only rows: a constraint is for the whole variable. "
+                    "Use `lazy=False`, or no constraint."
+                )
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Keeps weight decay off some variables. Also a keyword of the constructor.
+
+        Args:
+            var_list: variables.
+            var_names: regular expressions, searched for in variables' paths.
+
+        Raises:
+            ValueError: if the optimizer has seen variables already.
+        """
+        if self.built:
+            raise ValueError(
+                "`exclude_from_weight_decay` must come before the optimizer sees variables."
+            )
+        for entry in (*(var_list or ()), *(var_names or ())):
+            self._excluded.add(entry)
+
+    def _exclude(self, entries: Any) -> None:
+        """The keyword: variables and regular expressions in one list."""
+        if isinstance(entries, str):
+            entries = [entries]
+        self.exclude_from_weight_decay(var_list=entries)
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate, of a class that does not declare it but calls `_set_hyper`."""
+        return self.__getattr__("learning_rate")
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._set_hyper("learning_rate", value)
+
+    def __getattr__(self, name: str) -> Any:
+        hypers = self.__dict__.get("_hypers", {})
+        if name in hypers:
+            return hypers[name].read()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        elif name in self.__dict__.get("_hypers", ()):
+            self._hypers[name].set(value)
+        else:
+            tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.__dict__.get("_hypers", ())})
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"tfopt.{type(self).__name__}({arguments})"
+
+
+class _Now:
+    """What the hooks of the step that is going on need beyond their arguments."""
+
+    def __init__(self, values: dict[str, Any]):
+        self.values = values  # hyperparameters that live in no variable
+        self.scalars: dict[tf.DType, dict[str, Any]] = {}
+        self.decay: Any = None  # of the variable being updated
+        self.excluded = False
+
+
+def _is_sparse(gradient: Any) -> bool:
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def _compute_dtype(variable: Any) -> tf.DType:
+    return _variables.compute_dtype(variable.dtype)
+
+
+def _cast(value: Any, dtype: tf.DType) -> Any:
+    """A real scalar as any dtype of arithmetic."""
+    return tf.cast(tf.cast(value, dtype.real_dtype), dtype)
+
+
+def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:
+    returned = list(returned)
+    variables = [variable for _, variable in returned]
+    if len(returned) != len(pairs) or any(
+        variable is not pair.given for variable, pair in zip(variables, pairs, strict=False)
+    ):
+        raise ValueError(
+            f"`{name}` must return a (gradient, variable) pair for each one given, in the same "
+            f"order: {len(pairs)} of them; got {len(returned)}."
+        )
+    return [gradient for gradient, _ in returned]
+
+
+def _checked_variables(var_list: Any) -> list[Any]:
+    variables = tf.nest.flatten(var_list)
+    for variable in variables:
+        if not isinstance(_variables.unwrap(variable), tf.Variable):
+            raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
+    return variables
+
+
+def _scope_name(name: str) -> str:
+    """The name in the characters that TensorFlow allows in graphs."""
+    return re.sub(r"^[^A-Za-z0-9.]", "o", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))

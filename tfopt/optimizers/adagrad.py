@@ -1,0 +1,66 @@
+"""Adagrad: a learning rate for each weight, by all its past gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._slots import full
+from tfopt.hyper import Hyper, Static
+from tfopt.optimizer import Optimizer
+
+
+class Adagrad(Optimizer):
+    r"""Divides the gradient by the root of the sum of its past squares.
+
+    $$v_t = v_{t-1} + g_t^2, \qquad x_t = x_{t-1} - \alpha \frac{g_t}{\sqrt{v_t} + \epsilon}$$
+
+    Args:
+        learning_rate: the step size $\alpha$, at least 0. The paper's experiments use values
+            near 1.
+        initial_accumulator_value: where the sum starts, at least 0.
+        epsilon: the small number in the denominator, at least 0.
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`.
+
+    Slots:
+        `accumulator`, of the variable's shape.
+
+    Sparse gradients:
+        Rows: rows without a gradient are not read or written. The result is that of the
+        dense gradient, since nothing decays.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.Adagrad(0.1, initial_accumulator_value=0.0)
+    >>> _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> x.numpy()
+    0.9
+
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
+    stochastic optimization" (2011). Keras 3 has $\epsilon$ inside the root.
+    """
+
+    learning_rate = Hyper(1e-3, low=0)
+    initial_accumulator_value = Static(0.1, low=0)
+    epsilon = Hyper(1e-7, low=0, tracked=False)
+
+    sparse = "rows"
+    v1_weights = "no iterations"
+    _formula_differs_in_keras = "epsilon is inside the square root"
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {"accumulator": full(x, self.initial_accumulator_value)}
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        s.accumulator = s.accumulator + g * g
+        return x - h.learning_rate * g / (tf.sqrt(s.accumulator) + h.epsilon)
+
+    def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
+        return tf.raw_ops.ResourceApplyAdagradV2(
+            var=var.handle, accum=s.accumulator.handle, lr=h.learning_rate, epsilon=h.epsilon,
+            grad=g, use_locking=True,
+        )

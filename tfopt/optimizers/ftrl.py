@@ -1,0 +1,100 @@
+"""FTRL-Proximal: follow the regularized leader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._slots import full, zeros
+from tfopt.hyper import Hyper, Static
+from tfopt.optimizer import Optimizer
+
+
+class Ftrl(Optimizer):
+    r"""Follow the regularized leader, for sparse linear models.
+
+    With $\hat g_t = g_t + 2 \lambda_s x_{t-1}$ and $n_t = n_{t-1} + g_t^2$
+
+    $$z_t = z_{t-1} + \hat g_t - \frac{n_t^{-p} - n_{t-1}^{-p}}{\alpha} x_{t-1}$$
+
+    $$x_t = \frac{\mathrm{sign}(z_t)\lambda_1 - z_t}{n_t^{-p}/\alpha + 2 (\lambda_2 + \beta / 2\alpha)}
+      \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
+
+    Args:
+        learning_rate: the step size $\alpha$, above 0 to make sense, at least 0.
+        learning_rate_power: $p$, at most 0; -0.5 gives a rate that falls as Adagrad's, 0 a
+            constant one.
+        initial_accumulator_value: where $n$ starts, at least 0.
+        l1_regularization_strength: $\lambda_1$, at least 0; makes weights exactly 0.
+        l2_regularization_strength: $\lambda_2$, at least 0.
+        l2_shrinkage_regularization_strength: $\lambda_s$, at least 0; a penalty on the size
+            of the weights, where $\lambda_2$ stabilizes. Not changeable once slots exist
+            if it was 0.
+        beta: the paper's $\beta$, at least 0.
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay`
+            raises: the weights are computed anew from `linear` at every step.
+
+    Slots:
+        `accumulator` ($n$) and `linear` ($z$), of the variable's shape; in `weights` variable
+        by variable.
+
+    Sparse gradients:
+        Rows: rows without a gradient are not read or written. The result is that of the
+        dense gradient for rows that have had a gradient; others keep their initial value,
+        where the dense gradient would set them to what $z = 0$ gives, 0.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.Ftrl(0.1, initial_accumulator_value=0.0)
+    >>> _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> x.numpy()
+    0.9
+
+    Source: McMahan et al., "Ad click prediction: a view from the trenches" (2013).
+    """
+
+    learning_rate = Hyper(1e-3, low=0)
+    learning_rate_power = Hyper(-0.5, high=0)
+    initial_accumulator_value = Static(0.1, low=0)
+    l1_regularization_strength = Hyper(0.0, low=0)
+    l2_regularization_strength = Hyper(0.0, low=0)
+    l2_shrinkage_regularization_strength = Hyper(0.0, low=0, off=0, tracked=False)
+    beta = Hyper(0.0, low=0)
+
+    sparse = "rows"
+    decays = None
+    slot_order = "variable"
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {"accumulator": full(x, self.initial_accumulator_value), "linear": zeros(x)}
+
+    def begin(self, h: Any, state: Any) -> None:
+        h.l2 = h.l2_regularization_strength + h.beta / (2 * h.learning_rate)
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        g_hat = g
+        if self.uses("l2_shrinkage_regularization_strength"):
+            g_hat = g + 2 * h.l2_shrinkage_regularization_strength * x
+        n, n_old = s.accumulator + g * g, s.accumulator
+        rate, rate_old = n**-h.learning_rate_power, n_old**-h.learning_rate_power
+        z = s.linear + g_hat - (rate - rate_old) / h.learning_rate * x
+        s.accumulator, s.linear = n, z
+        l1 = h.l1_regularization_strength
+        leader = (tf.sign(z) * l1 - z) / (rate / h.learning_rate + 2 * h.l2)
+        return tf.where(tf.abs(z) > l1, leader, 0)
+
+    def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
+        arguments = dict(
+            var=var.handle, accum=s.accumulator.handle, linear=s.linear.handle, grad=g,
+            lr=h.learning_rate, l1=h.l1_regularization_strength, l2=h.l2,
+            lr_power=h.learning_rate_power, use_locking=True,
+        )
+        if self.uses("l2_shrinkage_regularization_strength"):
+            return tf.raw_ops.ResourceApplyFtrlV2(
+                l2_shrinkage=h.l2_shrinkage_regularization_strength, **arguments
+            )
+        return tf.raw_ops.ResourceApplyFtrl(**arguments)

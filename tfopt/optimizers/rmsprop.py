@@ -1,0 +1,96 @@
+"""RMSprop: gradients over a running root mean square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._slots import zeros
+from tfopt.hyper import Hyper, Static
+from tfopt.optimizer import Optimizer
+
+
+class RMSprop(Optimizer):
+    r"""Divides the gradient by a running root mean square of it.
+
+    $$v_t = \rho v_{t-1} + (1-\rho) g_t^2$$
+
+    $$x_t = x_{t-1} - \alpha \frac{g_t}{\sqrt{v_t} + \epsilon}$$
+
+    With momentum the second equation is
+
+    $$u_t = \mu u_{t-1} + \alpha \frac{g_t}{\sqrt{v_t + \epsilon}}, \qquad x_t = x_{t-1} - u_t$$
+
+    Centered, the variance $v_t - \bar g_t^2$ takes the place of $v_t$ below the gradient,
+    where $\bar g_t = \rho \bar g_{t-1} + (1-\rho) g_t$; rounding below 0 counts as 0.
+
+    Args:
+        learning_rate: the step size $\alpha$, at least 0.
+        rho: how slowly the averages forget, $\rho$ in [0, 1].
+        momentum: the part $\mu$ of the last step that is kept, in [0, 1]. At 0 there is no
+            slot, and it stays so once variables were updated.
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
+        centered: whether to divide by the standard deviation instead.
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`.
+
+    Slots:
+        `rms`, `momentum` if used, `mg` if centered; of the variable's shape.
+
+    Sparse gradients:
+        Exact without momentum: the result of the dense gradient. With momentum, rows:
+        rows without a gradient are not read or written.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.RMSprop(0.1)
+    >>> _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> x.numpy()
+    0.6837723
+
+    Source: Tieleman and Hinton, "Lecture 6.5: rmsprop" (2012), as OptimizerV2 computes it:
+    the place of $\epsilon$ depends on momentum. Keras 3 has it inside the root always.
+    """
+
+    learning_rate = Hyper(1e-3, low=0)
+    rho = Hyper(0.9, low=0, high=1)
+    momentum = Hyper(0.0, low=0, high=1, off=0)
+    epsilon = Hyper(1e-7, low=0, tracked=False)
+    centered = Static(False)
+
+    v1_weights = "no iterations"
+    _formula_differs_in_keras = "epsilon is inside the square root"
+
+    @property
+    def sparse(self) -> str:  # type: ignore[override]
+        return "rows" if self.uses("momentum") else "exact"
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        slots = {"rms": zeros(x)}
+        if self.uses("momentum"):
+            slots["momentum"] = zeros(x)
+        if self.centered:
+            slots["mg"] = zeros(x)
+        return slots
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        s.rms = h.rho * s.rms + (1 - h.rho) * g * g
+        variance = s.rms
+        if self.centered:
+            s.mg = h.rho * s.mg + (1 - h.rho) * g
+            variance = tf.nn.relu(s.rms - s.mg * s.mg)
+        if not self.uses("momentum"):
+            return x - h.learning_rate * g / (tf.sqrt(variance) + h.epsilon)
+        s.momentum = h.momentum * s.momentum + h.learning_rate * g / tf.sqrt(variance + h.epsilon)
+        return x - s.momentum
+
+    def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
+        if self.centered or not self.uses("momentum"):
+            return None  # the kernels' variance may round below 0
+        return tf.raw_ops.ResourceApplyRMSProp(
+            var=var.handle, ms=s.rms.handle, mom=s.momentum.handle, lr=h.learning_rate,
+            rho=h.rho, momentum=h.momentum, epsilon=h.epsilon, grad=g, use_locking=True,
+        )

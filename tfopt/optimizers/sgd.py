@@ -1,0 +1,84 @@
+"""SGD: gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._slots import zeros
+from tfopt.hyper import Hyper, Static
+from tfopt.optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    r"""Gradient descent, with momentum and Nesterov's momentum.
+
+    Without momentum
+
+    $$x_t = x_{t-1} - \alpha g_t$$
+
+    with momentum
+
+    $$m_t = \mu m_{t-1} - \alpha g_t, \qquad x_t = x_{t-1} + m_t$$
+
+    and with Nesterov's, in the second equation, $x_t = x_{t-1} + \mu m_t - \alpha g_t$.
+
+    Args:
+        learning_rate: the step size $\alpha$, at least 0.
+        momentum: the part $\mu$ of the last step that is kept, in [0, 1]. At 0 there is no
+            slot, and it stays so once variables were updated.
+        nesterov: whether the gradient counts as taken after the momentum's step.
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`.
+
+    Slots:
+        `momentum`, of the variable's shape, if momentum is used.
+
+    Sparse gradients:
+        Rows: rows without a gradient are not read or written, and so neither is their
+        momentum, which a dense gradient of zeros would let roll on. Without momentum the
+        result is that of the dense gradient. Complex variables are taken.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.SGD(0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> x.numpy()
+    0.72
+
+    Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and
+    momentum in deep learning" (2013), in OptimizerV2's form, where the learning rate is
+    inside the momentum.
+    """
+
+    learning_rate = Hyper(0.01, low=0)
+    momentum = Hyper(0.0, low=0, high=1, off=0)
+    nesterov = Static(False)
+
+    sparse = "rows"
+    complex_numbers = True
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {"momentum": zeros(x)} if self.uses("momentum") else {}
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        if not self.uses("momentum"):
+            return x - h.learning_rate * g
+        s.momentum = h.momentum * s.momentum - h.learning_rate * g
+        if self.nesterov:
+            return x + h.momentum * s.momentum - h.learning_rate * g
+        return x + s.momentum
+
+    def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
+        if not self.uses("momentum"):
+            return tf.raw_ops.ResourceApplyGradientDescent(
+                var=var.handle, alpha=h.learning_rate, delta=g, use_locking=True
+            )
+        return tf.raw_ops.ResourceApplyKerasMomentum(
+            var=var.handle, accum=s.momentum.handle, lr=h.learning_rate, grad=g,
+            momentum=h.momentum, use_nesterov=self.nesterov, use_locking=True,
+        )

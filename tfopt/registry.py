@@ -1,0 +1,149 @@
+"""Optimizers by name: `get`, `serialize`, `deserialize`.
+
+Only registered names resolve: no config can import or call anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfopt import _keras
+from tfopt.optimizer import Optimizer
+
+_CLASSES: dict[str, type[Optimizer]] = {}
+KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
+
+
+def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
+    """Makes a class known by its name: here, and in both Kerases for loading models.
+
+    Args:
+        cls: a subclass of `tfopt.Optimizer`.
+        package: who it is from; names are `package>ClassName`, and for tfopt's own also
+            `ClassName` in any case.
+
+    Returns:
+        The class, so that this can be used as a decorator.
+
+    Raises:
+        TypeError: if `cls` is not a subclass of `tfopt.Optimizer`.
+        ValueError: if the name is taken.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
+        raise TypeError(f"`cls` must be a subclass of tfopt.Optimizer; got {cls!r}.")
+    name = f"{package}>{cls.__name__}"
+    known = _CLASSES.setdefault(name.lower(), cls)
+    if known is not cls:
+        raise ValueError(f"The name {name!r} is taken by {known!r}; got {cls!r}.")
+    _keras.register(cls, package)
+    return cls
+
+
+def get(identifier: Any) -> Any:
+    """The optimizer that an identifier stands for.
+
+    Args:
+        identifier: a name in any case ("adam"); a config dict, as `serialize` or either
+            Keras writes it; an optimizer, of tfopt or of either Keras, which comes back
+            unchanged; a subclass of `tfopt.Optimizer`; a `tf.compat.v1.train.Optimizer`,
+            which is wrapped.
+
+    Returns:
+        An optimizer.
+
+    Raises:
+        ValueError: if the identifier is none of these, or names no registered optimizer.
+
+    >>> tfopt.get("sgd")
+    tfopt.SGD(name='SGD', learning_rate=0.01, momentum=0.0, nesterov=False)
+    """
+    if isinstance(identifier, Optimizer | keras.Optimizer) or _is_tf_keras(identifier):
+        return identifier
+    if isinstance(identifier, str):
+        return _lookup(identifier)()
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        return identifier()
+    if isinstance(identifier, tf.compat.v1.train.Optimizer):
+        from tfopt.wrappers.v1 import V1Optimizer  # a wrapper is an optimizer itself
+
+        return V1Optimizer(identifier)
+    raise ValueError(f"Could not interpret the optimizer identifier: {identifier!r}.")
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """The class and config of an optimizer, as `deserialize` and Keras 3 read them.
+
+    Args:
+        optimizer: an optimizer of tfopt.
+
+    Returns:
+        A dict fit for JSON.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
+    cls = type(optimizer)
+    return {
+        "module": cls.__module__,
+        "class_name": cls.__name__,
+        "config": optimizer.get_config(),
+        "registered_name": _registered_name(cls) or cls.__name__,
+    }
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The optimizer that a class name and config stand for.
+
+    Args:
+        config: {"class_name": ..., "config": {...}}, as `serialize` or either Keras writes
+            it. A module named in it is not imported.
+        custom_objects: more classes by name.
+
+    Returns:
+        An optimizer of tfopt.
+
+    Raises:
+        ValueError: if it is malformed, or names no registered optimizer.
+    """
+    if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
+        raise ValueError(
+            "`config` must be a dict with `class_name`, a string, and `config`, a dict; "
+            f"got {config!r}."
+        )
+    arguments = config.get("config", {})
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"`config` must hold a dict under `config`; got {config!r}.")
+    name = config.get("registered_name") or config["class_name"]
+    cls = (custom_objects or {}).get(config["class_name"]) or _lookup(
+        name if isinstance(name, str) and ">" in name else config["class_name"]
+    )
+    return cls.from_config(arguments, custom_objects=custom_objects)
+
+
+def _lookup(name: str) -> type[Optimizer]:
+    found = _CLASSES.get(name.lower()) or _CLASSES.get(f"tfopt>{name.lower()}")
+    if found is None:
+        known = ", ".join(sorted(cls.__name__ for cls in _CLASSES.values()))
+        raise ValueError(f"Unknown optimizer: {name!r}. Registered are: {known}.")
+    return found
+
+
+def _registered_name(cls: type) -> str | None:
+    names = (name for name, known in _CLASSES.items() if known is cls)
+    found = next(names, None)
+    return None if found is None else f"{found.split('>')[0]}>{cls.__name__}"
+
+
+def _is_tf_keras(identifier: Any) -> bool:
+    library = _keras.tf_keras
+    return library is not None and isinstance(
+        identifier, library.optimizers.Optimizer | library.optimizers.legacy.Optimizer
+    )
