@@ -119,7 +119,8 @@ def adamax(x, g, s, t, learning_rate, beta_1, beta_2, epsilon):
 
 def nadam(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, schedule_decay):
     def mu(step):
-        return beta_1 * (1 - 0.5 * 0.96 ** (step * schedule_decay))
+        base = float(np.float32(0.96))  # as the peer rounds it
+        return beta_1 * (1 - 0.5 * base ** (step * schedule_decay))
 
     product = np.prod([mu(step) for step in range(1, t + 1)])
     s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
@@ -184,8 +185,10 @@ CASES = [
         tfopt.Adam, {**ADAM, "amsgrad": True}, adam, (*MOMENTS, "vhat"), legacy.Adam,
         note="amsgrad",
     ),
+    Case(tfopt.AdamW, {**ADAM, "weight_decay": 0.5}, adamw, MOMENTS, "keras.AdamW"),
     Case(
-        tfopt.AdamW, {**ADAM, "weight_decay": 0.5}, adamw, MOMENTS, "keras.AdamW",
+        tfopt.AdamW, {**ADAM, "weight_decay": 0.5, "amsgrad": True}, adamw, (*MOMENTS, "vhat"),
+        "keras.AdamW", note="amsgrad",
     ),
     Case(
         tfopt.Adadelta, {"learning_rate": 0.5, "rho": 0.875, "epsilon": 2.0**-10}, adadelta,

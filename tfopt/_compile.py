@@ -61,6 +61,19 @@ def dense(opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: A
     return _compiled(opt, g, var, slots, decay)(g, var, slots, scalars, decay)
 
 
+def inside_xla() -> bool:
+    """Whether the ops being traced are for XLA, which not all fused kernels have."""
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
 def _fits_kernels(g: Any, var: Any, slots: Tensors) -> bool:
     """Whether the fused kernels, which take one dtype, take these."""
     return var.dtype in (tf.float32, tf.float64) and all(

@@ -22,8 +22,10 @@ def unwrap(variable: Any) -> Any:
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
-    if hasattr(variable, "_distributed_container"):
-        variable = variable._distributed_container() or variable
+    for holder in (variable, getattr(variable, "handle", None)):  # of one copy's container
+        if hasattr(holder, "_distributed_container"):
+            variable = holder._distributed_container() or variable
+            break
     if getattr(variable, "_in_graph_mode", False):
         return variable.graph, variable._shared_name  # names are unique in a v1 graph
     return variable._unique_id

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import inside_xla
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -84,6 +85,8 @@ class Adam(Optimizer):
             beta2_power=h.beta_2_power, lr=h.learning_rate, beta1=h.beta_1, beta2=h.beta_2,
             epsilon=h.epsilon, grad=g, use_locking=True,
         )
+        if self.amsgrad and inside_xla():
+            return None  # the one fused kernel here that XLA lacks
         if self.amsgrad:
             return tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=s.vhat.handle, **arguments)
         return tf.raw_ops.ResourceApplyAdam(**arguments)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt._slots import zeros
 from tfopt.hyper import Alias, Hyper
 from tfopt.optimizer import Optimizer
+
+BASE = float(np.float32(0.96))  # as OptimizerV2 rounds it, whatever the variables' dtype
 
 
 class Nadam(Optimizer):
@@ -70,8 +73,8 @@ class Nadam(Optimizer):
         return {"m": zeros(x), "v": zeros(x)}
 
     def begin(self, h: Any, state: Any) -> None:
-        h.mu = h.beta_1 * (1 - 0.5 * 0.96 ** (h.schedule_decay * h.t))
-        h.mu_next = h.beta_1 * (1 - 0.5 * 0.96 ** (h.schedule_decay * (h.t + 1)))
+        h.mu = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * h.t))
+        h.mu_next = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * (h.t + 1)))
         h.product = state.momentum_cache = state.momentum_cache * h.mu
         h.correction = 1 - h.beta_2**h.t
 
