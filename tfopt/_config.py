@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import schedules
+from tfopt import _keras
 from tfopt._warnings import warn
 from tfopt.hyper import Alias, Hyper, Hypers, Static
 
@@ -194,7 +194,7 @@ class Configurable:
         config.pop("is_legacy_optimizer", None)
         for name, value in config.items():
             if isinstance(value, Mapping) and name in {*cls._fields, *cls._aliases}:
-                config[name] = schedules.deserialize(value, custom_objects=custom_objects)
+                config[name] = _keras.deserialize_schedule(value, custom_objects)
         return cls(**config)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfopt import schedules
+from tfopt import _distribute, schedules
 from tfopt._warnings import warn
 
 if keras.config.backend() != "tensorflow":
@@ -76,6 +75,21 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             )
         return self.apply_gradients(zip(grads, variables, strict=True))
 
+    def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        """The pairs with each gradient summed over replicas.
+
+        For tf-keras' loss-scale wrapper, which then skips `apply_gradients`' own sum.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs, none of them None.
+
+        Returns:
+            The same pairs with summed gradients.
+        """
+        pairs = list(grads_and_vars)
+        summed = _distribute.sum_over_replicas([gradient for gradient, _ in pairs])
+        return [(g, variable) for g, (_, variable) in zip(summed, pairs, strict=True)]
+
     def scale_loss(self, loss: Any) -> Any:
         """The loss to differentiate: the loss itself, as there is no loss scale here."""
         return loss
@@ -97,12 +111,14 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
     def _obj_type(self) -> str:
         return "Optimizer"
 
+    # What tf-keras' loss-scale wrapper and training loop read.
     _built = property(lambda self: self.built)
+    _run_with_dtensor = False
+    _mesh = None
 
     add_variable = _NotOffered("use `add_weight`")
     add_optimizer_variables = _NotOffered("declare `slots`, or use `add_slot`")
     add_variable_from_reference = _NotOffered("declare `slots`, or use `add_slot`")
-    aggregate_gradients = _NotOffered("`apply_gradients` sums over replicas")
     assign = _NotOffered("assign to the variable")
     assign_add = _NotOffered("assign to the variable")
     assign_sub = _NotOffered("assign to the variable")
@@ -131,15 +147,19 @@ def serialize_schedule(schedule: Any) -> dict[str, Any]:
     }
 
 
-def registered_schedule(name: str) -> Any:
-    """A schedule class that somebody registered with either Keras, or None."""
-    for library in filter(None, (keras, tf_keras)):
-        with contextlib.suppress(Exception):
+def deserialize_schedule(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+    """The schedule of a config: one of tfopt's by name, or a class registered with Keras."""
+    known = dict(custom_objects or {})
+    for name in (config.get("registered_name"), config.get("class_name")):
+        for library in filter(None, (keras, tf_keras)) if isinstance(name, str) else ():
             found = library.saving.get_registered_object(name)
-            if found is not None:
-                return found
-    return None
+            if isinstance(found, type) and callable(getattr(found, "from_config", None)):
+                known.setdefault(name, found)
+    schedule = schedules.deserialize(config, custom_objects=known)
+    if not callable(schedule):
+        raise ValueError(f"`config` must be of a learning-rate schedule; got {config!r}.")
+    return schedule
 
 
-for _schedule in getattr(schedules, "SCHEDULES", ()):
+for _schedule in schedules.SCHEDULES:
     register(_schedule)

@@ -272,7 +272,12 @@ class Stateful:
     # --- values ----------------------------------------------------------------------
 
     def get_weights(self) -> list[np.ndarray]:
-        """The values of `weights`, as NumPy arrays; `iterations` first."""
+        """The values of `weights`, as NumPy arrays; `iterations` first.
+
+        Before there are slots, what `set_weights` was given.
+        """
+        if self._pending is not None:
+            return [value.copy() for value in self._pending]
         return _variables.values_of(self.weights)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -346,6 +351,8 @@ class Stateful:
         Args:
             store: a mapping from names to arrays.
         """
+        for number, value in enumerate(self._pending or ()):
+            store[f"pending.{number}"] = value
         layout = []
         for number, (path, name, slot) in enumerate(self._slots.items()):
             layout.append([path, name])
@@ -381,6 +388,10 @@ class Stateful:
         layout = json.loads(values["layout"].tobytes().decode())
         if layout["format"] != FORMAT:
             raise ValueError(f"The state's format must be {FORMAT!r}; got {layout['format']!r}.")
+        pending = sum(name.startswith("pending.") for name in values)
+        if pending:
+            self.set_weights([values[f"pending.{number}"] for number in range(pending)])
+            return
         pairs = [
             *self._match_scalars(values),
             *self._match_slots(layout["slots"], values),

@@ -22,10 +22,11 @@ def unwrap(variable: Any) -> Any:
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
-    for holder in (variable, getattr(variable, "handle", None)):  # of one copy's container
-        if hasattr(holder, "_distributed_container"):
-            variable = holder._distributed_container() or variable
-            break
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        for holder in (variable, variable.handle):  # either knows what it is a copy of
+            if hasattr(holder, "_distributed_container"):
+                variable = holder._distributed_container() or variable
+                break
     if getattr(variable, "_in_graph_mode", False):
         return variable.graph, variable._shared_name  # names are unique in a v1 graph
     return variable._unique_id

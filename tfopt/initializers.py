@@ -1,0 +1,871 @@
+"""Initial values for variables, by formula: constants, random draws, and their names.
+
+An initializer is a function of a shape and a dtype. Those that draw take a `seed`:
+
+- An integer gives the same values at every call, eagerly, in a `tf.function`,
+  under XLA and in a v1 graph: the draw is stateless.
+- `None` gives new values at every call. They start from an integer that
+  `tf.random.uniform` draws, hence `tf.random.set_seed` makes them repeatable.
+
+Draws for 16-bit dtypes are made in float32 and rounded.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# The standard deviation of a standard normal cut at two of its standard deviations.
+_TRUNCATED_STDDEV = 0.87962566103423978
+
+
+class Initializer(abc.ABC):
+    """Base of initializers: override `__call__`.
+
+    The config consists of the constructor's arguments, read from attributes of the same
+    names; override `get_config` where they are kept otherwise.
+
+    >>> class Half(Initializer):
+    ...     def __call__(self, shape, dtype=tf.float32):
+    ...         return tf.fill(shape, tf.cast(0.5, dtype))
+    >>> Half()([2]).numpy().tolist()
+    [0.5, 0.5]
+    """
+
+    @abc.abstractmethod
+    def __call__(self, shape: Any, dtype: Any = tf.float32) -> tf.Tensor:
+        """Makes the initial value.
+
+        Args:
+            shape: a tuple, list, `tf.TensorShape` or integer; every dimension known.
+            dtype: the dtype of the result; `None` means float32.
+
+        Returns:
+            A tensor of that shape and dtype.
+        """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        try:
+            return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        except AttributeError as error:
+            raise NotImplementedError(
+                f"{type(self).__name__} must override `get_config`: {error}."
+            ) from error
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
+        """Makes an initializer from what `get_config` returned.
+
+        Raises:
+            ValueError: if `config` does not fit the constructor, or a value its rule.
+        """
+        try:
+            inspect.signature(cls).bind(**config)
+        except TypeError as error:
+            raise ValueError(
+                f"`config` must hold the arguments of {cls.__name__}: {error}; got {config!r}."
+            ) from error
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        try:
+            config = self.get_config()
+        except NotImplementedError:
+            return object.__repr__(self)
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self is other or bool(self.get_config() == other.get_config())
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # coarse, but equal initializers hash equally
+
+
+class _Formula(Initializer):
+    """Base of the initializers here: a formula for a checked shape and dtype."""
+
+    _any_dtype = False  # else only the floating ones
+    _any_shape = False  # else not a tensor whose value is known only when run
+
+    def __call__(self, shape: Any, dtype: Any = tf.float32) -> tf.Tensor:
+        """Makes the initial value.
+
+        Args:
+            shape: a tuple, list, `tf.TensorShape` or integer; every dimension known.
+            dtype: the dtype of the result; `None` means float32.
+
+        Returns:
+            A tensor of that shape and dtype.
+
+        Raises:
+            ValueError: if a dimension is unknown, or the formula does not define the shape
+                or dtype.
+        """
+        dtype = tf.as_dtype(tf.float32 if dtype is None else dtype).base_dtype
+        if not (dtype.is_floating or self._any_dtype):
+            raise ValueError(
+                f"`dtype` must be floating for {type(self).__name__}; got {dtype.name}."
+            )
+        return self._values(_dimensions(shape, any_shape=self._any_shape), dtype)
+
+    @abc.abstractmethod
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        """The formula; `shape` is a list of integers."""
+
+
+class Zeros(_Formula):
+    r"""Zero everywhere.
+
+    $$w_i = 0$$
+
+    Any dtype will do: integers, `False` for `tf.bool`, complex ones.
+
+    >>> Zeros()([2, 3], tf.int32).numpy().tolist()
+    [[0, 0, 0], [0, 0, 0]]
+    """
+
+    _any_dtype = _any_shape = True
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return tf.zeros(shape, dtype)
+
+
+class Ones(_Formula):
+    r"""One everywhere.
+
+    $$w_i = 1$$
+
+    Any dtype will do: integers, `True` for `tf.bool`, complex ones.
+
+    >>> Ones()(3).numpy().tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    _any_dtype = _any_shape = True
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return tf.ones(shape, dtype)
+
+
+class Constant(_Formula):
+    r"""The same value everywhere.
+
+    $$w_i = \mathrm{value}$$
+
+    Args:
+        value: any scalar number or bool that the dtype asked for can hold; unitless.
+
+    Raises:
+        ValueError: if `value` is no scalar number; when called, if an integer or bool
+            dtype cannot hold it exactly, or a real dtype is asked for a complex one.
+
+    >>> Constant(0.5)([2]).numpy().tolist()
+    [0.5, 0.5]
+    """
+
+    _any_dtype = _any_shape = True
+
+    def __init__(self, value: Any = 0.0):
+        self.value = _plain(value)
+        if not isinstance(self.value, bool | int | float | complex):
+            raise ValueError(f"`value` must be a scalar number; got {value!r}.")
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return tf.fill(shape, _scalar("value", self.value, dtype))
+
+
+class Identity(_Formula):
+    r"""A multiple of the identity matrix; of a rectangle, its main diagonal.
+
+    $$w_{ij} = \mathrm{gain} \cdot [i = j]$$
+
+    Args:
+        gain: the value on the diagonal, any finite number; unitless.
+
+    Raises:
+        ValueError: if `gain` is no finite number; when called, if the shape does not have
+            two dimensions, or the dtype cannot hold `gain`.
+
+    >>> Identity(2.0)([2, 3]).numpy().tolist()
+    [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+    """
+
+    _any_dtype = True
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = _number("gain", gain)
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        if len(shape) != 2:
+            raise ValueError(f"`shape` must have two dimensions for Identity; got {shape!r}.")
+        # Chosen rather than multiplied, so that it works for every dtype.
+        diagonal = tf.eye(*shape, dtype=tf.bool)
+        return tf.where(diagonal, _scalar("gain", self.gain, dtype), tf.zeros([], dtype))
+
+
+class STFT(_Formula):
+    r"""The kernel of a convolution that computes one side of a short-time Fourier transform.
+
+    $$w_{t,0,k} = \frac{v_t}{s} \cos\!\left(\frac{-2\pi t k}{2(F - 1)}\right)$$
+
+    for a shape of `(T, 1, F)`, with the sine for `side="imag"`. The window is
+    $v_t = a - (1 - a) \cos(2\pi t / (T - 1))$ with $a = 0.5$ for Hann's and $0.54$ for
+    Hamming's, and $T$ in place of $T - 1$ if `periodic`.
+
+    Args:
+        side: `"real"` or `"imag"`.
+        window: `"hann"`, `"hamming"`, one value for each of the T samples, or `None`
+            for no window (and then no scaling).
+        scaling: `"density"` divides by $s = \sqrt{\sum v_t^2}$, `"spectrum"` by
+            $s = \sum |v_t|$, `None` by 1.
+        periodic: whether the window continues periodically, rather than symmetrically.
+
+    Raises:
+        ValueError: if an argument is none of these; when called, if the shape is not
+            `(T, 1, F)` with F >= 2, or the window does not have T values.
+
+    >>> STFT("real", window=None)([2, 1, 3]).numpy()[1, 0].round(4).tolist()
+    [1.0, -0.0, -1.0]
+    """
+
+    def __init__(
+        self,
+        side: str = "real",
+        window: str | Sequence[float] | None = "hann",
+        scaling: str | None = "density",
+        periodic: bool = False,
+    ):
+        self.side = _choice("side", side, ("real", "imag"))
+        if window is None or isinstance(window, str):
+            self.window: Any = _choice("window", window, (*_COSINE_WINDOWS, None))
+        else:
+            self.window = [_number("window", value) for value in window]
+        self.scaling = _choice("scaling", scaling, ("density", "spectrum", None))
+        self.periodic = _choice("periodic", periodic, (False, True))
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        if len(shape) != 3 or shape[1] != 1 or shape[2] < 2:
+            raise ValueError(f"`shape` must be (T, 1, F) with F >= 2 for STFT; got {shape!r}.")
+        samples, _, bands = shape
+        period = 2 * (bands - 1)
+        # Whole turns are dropped as integers, where no precision is lost.
+        time, band = tf.range(samples, dtype=tf.int64), tf.range(bands, dtype=tf.int64)
+        turns = time[:, None] * band % period
+        angle = tf.cast(turns, _wide(dtype)) * (-2 * math.pi / period)
+        wave = tf.cos(angle) if self.side == "real" else tf.sin(angle)
+        return tf.cast((wave * self._scaled_window(samples, wave.dtype))[:, None], dtype)
+
+    def _scaled_window(self, samples: int, dtype: tf.DType) -> tf.Tensor:
+        if self.window is None:
+            return tf.ones([samples, 1], dtype)
+        if isinstance(self.window, str):
+            a = _COSINE_WINDOWS[self.window]
+            last = max(samples - 1 + self.periodic, 1)
+            window = a - (1 - a) * tf.cos(tf.range(samples, dtype=dtype) * (2 * math.pi / last))
+            window = window if samples > 1 else tf.ones([1], dtype)
+        elif len(self.window) == samples:
+            window = tf.constant(self.window, dtype)
+        else:
+            raise ValueError(
+                f"`window` must have as many values as the kernel has samples, {samples}; "
+                f"got {len(self.window)}."
+            )
+        if self.scaling == "density":
+            window /= tf.norm(window)
+        elif self.scaling == "spectrum":
+            window /= tf.reduce_sum(tf.abs(window))
+        return window[:, None]
+
+
+_COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
+
+
+class _Random(_Formula):
+    """Base of those that draw: keeps the seed."""
+
+    def __init__(self, seed: int | None = None):
+        if seed is not None:
+            integer = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+            if not integer or not -(2**63) <= seed < 2**63:
+                raise ValueError(f"`seed` must be an integer of 64 bits or None; got {seed!r}.")
+            seed = int(seed)
+        self.seed = seed
+
+    def _draw(
+        self, sample: Callable[..., tf.Tensor], shape: Any, dtype: tf.DType, **parameters: float
+    ) -> tf.Tensor:
+        if self.seed is None:
+            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        else:
+            seed = tf.constant([self.seed, 0], tf.int64)
+        # The algorithm is named, since the default one differs under XLA.
+        values = sample(shape, seed=seed, dtype=_wide(dtype), alg="philox", **parameters)
+        return tf.cast(values, dtype)
+
+
+class RandomNormal(_Random):
+    r"""Independent draws from a normal distribution.
+
+    $$w_i \sim \mathcal{N}(\mathrm{mean}, \mathrm{stddev}^2)$$
+
+    Args:
+        mean: the mean, any finite number; in the units of the variable.
+        stddev: the standard deviation, >= 0; in the units of the variable.
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if an argument is out of range; when called, if the dtype is not
+            floating.
+
+    >>> values = RandomNormal(mean=3.0, stddev=0.1, seed=1)([1000])
+    >>> print(f"{tf.reduce_mean(values):.1f} {tf.math.reduce_std(values):.1f}")
+    3.0 0.1
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
+        super().__init__(seed)
+        self.mean = _number("mean", mean)
+        self.stddev = _number("stddev", stddev, low=0)
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return self._draw(
+            tf.random.stateless_normal, shape, dtype, mean=self.mean, stddev=self.stddev
+        )
+
+
+class TruncatedNormal(_Random):
+    r"""Independent draws from a normal distribution, cut at two standard deviations.
+
+    $$w_i \sim \mathcal{N}(\mathrm{mean}, \mathrm{stddev}^2)
+    \;\big|\; |w_i - \mathrm{mean}| \le 2\,\mathrm{stddev}$$
+
+    The standard deviation of what is left is about 0.88 `stddev`.
+
+    Args:
+        mean: the mean, any finite number; in the units of the variable.
+        stddev: the standard deviation before the cut, >= 0; in the units of the variable.
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if an argument is out of range; when called, if the dtype is not
+            floating.
+
+    >>> values = TruncatedNormal(stddev=1.0, seed=1)([1000])
+    >>> bool(tf.reduce_max(tf.abs(values)) <= 2.0)
+    True
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
+        super().__init__(seed)
+        self.mean = _number("mean", mean)
+        self.stddev = _number("stddev", stddev, low=0)
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return self._draw(
+            tf.random.stateless_truncated_normal, shape, dtype, mean=self.mean, stddev=self.stddev
+        )
+
+
+class RandomUniform(_Random):
+    r"""Independent draws from an interval, each part of it equally likely.
+
+    $$w_i \sim \mathcal{U}[\mathrm{minval}, \mathrm{maxval})$$
+
+    Args:
+        minval: the lower end, any finite number; in the units of the variable.
+        maxval: the upper end, >= `minval`; in the units of the variable.
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if an argument is out of range; when called, if the dtype is not
+            floating.
+
+    >>> values = RandomUniform(0.0, 1.0, seed=1)([1000])
+    >>> print(f"{tf.reduce_mean(values):.1f}")
+    0.5
+    """
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
+        super().__init__(seed)
+        self.minval = _number("minval", minval)
+        self.maxval = _number("maxval", maxval, low=self.minval)
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        return self._draw(
+            tf.random.stateless_uniform, shape, dtype, minval=self.minval, maxval=self.maxval
+        )
+
+
+class VarianceScaling(_Random):
+    r"""Draws whose variance falls with the number of connections of a unit.
+
+    $$\mathrm{Var}(w_i) = \frac{\mathrm{scale}}{\max(1, n)}$$
+
+    A kernel of shape `(..., inputs, outputs)` has a fan-in of `inputs`, a fan-out of
+    `outputs`, each times the number of positions of the leading dimensions; a vector has
+    its length for both, a scalar 1.
+
+    Args:
+        scale: the variance times n, > 0; in the squared units of the variable.
+        mode: what n is: `"fan_in"`, `"fan_out"`, or `"fan_avg"` for their mean.
+        distribution: `"truncated_normal"` (or `"normal"`, the same) is cut at two
+            standard deviations and widened to have the variance above;
+            `"untruncated_normal"` is not cut; `"uniform"` lies within
+            $\pm\sqrt{3 \mathrm{Var}}$.
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if an argument is out of range or unknown; when called, if the dtype
+            is not floating.
+
+    >>> values = VarianceScaling(2.0, "fan_in", "uniform", seed=1)([600, 4])
+    >>> bool(tf.reduce_max(tf.abs(values)) <= (3 * 2 / 600) ** 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ):
+        super().__init__(seed)
+        self.scale = _number("scale", scale, above=0)
+        self.mode = _choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        self.distribution = _choice(
+            "distribution",
+            "truncated_normal" if distribution == "normal" else distribution,
+            ("truncated_normal", "untruncated_normal", "uniform"),
+        )
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        variance = self.scale / max(1.0, self._fan(shape))
+        if self.distribution == "uniform":
+            limit = math.sqrt(3.0 * variance)
+            return self._draw(
+                tf.random.stateless_uniform, shape, dtype, minval=-limit, maxval=limit
+            )
+        stddev = math.sqrt(variance)
+        if self.distribution == "untruncated_normal":
+            return self._draw(tf.random.stateless_normal, shape, dtype, stddev=stddev)
+        return self._draw(
+            tf.random.stateless_truncated_normal, shape, dtype, stddev=stddev / _TRUNCATED_STDDEV
+        )
+
+    def _fan(self, shape: list[int]) -> float:
+        fan_in, fan_out = (shape[-2:] * 2)[:2] if shape else (1, 1)
+        positions = math.prod(shape[:-2])
+        fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+        return positions * fans[self.mode]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
+        """Makes an initializer from what `get_config` returned, here or in Keras."""
+        # Newer Keras can be told the axes; where it was not, it writes None.
+        if isinstance(config, Mapping):
+            unset = [key for key in ("input_axes", "output_axes") if config.get(key, ...) is None]
+            config = {key: value for key, value in config.items() if key not in unset}
+        return super().from_config(config)
+
+
+class GlorotNormal(VarianceScaling):
+    r"""Glorot's draws, also called Xavier's, from a cut normal distribution.
+
+    $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
+    feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
+
+    >>> print(f"{tf.math.reduce_std(GlorotNormal(seed=1)([150, 50])):.1f}")
+    0.1
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+
+
+class GlorotUniform(VarianceScaling):
+    r"""Glorot's draws, also called Xavier's, from an interval.
+
+    $$w_i \sim \mathcal{U}[-r, r), \quad
+    r = \sqrt{\frac{6}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
+    feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
+
+    >>> print(f"{tf.reduce_max(tf.abs(GlorotUniform(seed=1)([500, 100]))):.2f}")
+    0.10
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "uniform", seed)
+
+
+class HeNormal(VarianceScaling):
+    r"""He's draws, meant for layers with ReLU, from a cut normal distribution.
+
+    $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
+
+    >>> print(f"{tf.math.reduce_std(HeNormal(seed=1)([200, 50])):.1f}")
+    0.1
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+
+
+class HeUniform(VarianceScaling):
+    r"""He's draws, meant for layers with ReLU, from an interval.
+
+    $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{6}{\mathrm{fan_{in}}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
+
+    >>> print(f"{tf.reduce_max(tf.abs(HeUniform(seed=1)([600, 100]))):.2f}")
+    0.10
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "uniform", seed)
+
+
+class LecunNormal(VarianceScaling):
+    r"""LeCun's draws, from a cut normal distribution.
+
+    $$\mathrm{Var}(w_i) = \frac{1}{\mathrm{fan_{in}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
+
+    >>> print(f"{tf.math.reduce_std(LecunNormal(seed=1)([100, 50])):.1f}")
+    0.1
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+
+
+class LecunUniform(VarianceScaling):
+    r"""LeCun's draws, from an interval.
+
+    $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{3}{\mathrm{fan_{in}}}}$$
+
+    Args:
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+
+    Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
+
+    >>> print(f"{tf.reduce_max(tf.abs(LecunUniform(seed=1)([300, 100]))):.2f}")
+    0.10
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "uniform", seed)
+
+
+class Orthogonal(_Random):
+    r"""A random orthogonal matrix, every one equally likely.
+
+    $$w^\top w = \mathrm{gain}^2 I$$
+
+    The columns are orthonormal up to `gain`; if the matrix is wider than high, the rows.
+    A shape of more than two dimensions is filled from the matrix of shape
+    `(product of all but the last, last)`.
+
+    Args:
+        gain: the length of each column, any finite number; in the units of the variable.
+        seed: an integer for the same values at each call, `None` for new ones.
+
+    Raises:
+        ValueError: if an argument is out of range; when called, if the shape has fewer
+            than two dimensions, or the dtype is not floating.
+
+    Source: Saxe et al. (2014), "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", https://arxiv.org/abs/1312.6120
+
+    >>> w = Orthogonal(gain=2.0, seed=1)([3, 2])
+    >>> bool(tf.reduce_max(tf.abs(tf.transpose(w) @ w - 4 * tf.eye(2))) < 1e-5)
+    True
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None):
+        super().__init__(seed)
+        self.gain = _number("gain", gain)
+
+    def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
+        if len(shape) < 2:
+            raise ValueError(
+                f"`shape` must have two dimensions or more for Orthogonal; got {shape!r}."
+            )
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        high = (max(rows, columns), min(rows, columns))
+        q, r = tf.linalg.qr(self._draw(tf.random.stateless_normal, high, _wide(dtype)))
+        # QR leaves the signs to the algorithm; those of r's diagonal make q uniform.
+        q *= self.gain * (1 - 2 * tf.cast(tf.linalg.diag_part(r) < 0, q.dtype))
+        q = tf.transpose(q) if rows < columns else q
+        return tf.cast(tf.reshape(q, shape), dtype)
+
+
+INITIALIZERS: tuple[type[Initializer], ...] = (
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Identity,
+    LecunNormal,
+    LecunUniform,
+    Ones,
+    Orthogonal,
+    RandomNormal,
+    RandomUniform,
+    STFT,
+    TruncatedNormal,
+    VarianceScaling,
+    Zeros,
+)
+
+_ALIASES: dict[str, type[Initializer]] = {
+    "constant": Constant,
+    "glorot_normal": GlorotNormal,
+    "glorot_uniform": GlorotUniform,
+    "he_normal": HeNormal,
+    "he_uniform": HeUniform,
+    "identity": Identity,
+    "IdentityInitializer": Identity,
+    "lecun_normal": LecunNormal,
+    "lecun_uniform": LecunUniform,
+    "normal": RandomNormal,
+    "one": Ones,
+    "ones": Ones,
+    "orthogonal": Orthogonal,
+    "orthogonal_initializer": Orthogonal,
+    "OrthogonalInitializer": Orthogonal,
+    "random_normal": RandomNormal,
+    "random_uniform": RandomUniform,
+    "stft": STFT,
+    "STFTInitializer": STFT,
+    "truncated_normal": TruncatedNormal,
+    "uniform": RandomUniform,
+    "variance_scaling": VarianceScaling,
+    "zero": Zeros,
+    "zeros": Zeros,
+}
+
+_NAMES = {cls.__name__: cls for cls in INITIALIZERS} | _ALIASES
+
+# The modules whose initializers of these names are meant; never imported.
+_MODULES = (None, "tfopt.initializers", "keras.initializers", "tf_keras.initializers")
+_KEYS = {"module", "class_name", "config", "registered_name", "shared_object_id"}
+
+
+def get(identifier: Any) -> Any:
+    """Finds an initializer.
+
+    Args:
+        identifier: the name of one (`"GlorotUniform"` or `"glorot_uniform"`, case
+            matters), what `serialize` returned, a class, or a callable that takes a
+            shape and a dtype.
+
+    Returns:
+        An `Initializer`; a callable that is no class is returned as it is.
+
+    Raises:
+        ValueError: if `identifier` is none of these.
+
+    >>> get("he_normal")
+    HeNormal(seed=None)
+    >>> get({"class_name": "Constant", "config": {"value": 2.0}})
+    Constant(value=2.0)
+    """
+    if isinstance(identifier, str):
+        if identifier in _NAMES:
+            return _NAMES[identifier]()
+    elif isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    elif isinstance(identifier, type):
+        try:
+            instance = identifier()
+        except TypeError as error:
+            raise ValueError(
+                f"`identifier` must be a class that takes no arguments: {error}; "
+                f"got {identifier!r}."
+            ) from error
+        if callable(instance):
+            return instance
+    elif callable(identifier):
+        return identifier
+    raise ValueError(
+        "`identifier` must be an initializer's name, config, class or instance, or a callable; "
+        f"got {identifier!r}. The names are: {', '.join(sorted(_NAMES))}."
+    )
+
+
+def serialize(initializer: Initializer) -> dict[str, Any]:
+    """Describes an initializer by a dict fit for JSON.
+
+    Args:
+        initializer: an instance of an `Initializer`.
+
+    Returns:
+        A dict for `deserialize`.
+
+    Raises:
+        ValueError: if `initializer` is no `Initializer`.
+
+    >>> serialize(Constant(2.0))["config"]
+    {'value': 2.0}
+    """
+    if not isinstance(initializer, Initializer):
+        raise ValueError(f"`initializer` must be an Initializer; got {initializer!r}.")
+    cls = type(initializer)
+    return {
+        "module": cls.__module__,
+        "class_name": cls.__name__,
+        "config": initializer.get_config(),
+        "registered_name": f"tfopt>{cls.__name__}" if cls in INITIALIZERS else cls.__name__,
+    }
+
+
+def deserialize(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> Initializer:
+    """Makes an initializer from its description, ours or Keras'.
+
+    Only the initializers of this module and `custom_objects` are found; nothing is
+    imported.
+
+    Args:
+        config: what `serialize` returned, here, in Keras 3 or in tf-keras.
+        custom_objects: further classes by name; they come first.
+
+    Returns:
+        The initializer.
+
+    Raises:
+        ValueError: if `config` is not such a dict, or names no initializer known here.
+
+    >>> deserialize({"class_name": "Orthogonal", "config": {"gain": 2.0}})
+    Orthogonal(gain=2.0, seed=None)
+    """
+    if not isinstance(config, Mapping) or not config.keys() <= _KEYS:
+        raise ValueError(f"`config` must be a dict that `serialize` returned; got {config!r}.")
+    name, registered = config.get("class_name"), config.get("registered_name")
+    if not isinstance(config.get("config"), Mapping):
+        raise ValueError(f"`config` must hold a dict 'config' of arguments; got {config!r}.")
+    ours = config.get("module") in _MODULES and registered in (None, name, f"tfopt>{name}")
+    known = {**(_NAMES if ours else {}), **(custom_objects or {})}
+    keys = [key for key in (registered, name) if isinstance(key, str) and key in known]
+    cls: Any = known[keys[0]] if keys else None
+    if not hasattr(cls, "from_config"):
+        raise ValueError(
+            "`config` must name an initializer of this module or a class in `custom_objects`; "
+            f"got {config!r}."
+        )
+    return cls.from_config(config["config"])
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as a Python number; anything else as it is."""
+    return value.item() if getattr(value, "ndim", 1) == 0 and hasattr(value, "item") else value
+
+
+def _number(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf) -> float:
+    number = _plain(value)
+    rule = f" >= {low}" if low > -math.inf else f" > {above}" if above > -math.inf else ""
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        if number >= low and number > above and number < math.inf:
+            return number
+    raise ValueError(f"`{name}` must be a finite number{rule}; got {value!r}.")
+
+
+def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        allowed = ", ".join(map(repr, choices))
+        raise ValueError(f"`{name}` must be one of {allowed}; got {value!r}.")
+    return value
+
+
+def _scalar(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
+    """The value as a tensor of the dtype, which must be able to hold it."""
+    kind: Any = int
+    if dtype.is_bool:
+        kind = bool
+    elif not dtype.is_integer:
+        kind = complex if dtype.is_complex else float
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    else:
+        fits = kind in (float, complex) or number == value
+        if kind is int and fits:
+            fits = dtype.min <= number <= dtype.max
+    if not fits:
+        raise ValueError(f"`{name}` must be a value that {dtype.name} can hold; got {value!r}.")
+    return tf.constant(number, dtype)
+
+
+def _dimensions(shape: Any, *, any_shape: bool) -> Any:
+    """The shape as a list of integers; if `any_shape`, also a tensor known only when run."""
+    static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
+    if static is None and any_shape and shape is not None:
+        return shape
+    try:
+        known = tf.TensorShape(static)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`shape` must consist of integers >= 0: {error}; got {shape!r}."
+        ) from error
+    if not known.is_fully_defined():
+        raise ValueError(f"`shape` must have only known dimensions; got {shape!r}.")
+    return known.as_list()
+
+
+def _wide(dtype: tf.DType) -> tf.DType:
+    """The dtype to compute in: at least float32."""
+    return tf.float64 if dtype == tf.float64 else tf.float32

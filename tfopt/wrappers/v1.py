@@ -1,0 +1,82 @@
+"""An optimizer of TensorFlow 1, as one of tfopt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _distribute
+from tfopt._gradients import Pair
+from tfopt._state import CallableList
+from tfopt.optimizer import Optimizer
+
+
+class V1Optimizer(Optimizer):
+    """Runs a `tf.compat.v1.train.Optimizer` where an optimizer of tfopt is expected.
+
+    What the wrapped optimizer computes is its own affair: hyperparameters, slots and the
+    sum over replicas are its, and the keywords that tfopt's optimizers share are not taken.
+
+    Args:
+        optimizer: the optimizer to wrap, kept as `wrapped`.
+        name: a name; that of `optimizer` by default.
+
+    Raises:
+        TypeError: if `optimizer` is something else.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.get(tf.compat.v1.train.GradientDescentOptimizer(0.1))
+    >>> _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> x.numpy()
+    0.9
+    """
+
+    complex_numbers = True
+
+    def __init__(self, optimizer: Any, name: str | None = None):
+        if not isinstance(optimizer, tf.compat.v1.train.Optimizer):
+            raise TypeError(
+                f"`optimizer` must be a tf.compat.v1.train.Optimizer; got {optimizer!r}."
+            )
+        super().__init__(name or optimizer.get_name())
+        self.wrapped = optimizer
+
+    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
+        if not aggregate and _distribute.has_replicas():
+            raise ValueError(
+                "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
+                "always sums over replicas; got False."
+            )
+        self.wrapped.apply_gradients([(pair.gradient, pair.variable) for pair in pairs])
+        _distribute.across_replicas(
+            lambda: self.iterations.assign_add(1, read_value=False) and None
+        )
+        return self.iterations.read_value()
+
+    @property
+    def weights(self) -> CallableList:
+        """`iterations`, then the variables of the wrapped optimizer."""
+        return CallableList([self.iterations, *self.wrapped.variables()])
+
+    def get_slot(self, var: Any, slot_name: str) -> Any:
+        """The wrapped optimizer's slot."""
+        slot = self.wrapped.get_slot(var, slot_name) if isinstance(var, tf.Variable) else None
+        if slot is None:
+            raise KeyError(f"{var!r} has no slot {slot_name!r}.")
+        return slot
+
+    def get_slot_names(self) -> list[str]:
+        """None here: the wrapped optimizer saves its slots."""
+        return []
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises `NotImplementedError`: optimizers of TensorFlow 1 have no config."""
+        raise NotImplementedError(
+            f"{type(self.wrapped).__name__} of TensorFlow 1 has no config: it cannot be saved "
+            "with a model. Use the optimizer of tfopt of that name."
+        )
+
+    def __repr__(self) -> str:
+        return f"V1Optimizer({self.wrapped!r})"
