@@ -395,6 +395,14 @@ def test_public_names_are_tfopts_own():
             assert owner is tf.Module or owner.__module__.startswith("tfopt"), (name, owner)
 
 
+def test_nothing_of_tensorflows_is_overridden_by_a_keras_base():
+    """Such as tf-keras' `_trackable_children`, which forgets what is created after a restore."""
+    core = {name for cls in tf.Module.__mro__ for name in vars(cls)} - {"__doc__", "__module__"}
+    for name in core:
+        owner = next(c for c in tfopt.Optimizer.__mro__ if name in vars(c))
+        assert owner.__module__.split(".")[0] not in ("keras", "tf_keras"), name
+
+
 @pytest.mark.parametrize("name", ["stateless_apply", "update_step", "add_variable", "assign"])
 def test_names_of_keras_that_mean_nothing_here(name):
     opt = tfopt.Adam()

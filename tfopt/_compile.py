@@ -53,9 +53,9 @@ def compute(opt: Any, g: Any, x: Any, slots: Tensors, scalars: Tensors, decay: A
 def dense(opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: Any) -> Any:
     """Updates a variable and its slots, in the way `jit_compile` says."""
     if opt.jit_compile is not True and decay is None and _fits_kernels(g, var, slots):
-        op = opt.fused(g, var, Scalars(**slots), Scalars(**scalars))
-        if op is not None:
-            return op
+        result = opt.fused(g, var, Scalars(**slots), Scalars(**scalars))
+        if result is not NotImplemented:
+            return result
     if opt.jit_compile is False or not (var.shape.is_fully_defined() or opt.jit_compile is True):
         return _read_compute_write(opt, g, var, slots, scalars, decay)
     return _compiled(opt, g, var, slots, decay)(g, var, slots, scalars, decay)

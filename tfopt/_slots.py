@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -56,6 +56,7 @@ class Slots:
         self._by_key: dict[Any, dict[str, Any]] = {}
         self.names: list[str] = []  # slot names, as first created
         self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
+        self.blocks: list[list[Any]] = []  # the same, as sets of them turned up
         self._paths: dict[Any, str] = {}
         self._ordered: list[Any] = []  # slots in the order of `weights`
         self._restored: list[Any] = []  # slots a checkpoint made before their turn
@@ -66,9 +67,14 @@ class Slots:
         yield from self._ordered
         yield from self._restored
 
-    def clear(self) -> None:
-        """Forgets all slots and variables."""
-        self.__init__()  # type: ignore[misc]
+    def forget(self, slots: Iterable[Any]) -> None:
+        """Drops slots."""
+        dropped = {id(slot) for slot in slots}
+        self._ordered = [slot for slot in self._ordered if id(slot) not in dropped]
+        self._restored = [slot for slot in self._restored if id(slot) not in dropped]
+        for by_name in self._by_key.values():
+            for name in [name for name, slot in by_name.items() if id(slot) in dropped]:
+                del by_name[name]
 
     def get(self, variable: Any, name: str) -> Any:
         """The slot, or None."""

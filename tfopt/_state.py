@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Sequence
@@ -36,8 +37,19 @@ class Stateful:
 
     def _init_state(self) -> None:
         self.__dict__.update(
-            _slots=Slots(), _scalars={}, _iterations=None, _pending=None, _names=_variables.Names()
+            _slot_variables=Slots(),
+            _scalars={},
+            _iterations=None,
+            _pending=[],  # values that wait for their block of slots, a list for each
+            _original=None,  # what a deep copy was made from, until it is first used
+            _names=_variables.Names(),
         )
+
+    @property
+    def _slots(self) -> Slots:
+        if self._original is not None:
+            self._become_copy()
+        return self._slot_variables  # type: ignore[no-any-return]
 
     # --- variables -----------------------------------------------------------------
 
@@ -47,6 +59,8 @@ class Stateful:
 
         It may be replaced by a variable of your own before the optimizer is first used.
         """
+        if self._original is not None:
+            self._become_copy()
         if self._iterations is None:
             self._set_iterations(self._scalar("iter", 0, tf.int64))
         return self._iterations
@@ -188,7 +202,7 @@ class Stateful:
             var_list: the variables.
 
         Raises:
-            ValueError: if a kept `set_weights` list does not fit; nothing is kept then.
+            ValueError: if what `set_weights` was given earlier does not fit.
         """
         self._slots.name(var_list)
         variables = [_variables.unwrap(variable) for variable in var_list]
@@ -207,26 +221,30 @@ class Stateful:
         }
         if not new:
             return
+        before = list(self._slots) if self.built else []
         self._create_scalars(variables)
         self.create_slots(list(new.values()))
-        if self._pending is not None:
-            self._load_pending()
+        if self._pending:
+            self._load_pending(len(before))
         self._slots.variables.update(new)
+        self._slots.blocks.append(list(new.values()))
         self._hypers.freeze()
         self._expose_weights()
 
-    def _load_pending(self) -> None:
-        """Loads what `set_weights` was given before there were slots, or takes them back."""
+    def _load_pending(self, old_slots: int) -> None:
+        """Gives the new slots the values that wait for them, or takes the slots back."""
+        variables = list(self._slots)[old_slots:]
+        if not self.built:
+            variables = [self.iterations, *self._scalars.values(), *variables]
         try:
-            values = self._fit(self._pending, self.weights)
+            values = self._fit(self._pending[0], variables)
         except ValueError as error:
-            self._slots.clear()
+            self._slots.forget(variables)
             raise ValueError(
-                f"What `set_weights` was given before there were slots does not fit: {error} "
-                "With several sets of variables, call `build` with each first."
+                f"What `set_weights` was given before there were slots does not fit: {error}"
             ) from None
-        self.__dict__["_pending"] = None
-        self._load(values)
+        del self._pending[0]
+        _variables.assign_all(list(zip(variables, values, strict=True)))
 
     def _create_scalars(self, variables: Sequence[Any]) -> None:
         dtype = _variables.compute_dtype(variables[0].dtype)
@@ -244,7 +262,8 @@ class Stateful:
         Args:
             var_list: the new variables.
         """
-        declared = [(variable, self.slots(variable)) for variable in var_list]
+        with tf.init_scope():  # values that `slots` computes must not belong to a function
+            declared = [(variable, self.slots(variable)) for variable in var_list]
         if self.slot_order == "variable":
             order = [(variable, slots, name) for variable, slots in declared for name in slots]
         else:
@@ -258,7 +277,8 @@ class Stateful:
         if isinstance(initial, Initial):
             initial, shape = functools.partial(initial, variable, dtype), variable.shape
         else:
-            initial = tf.convert_to_tensor(initial)
+            with tf.init_scope():
+                initial = tf.convert_to_tensor(initial)
             dtype, shape = initial.dtype, initial.shape
         self._slots.add(variable, name, initial, dtype, shape)
 
@@ -276,14 +296,13 @@ class Stateful:
 
         Before there are slots, what `set_weights` was given.
         """
-        if self._pending is not None:
-            return [value.copy() for value in self._pending]
-        return _variables.values_of(self.weights)
+        waiting = [value.copy() for block in self._pending for value in block]
+        return [*(_variables.values_of(self.weights) if self.built or not waiting else ()), *waiting]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`.
 
-        On an optimizer without slots they are kept, and checked when slots appear.
+        On an optimizer without slots they are kept, and checked when the first appear.
 
         Args:
             weights: arrays in the order and of the shapes of `get_weights`. Lists that
@@ -299,7 +318,7 @@ class Stateful:
         elif len(values) == 1 and values[0].shape == ():
             self._load(self._fit(values, [self.iterations]))
         else:
-            self.__dict__["_pending"] = values or None
+            self.__dict__["_pending"] = [values] if values else []
 
     def _fit(self, values: list[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
@@ -351,8 +370,9 @@ class Stateful:
         Args:
             store: a mapping from names to arrays.
         """
-        for number, value in enumerate(self._pending or ()):
-            store[f"pending.{number}"] = value
+        if not self.built:
+            for number, value in enumerate(value for block in self._pending for value in block):
+                store[f"pending.{number}"] = value
         layout = []
         for number, (path, name, slot) in enumerate(self._slots.items()):
             layout.append([path, name])
@@ -436,6 +456,53 @@ class Stateful:
                 pairs.append((mine.read(), value))
         return [(variable, value) for variable, value in pairs if variable is not None]
 
+    # --- copies -------------------------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (type(self), self.get_config(), self._blocks_of_values())
+
+    def _blocks_of_values(self) -> list[list[np.ndarray]]:
+        """`get_weights`, block by block; the first has the scalars too."""
+        if not self.built:
+            return list(self._pending) or [self.get_weights()]
+        values, blocks = self.get_weights(), []
+        start, stop = 0, 1 + len(self._scalars)
+        for variables in self._slots.blocks:
+            stop += sum(len(self._slots.of(variable)) for variable in variables)
+            blocks.append(values[start:stop])
+            start = stop
+        return [*blocks, *self._pending]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """An optimizer of the same variables, or of their copies if `memo` has them.
+
+        Whether it does is known when the whole deep copy is done: at the first use.
+        """
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin._set_name(self.name)
+        engine = twin.__dict__.keys() | {"_hypers", "_statics", "_module_variables"}
+        twin.__dict__["_statics"] = copy.copy(self._statics)
+        twin.__dict__["_hypers"] = self._hypers.copy_for(twin, memo)
+        for name, value in self.__dict__.items():
+            if name not in engine and not name.startswith("_self_"):
+                twin.__dict__[name] = copy.deepcopy(value, memo)
+        twin.__dict__["_excluded"] = copy.copy(self._excluded)
+        twin.__dict__["_original"] = (
+            [list(block) for block in self._slots.blocks], self._blocks_of_values(), memo
+        )
+        return twin
+
+    def _become_copy(self) -> None:
+        blocks, values, memo = self._original
+        self.__dict__["_original"] = None
+        if not blocks and len(values[0]) == 1:
+            self.set_weights(values[0])
+            return
+        self.__dict__["_pending"] = values
+        for block in blocks:
+            self.build([memo.get(id(variable), variable) for variable in block])
+
     # --- tf.train.Checkpoint: OptimizerV2's slot-variable protocol ------------------------
 
     def _create_or_restore_slot_variable(
@@ -448,6 +515,15 @@ class Stateful:
         """Called by a restore, for each slot value that the checkpoint holds."""
         dtype = _variables.compute_dtype(_variables.unwrap(variable).dtype)
         return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+
+
+def _unpickle(cls: Any, config: dict[str, Any], blocks: list[list[np.ndarray]]) -> Any:
+    optimizer = cls.from_config(config)
+    if len(blocks) == 1:
+        optimizer.set_weights(blocks[0])
+    else:
+        optimizer.__dict__["_pending"] = blocks
+    return optimizer
 
 
 def _initial(initializer: Any, shape: Any, dtype: Any) -> Any:

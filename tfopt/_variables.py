@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 _RAISE = object()
+_FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creators
 
 
 def unwrap(variable: Any) -> Any:
@@ -110,12 +111,30 @@ def create(initial_value: Any, name: str, dtype: Any, shape: Any = None, **kwarg
     `initial_value` is a value or a function of nothing. The variable gets a `path`, since
     Keras 3 files state under one.
     """
-    with tf.init_scope():
+    with tf.init_scope(), _no_function_creators():
         variable = tf.Variable(
             initial_value, name=name, dtype=dtype, shape=shape, trainable=False, **kwargs
         )
     variable.path = name
     return variable
+
+
+@contextlib.contextmanager
+def _no_function_creators() -> Iterator[None]:
+    """Hides the variable creators of the `tf.function` being traced, and only those.
+
+    They refuse variables in any trace but the first, and trace the first one twice; inside
+    `init_scope` they have no business. TensorFlow has no public way around them.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    creators = graph._variable_creator_stack
+    graph._variable_creator_stack = [
+        (priority, creator) for priority, creator in creators if priority != _FUNCTION_PRIORITY
+    ]
+    try:
+        yield
+    finally:
+        graph._variable_creator_stack = creators
 
 
 class Names:

@@ -243,13 +243,8 @@ class Value:
             return value
         # Tracing a user's function: leave a way for a number to take over later.
         self._traced = self.source
-        number = self._number_variable(tracked=False)
-        if self._replaced is None:
-            with tf.init_scope():
-                self._replaced = self.owner._scalar(
-                    f"{self.hyper.name}_replaced", False, tf.bool
-                )
-        return tf.where(self._replaced, tf.cast(number, value.dtype), value)
+        number = tf.cast(self._number_variable(tracked=False), value.dtype)
+        return tf.where(self._flag(), number, value)
 
     def config(self) -> Any:
         """The value for `get_config`: the number as given, while it is unchanged."""
@@ -264,9 +259,11 @@ class Value:
             return _plain(_variables.value_of(self.read()))
 
     def create(self) -> None:
-        """Makes the variable of a number, so that no graph has to."""
+        """Makes the variables that graphs read, so that no function has to while traced."""
         if self.source is None and self.number is not None:
             self._number_variable()
+        elif callable(self.source) and not isinstance(self.source, tf.Variable):
+            self._flag()
 
     def note_trace(self) -> None:
         """Remembers that a user's function reads the number."""
@@ -280,6 +277,12 @@ class Value:
             if tracked:
                 self._track(self.variable)
         return self.variable
+
+    def _flag(self) -> Any:
+        self._number_variable(tracked=False)
+        if self._replaced is None:
+            self._replaced = self.owner._scalar(f"{self.hyper.name}_replaced", False, tf.bool)
+        return self._replaced
 
     def _track(self, variable: Any) -> None:
         if self.hyper.tracked:
@@ -330,6 +333,16 @@ class Hypers(dict[str, Value]):
 
     def add(self, hyper: Hyper, given: Any) -> None:
         self[hyper.name] = Value(self.owner, hyper, given)
+
+    def copy_for(self, owner: Any, memo: dict[int, Any]) -> Hypers:
+        """The same values for a deep copy of the optimizer."""
+        twin = Hypers(owner)
+        for name, value in self.items():
+            source = value.source
+            given = value.config() if source is None else memo.get(id(source), source)
+            twin.add(value.hyper, given)
+            twin[name].number, twin[name].frozen = value.number, None
+        return twin
 
     def create(self) -> None:
         """Creates the variables of all numbers, in a fixed order."""

@@ -73,8 +73,8 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         )
 
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
-        """The same as `update` by a fused kernel on variables, or None where there is none."""
-        return None
+        """The same as `update`, by a kernel on variables; `NotImplemented` where there is none."""
+        return NotImplemented
 
     def uses(self, name: str) -> bool:
         """Whether a hyperparameter that can be off takes part in the update."""

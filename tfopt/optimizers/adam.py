@@ -86,7 +86,7 @@ class Adam(Optimizer):
             epsilon=h.epsilon, grad=g, use_locking=True,
         )
         if self.amsgrad and inside_xla():
-            return None  # the one fused kernel here that XLA lacks
+            return NotImplemented  # the one fused kernel here that XLA lacks
         if self.amsgrad:
             return tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=s.vhat.handle, **arguments)
         return tf.raw_ops.ResourceApplyAdam(**arguments)

@@ -89,7 +89,7 @@ class RMSprop(Optimizer):
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
         if self.centered or not self.uses("momentum"):
-            return None  # the kernels' variance may round below 0
+            return NotImplemented  # the kernels' variance may round below 0
         return tf.raw_ops.ResourceApplyRMSProp(
             var=var.handle, ms=s.rms.handle, mom=s.momentum.handle, lr=h.learning_rate,
             rho=h.rho, momentum=h.momentum, epsilon=h.epsilon, grad=g, use_locking=True,

@@ -1,0 +1,302 @@
+"""State goes in and out whole: checkpoints, lists of weights, and the order of both."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from cases import CASES, IDS
+
+import tfopt
+
+legacy = tf_keras.optimizers.legacy
+each_case = pytest.mark.parametrize("case", CASES, ids=IDS)
+HAS_PEER = [case for case in CASES if case.peer != "keras.AdamW"]
+
+
+def pair():
+    return [tf.Variable([1.0, 2.0, 3.0]), tf.Variable([[0.5], [-0.5]])]
+
+
+def train(opt, variables, steps=3):
+    for step in range(steps):
+        gradients = [tf.cos(v + step) for v in variables]
+        opt.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def values(opt, variables):
+    return [*opt.get_weights(), *(v.numpy() for v in variables)]
+
+
+def assert_same(arrays, others):
+    for one, other in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@each_case
+@pytest.mark.parametrize("slots_first", [False, True], ids=["deferred", "into slots"])
+def test_checkpoint_restores_and_training_goes_on_bit_for_bit(case, slots_first, tmp_path):
+    opt, variables = case.make(), pair()
+    train(opt, variables)
+    opt.learning_rate = 0.0625
+    path = tf.train.Checkpoint(opt=opt, variables=variables).save(str(tmp_path / "ckpt"))
+    again, others = case.make(), pair()
+    if slots_first:
+        train(again, others, 1)
+    status = tf.train.Checkpoint(opt=again, variables=others).restore(path)
+    if slots_first:
+        status.assert_consumed()
+    train(opt, variables)
+    train(again, others)
+    status.assert_existing_objects_matched()
+    status.assert_consumed()
+    assert_same(values(again, others), values(opt, variables))
+    assert float(again.learning_rate) == 0.0625
+
+
+@pytest.mark.parametrize("case", HAS_PEER, ids=lambda case: case.name)
+@pytest.mark.parametrize("slots_first", [False, True], ids=["deferred", "into slots"])
+@pytest.mark.parametrize("ours_first", [False, True], ids=["from legacy", "to legacy"])
+def test_checkpoints_interchange_with_optimizer_v2(case, slots_first, ours_first, tmp_path):
+    makers = [case.make, case.make_peer]
+    first, second = makers if ours_first else reversed(makers)
+    opt, variables = first(), pair()
+    train(opt, variables)
+    path = tf.train.Checkpoint(opt=opt, variables=variables).save(str(tmp_path / "ckpt"))
+    again, others = second(), pair()
+    if slots_first:
+        train(again, others, 1)
+    status = tf.train.Checkpoint(opt=again, variables=others).restore(path)
+    (again._create_all_weights if ours_first else again.build)(others)
+    status.assert_existing_objects_matched()
+    assert again.iterations.numpy() == opt.iterations.numpy()
+    for name in case.slots:
+        for other, variable in zip(others, variables, strict=True):
+            np.testing.assert_array_equal(again.get_slot(other, name), opt.get_slot(variable, name))
+    opt.learning_rate = again.learning_rate = 0.125
+    train(opt, variables)
+    train(again, others)
+    for other, variable in zip(others, variables, strict=True):
+        np.testing.assert_allclose(other, variable.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_checkpoint_keys_are_optimizer_v2s(tmp_path):
+    opt, variables = tfopt.Nadam(), pair()
+    train(opt, variables)
+    path = tf.train.Checkpoint(opt=opt, v=variables[0]).save(str(tmp_path / "ckpt"))
+    keys = {key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for key, _ in tf.train.list_variables(path)}
+    assert keys == {
+        "_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter", "v", "v/.OPTIMIZER_SLOT/opt/m",
+        "v/.OPTIMIZER_SLOT/opt/v", "opt/iter", "opt/learning_rate", "opt/beta_1", "opt/beta_2",
+        "opt/decay", "opt/momentum_cache",
+    }
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_checkpoint_of_a_model_with_its_optimizer(library, tmp_path):
+    def make():
+        model = library.Sequential([library.layers.Dense(2), library.layers.Dense(1)])
+        model.build((None, 3))
+        model.compile(optimizer=tfopt.Adam(0.05), loss=library.losses.MeanSquaredError())
+        return model
+
+    def fit(model):
+        model.fit(np.ones((8, 3)), np.ones((8, 1)), verbose=0, shuffle=False, batch_size=4)
+
+    model = make()
+    fit(model)
+    path = tf.train.Checkpoint(model=model, opt=model.optimizer).save(str(tmp_path / "ckpt"))
+    slots = [name for name, _ in tf.train.list_variables(path) if ".OPTIMIZER_SLOT" in name]
+    assert len(slots) == 8
+    again = make()
+    status = tf.train.Checkpoint(model=again, opt=again.optimizer).restore(path)
+    fit(again)
+    fit(model)
+    status.assert_existing_objects_matched()
+    assert_same(again.get_weights(), model.get_weights())
+    assert_same(again.optimizer.get_weights(), model.optimizer.get_weights())
+
+
+def test_checkpoint_manager_and_partial_models(tmp_path):
+    opt, variables = tfopt.Adam(), pair()
+    checkpoint = tf.train.Checkpoint(opt=opt, a=variables[0], b=variables[1])
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
+    for _ in range(3):
+        train(opt, variables, 1)
+        manager.save()
+    assert len(manager.checkpoints) == 2
+    again, alone = tfopt.Adam(), pair()[1]
+    tf.train.Checkpoint(opt=again, b=alone).restore(manager.latest_checkpoint).expect_partial()
+    again.build([alone])
+    assert again.iterations.numpy() == 3
+    np.testing.assert_array_equal(again.get_slot(alone, "m"), opt.get_slot(variables[1], "m"))
+
+
+def test_restoring_does_not_change_the_order(tmp_path):
+    opt, variables = tfopt.Adam(), pair()
+    train(opt, variables)
+    path = tf.train.Checkpoint(opt=opt, b=variables[1], a=variables[0]).save(str(tmp_path / "c"))
+    again, others = tfopt.Adam(), pair()
+    tf.train.Checkpoint(opt=again, b=others[1], a=others[0]).restore(path)
+    again.build(others)
+    assert_same(again.get_weights(), opt.get_weights())
+
+
+def test_checkpoint_from_one_replica_to_two_and_back(mirrored, tmp_path):
+    def make():
+        opt, variables = tfopt.Nadam(0.05), pair()
+        return opt, variables, tf.train.Checkpoint(opt=opt, variables=variables)
+
+    opt, variables, checkpoint = make()
+    train(opt, variables)
+    with mirrored.scope():
+        two, copies, theirs = make()
+        status = theirs.restore(checkpoint.save(str(tmp_path / "one")))
+        two.build(copies)
+        status.assert_existing_objects_matched()
+    assert_same(values(two, copies), values(opt, variables))
+    for copy_ in copies:
+        local = mirrored.experimental_local_results(two.get_slot(copy_, "m"))
+        np.testing.assert_array_equal(local[0], local[1])
+    back, others, mine = make()
+    mine.restore(theirs.save(str(tmp_path / "two")))
+    back.build(others)
+    assert_same(values(back, others), values(opt, variables))
+
+
+# --- lists of weights ---------------------------------------------------------------------------
+
+
+@each_case
+def test_set_weights_before_there_are_slots(case):
+    opt, variables = case.make(), pair()
+    train(opt, variables)
+    again, others = case.make(), [tf.Variable(v) for v in variables]
+    again.set_weights(opt.get_weights())
+    assert_same(again.get_weights(), opt.get_weights())
+    train(again, others)
+    train(opt, variables)
+    assert_same(values(again, others), values(opt, variables))
+
+
+def test_kept_weights_that_do_not_fit_raise_and_change_nothing():
+    opt, variables = tfopt.Adam(), pair()
+    before = [v.numpy() for v in variables]
+    opt.set_weights([np.array(3), np.zeros(3)])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="set_weights"):
+            train(opt, variables)
+        assert_same([v.numpy() for v in variables], before)
+        assert opt.iterations.numpy() == 0
+    good = tfopt.Adam()
+    train(good, pair())
+    opt.set_weights(good.get_weights())
+    train(opt, variables)
+    assert opt.iterations.numpy() == 6
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Adadelta", "Adam"])
+def test_lists_of_older_keras_as_optimizer_v2_takes_them(name):
+    ours, theirs = getattr(tfopt, name)(), getattr(legacy, name)()
+    for opt in (ours, theirs):
+        train(opt, pair())
+    old = [w + 0.5 for w in ours.get_weights()[1:]]
+    if name == "Adam":
+        old = [np.array(7), *old, *(np.zeros(1) for _ in range(2))]
+    for opt in (ours, theirs):
+        opt.set_weights(old)
+    assert_same(ours.get_weights(), theirs.get_weights())
+
+
+def test_iterations_may_be_replaced_before_use():
+    counter, opt, variable = tf.Variable(41, dtype=tf.int64), tfopt.SGD(), tf.Variable(1.0)
+    opt.iterations = counter
+    assert opt.apply_gradients([(1.0, variable)]) == 42
+    assert counter.numpy() == 42
+    with pytest.raises(RuntimeError, match="iterations"):
+        opt.iterations = tf.Variable(0, dtype=tf.int64)
+    for wrong in (3, tf.Variable(1.0)):
+        with pytest.raises(TypeError, match="iterations"):
+            tfopt.SGD().iterations = wrong
+
+
+# --- copies ------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_pickle_holds_config_and_state(case):
+    opt, variables = case.make(), pair()
+    train(opt, variables)
+    opt.learning_rate = 0.0625
+    again, others = pickle.loads(pickle.dumps(opt)), [tf.Variable(v) for v in variables]
+    assert again.get_config() == opt.get_config()
+    train(again, others)
+    train(opt, variables)
+    assert_same(values(again, others), values(opt, variables))
+
+
+@each_case
+def test_deepcopy_stays_bound_to_the_same_variables(case):
+    opt, variables = case.make(), pair()
+    train(opt, variables)
+    twin = copy.deepcopy(opt)
+    assert_same(twin.get_weights(), opt.get_weights())
+    before = [v.numpy() for v in variables]
+    train(twin, variables)
+    after = [v.numpy() for v in variables]
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    train(opt, variables)
+    assert_same([v.numpy() for v in variables], after)
+    assert_same(twin.get_weights(), opt.get_weights())
+
+
+@pytest.mark.parametrize("model_first", [False, True])
+def test_deepcopy_with_a_model_is_bound_to_the_copies(model_first):
+    """Whichever of the two is copied first."""
+    holder = {"variables": pair(), "opt": tfopt.Adam(0.5)}
+    holder = holder if model_first else dict(reversed(holder.items()))
+    train(holder["opt"], holder["variables"])
+    twin = copy.deepcopy(holder)
+    for original, copied in zip(holder["variables"], twin["variables"], strict=True):
+        np.testing.assert_array_equal(
+            twin["opt"].get_slot(copied, "m"), holder["opt"].get_slot(original, "m")
+        )
+        with pytest.raises(KeyError):
+            twin["opt"].get_slot(original, "m")
+    train(twin["opt"], twin["variables"])
+    train(holder["opt"], holder["variables"])
+    assert_same(values(twin["opt"], twin["variables"]), values(holder["opt"], holder["variables"]))
+
+
+def test_copies_of_an_optimizer_with_several_blocks():
+    opt, (a, b) = tfopt.Adam(), pair()
+    train(opt, [a])
+    train(opt, [a, b])
+    for again in (pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt)):
+        assert_same(again.get_weights(), opt.get_weights())
+        again.build([a])
+        again.build([a, b])
+        assert_same(again.get_weights(), opt.get_weights())
+
+
+def test_copies_of_an_optimizer_not_yet_used():
+    opt = tfopt.Adam(0.5, clipnorm=1.0)
+    opt.set_weights([np.array(3)])
+    for again in (pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt)):
+        assert again.iterations.numpy() == 3
+        assert again.get_config() == opt.get_config()
+
+
+def test_deepcopy_keeps_callables_variables_and_own_attributes():
+    rate = tf.Variable(0.5)
+    opt = tfopt.SGD(rate, momentum=lambda: 0.25)
+    opt.note = ["mine"]
+    twin = copy.deepcopy(opt)
+    assert twin.learning_rate is rate
+    assert twin.momentum == 0.25
+    assert list(twin.note) == ["mine"]
+    assert twin.note is not opt.note
