@@ -134,7 +134,9 @@ def test_sees_every_hyperparameter(case, change):
 def test_every_declared_argument_is_in_the_table(case):
     rows = [other for other in CASES if other.cls is case.cls]
     tried = {name for row in rows for name in row.arguments}
-    own = {name for name in case.cls._positional if isinstance(case.cls._fields[name], Hyper | Static)}
+    own = {
+        name for name in case.cls._positional if isinstance(case.cls._fields[name], Hyper | Static)
+    }
     assert own <= tried
 
 
@@ -153,9 +155,7 @@ def test_eager_is_graph_bit_for_bit_and_xla_within_rounding(case, sparse, dtype)
         return tf.IndexedSlices(tf.cast(g.values, dtype), g.indices)
 
     steps = [[cast(g) if isinstance(g, tf.IndexedSlices) else g for g in s] for s in steps]
-    eager, graph, xla = (
-        train(case.make(), start(dtype), steps, mode, convert) for mode in MODES
-    )
+    eager, graph, xla = (train(case.make(), start(dtype), steps, mode, convert) for mode in MODES)
     np.testing.assert_array_equal(eager, graph)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(xla, eager, rtol=tolerance, atol=tolerance)
@@ -279,14 +279,20 @@ def test_hyperparameters_change_without_a_retrace(case):
             now[name] = case.perturb.get(name, now[name] * 0.75)
             setattr(optimizer, name, now[name])
         step([tf.constant(g) for g in grads])
-        values = [
-            case.reference(x, g, s, t, **now)
-            for x, g, s in zip(values, grads, states, strict=True)
-        ] if case.cls is not tfopt.Nadam or not numbers else values
+        values = (
+            [
+                case.reference(x, g, s, t, **now)
+                for x, g, s in zip(values, grads, states, strict=True)
+            ]
+            if case.cls is not tfopt.Nadam or not numbers
+            else values
+        )
     assert len(traces) == 1
     if case.cls is not tfopt.Nadam:  # its reference cannot look back at old values of beta_1
-        same(np.concatenate([v.numpy().ravel() for v in variables]),
-             np.concatenate([v.ravel() for v in values]))
+        same(
+            np.concatenate([v.numpy().ravel() for v in variables]),
+            np.concatenate([v.ravel() for v in values]),
+        )
 
 
 @each_case
@@ -304,9 +310,7 @@ def test_half_precision_rounds_once_a_step(case, dtype):
         optimizer.apply_gradients([(gradient, half)])
         other.apply_gradients([(tf.cast(gradient, tf.float32), wide)])
         ulp = 2.0**-7 if dtype == "bfloat16" else 2.0**-10
-        np.testing.assert_allclose(
-            tf.cast(half, tf.float32), wide.numpy(), rtol=ulp, atol=1e-6
-        )
+        np.testing.assert_allclose(tf.cast(half, tf.float32), wide.numpy(), rtol=ulp, atol=1e-6)
     for name in case.slots:
         assert optimizer.get_slot(half, name).dtype == tf.float32
         np.testing.assert_allclose(
@@ -334,7 +338,7 @@ def test_two_replicas_are_one_on_the_summed_gradient(case, sparse, mirrored):
         pairs = []
         for i, (one, two) in enumerate(zip(grads, others, strict=True)):
             if sparse and i == 0:
-                (one, dense_one), (two, dense_two) = rows_of(one), rows_of(two)
+                (one, _), (two, _) = rows_of(one), rows_of(two)
                 joined = tf.IndexedSlices(
                     tf.concat([one.values, two.values], 0), tf.concat([one.indices, two.indices], 0)
                 )
@@ -342,13 +346,17 @@ def test_two_replicas_are_one_on_the_summed_gradient(case, sparse, mirrored):
                 one, two = tf.constant(one), tf.constant(two)
                 joined = one + two
             pairs.append((one, two, joined))
-        step(*(
-            mirrored.experimental_distribute_values_from_function(
-                lambda context, a=a, b=b: (a, b)[context.replica_id_in_sync_group]
+        step(
+            *(
+                mirrored.experimental_distribute_values_from_function(
+                    lambda context, a=a, b=b: (a, b)[context.replica_id_in_sync_group]
+                )
+                for a, b, _ in pairs
             )
-            for a, b, _ in pairs
-        ))
-        alone.apply_gradients([(j, v) for (_, _, j), v in zip(pairs, expected_variables, strict=True)])
+        )
+        alone.apply_gradients(
+            [(j, v) for (_, _, j), v in zip(pairs, expected_variables, strict=True)]
+        )
     for copy, expected in zip(copies, expected_variables, strict=True):
         locals_ = mirrored.experimental_local_results(copy)
         np.testing.assert_array_equal(locals_[0], locals_[1])

@@ -229,8 +229,9 @@ def test_config_keeps_the_very_number():
     assert opt.get_config()["learning_rate"] == 0.3
 
 
-@pytest.mark.parametrize("library", [schedules, keras.optimizers.schedules,
-                                     tf_keras.optimizers.schedules])
+@pytest.mark.parametrize(
+    "library", [schedules, keras.optimizers.schedules, tf_keras.optimizers.schedules]
+)
 def test_config_of_a_schedule(library):
     schedule = library.CosineDecay(0.1, 10, warmup_target=0.5, warmup_steps=3)
     opt = tfopt.SGD(schedule)
@@ -257,23 +258,38 @@ def test_config_of_a_schedule_registered_with_keras():
     assert isinstance(again._learning_rate, Constant)
 
 
-# --- what is refused -------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("cls", "arguments"),
     [
-        ("SGD", {"learning_rate": -0.1}), ("SGD", {"momentum": 1.5}), ("SGD", {"momentum": -1}),
-        ("SGD", {"learning_rate": float("nan")}), ("SGD", {"clipnorm": -1.0}),
-        ("SGD", {"clipvalue": -1.0}), ("SGD", {"global_clipnorm": -1.0}), ("SGD", {"decay": -1}),
-        ("SGD", {"weight_decay": -1.0}), ("Adam", {"beta_1": 1.0}), ("Adam", {"beta_2": -0.1}),
-        ("Adam", {"epsilon": -1e-7}), ("RMSprop", {"rho": 2.0}), ("Adadelta", {"rho": -0.5}),
-        ("Adagrad", {"initial_accumulator_value": -1.0}), ("Ftrl", {"learning_rate_power": 0.5}),
-        ("Ftrl", {"l1_regularization_strength": -1.0}), ("Ftrl", {"beta": -1.0}),
-        ("Ftrl", {"l2_regularization_strength": -1.0}), ("Ftrl", {"weight_decay": 0.1}),
-        ("Ftrl", {"l2_shrinkage_regularization_strength": -1.0}), ("Nadam", {"decay": -1.0}),
-        ("Ftrl", {"initial_accumulator_value": -0.1}), ("SGD", {"lazy": "yes"}),
-        ("SGD", {"jit_compile": "no"}), ("SGD", {"jit_compile": 1}),
+        ("SGD", {"learning_rate": -0.1}),
+        ("SGD", {"momentum": 1.5}),
+        ("SGD", {"momentum": -1}),
+        ("SGD", {"learning_rate": float("nan")}),
+        ("SGD", {"clipnorm": -1.0}),
+        ("SGD", {"clipvalue": -1.0}),
+        ("SGD", {"global_clipnorm": -1.0}),
+        ("SGD", {"decay": -1}),
+        ("SGD", {"weight_decay": -1.0}),
+        ("Adam", {"beta_1": 1.0}),
+        ("Adam", {"beta_2": -0.1}),
+        ("Adam", {"epsilon": -1e-7}),
+        ("RMSprop", {"rho": 2.0}),
+        ("Adadelta", {"rho": -0.5}),
+        ("Adagrad", {"initial_accumulator_value": -1.0}),
+        ("Ftrl", {"learning_rate_power": 0.5}),
+        ("Ftrl", {"l1_regularization_strength": -1.0}),
+        ("Ftrl", {"beta": -1.0}),
+        ("Ftrl", {"l2_regularization_strength": -1.0}),
+        ("Ftrl", {"weight_decay": 0.1}),
+        ("Ftrl", {"l2_shrinkage_regularization_strength": -1.0}),
+        ("Nadam", {"decay": -1.0}),
+        ("Ftrl", {"initial_accumulator_value": -0.1}),
+        ("SGD", {"lazy": "yes"}),
+        ("SGD", {"jit_compile": "no"}),
+        ("SGD", {"jit_compile": 1}),
         ("SGD", {"learning_rate": tf.constant([0.1, 0.2])}),
         ("SGD", {"clipnorm": 1.0, "global_clipnorm": 1.0}),
     ],
@@ -288,10 +304,16 @@ def test_a_value_out_of_range_raises(cls, arguments):
 @pytest.mark.parametrize(
     ("cls", "arguments"),
     [
-        ("Adam", {"learning_rat": 0.1}), ("SGD", {"beta_1": 0.1}), ("SGD", {"momentum": "0.9"}),
-        ("SGD", {"momentum": None}), ("SGD", {"nesterov": 1}), ("SGD", {"learning_rate": True}),
-        ("Adam", {"amsgrad": "yes"}), ("Adam", {"learning_rate": [0.1]}),
-        ("Adagrad", {"initial_accumulator_value": "0.1"}), ("SGD", {"gradient_aggregator": 3}),
+        ("Adam", {"learning_rat": 0.1}),
+        ("SGD", {"beta_1": 0.1}),
+        ("SGD", {"momentum": "0.9"}),
+        ("SGD", {"momentum": None}),
+        ("SGD", {"nesterov": 1}),
+        ("SGD", {"learning_rate": True}),
+        ("Adam", {"amsgrad": "yes"}),
+        ("Adam", {"learning_rate": [0.1]}),
+        ("Adagrad", {"initial_accumulator_value": "0.1"}),
+        ("SGD", {"gradient_aggregator": 3}),
         ("SGD", {"gradient_transformers": [3]}),
     ],
 )
@@ -313,9 +335,13 @@ def test_too_many_or_twice_given_arguments_raise():
 @pytest.mark.parametrize(
     ("name", "neutral", "other"),
     [
-        ("use_ema", False, True), ("ema_momentum", 0.99, 0.9), ("ema_overwrite_frequency", None, 5),
-        ("gradient_accumulation_steps", None, 2), ("loss_scale_factor", None, 2.0),
-        ("skip_nonfinite", False, True), ("master_weights", False, True),
+        ("use_ema", False, True),
+        ("ema_momentum", 0.99, 0.9),
+        ("ema_overwrite_frequency", None, 5),
+        ("gradient_accumulation_steps", None, 2),
+        ("loss_scale_factor", None, 2.0),
+        ("skip_nonfinite", False, True),
+        ("master_weights", False, True),
     ],
 )
 def test_a_keyword_to_come_is_taken_at_its_neutral_value_only(name, neutral, other):
@@ -333,8 +359,14 @@ def test_structure_is_frozen_once_slots_exist():
     opt.momentum = 0.5
     opt.momentum = 0.0
     opt.apply_gradients([(tf.constant(1.0), variable)])
-    for name, value in (("momentum", 0.5), ("nesterov", False), ("clipnorm", 1.0),
-                        ("weight_decay", 0.1), ("lazy", True), ("jit_compile", False)):
+    for name, value in (
+        ("momentum", 0.5),
+        ("nesterov", False),
+        ("clipnorm", 1.0),
+        ("weight_decay", 0.1),
+        ("lazy", True),
+        ("jit_compile", False),
+    ):
         with pytest.raises(ValueError, match=name):
             setattr(opt, name, value)
     assert (opt.momentum.numpy(), opt.nesterov, opt.clipnorm) == (0.0, True, None)

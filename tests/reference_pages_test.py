@@ -11,7 +11,7 @@ import tfopt
 LIBRARIES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
 
 
-# --- the optimizers page ---------------------------------------------------------------
+# --- the optimizers page --------------------------------------------------------------------------
 
 
 @LIBRARIES
@@ -116,7 +116,7 @@ def test_apply_gradients_raises_as_the_page_says(mirrored):
     assert opt.iterations.numpy() == 0
 
 
-# --- Optimizer, version 2 ------------------------------------------------------------------
+# --- Optimizer, version 2 -------------------------------------------------------------------------
 
 
 def quadratic(var1, var2):
@@ -405,7 +405,7 @@ def test_minimize_with_tape_and_grad_loss():
     np.testing.assert_allclose(x, 0.7, rtol=1e-6)
 
 
-# --- version 1, and the class Optimizer of Keras 1 ---------------------------------------------
+# --- version 1, and the class Optimizer of Keras 1 ------------------------------------------------
 
 
 @pytest.mark.parametrize("keyword", ["clipnorm", "clipvalue"])
@@ -426,7 +426,7 @@ def test_set_weights_raises_for_shapes_that_do_not_fit():
         np.testing.assert_array_equal(now, then)
 
 
-# --- get -----------------------------------------------------------------------------------------
+# --- get ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", tfopt.optimizers.__all__)
@@ -468,7 +468,11 @@ def test_get_by_a_config_of_optimizer_v2(name):
 
 
 def test_get_returns_other_optimizers_unchanged():
-    for theirs in (keras.optimizers.Adam(), tf_keras.optimizers.Adam(), tf_keras.optimizers.legacy.Adam()):
+    for theirs in (
+        keras.optimizers.Adam(),
+        tf_keras.optimizers.Adam(),
+        tf_keras.optimizers.legacy.Adam(),
+    ):
         assert tfopt.get(theirs) is theirs
 
 
@@ -492,8 +496,17 @@ def test_get_wraps_an_optimizer_of_tensorflow_1():
 @pytest.mark.parametrize(
     "identifier",
     [
-        "no such", "", None, 3, [], {"class_name": "no such", "config": {}}, {}, {"config": {}},
-        {"class_name": 3, "config": {}}, {"class_name": "Adam", "config": 3}, dict,
+        "no such",
+        "",
+        None,
+        3,
+        [],
+        {"class_name": "no such", "config": {}},
+        {},
+        {"config": {}},
+        {"class_name": 3, "config": {}},
+        {"class_name": "Adam", "config": 3},
+        dict,
         {"class_name": "os.system", "module": "os", "config": {"command": "true"}},
     ],
 )
@@ -506,12 +519,28 @@ def test_config_names_only_what_is_registered(tmp_path):
     marker = tmp_path / "called"
     for config in (
         {"class_name": "Path.touch", "module": "pathlib", "config": {"self": str(marker)}},
-        {"class_name": "Adam", "config": {"learning_rate": {
-            "module": "os", "class_name": "system", "config": {"command": f"touch {marker}"},
-            "registered_name": None}}},
-        {"class_name": "Adam", "config": {"learning_rate": {
-            "module": "builtins", "class_name": "function", "config": "exec",
-            "registered_name": "function"}}},
+        {
+            "class_name": "Adam",
+            "config": {
+                "learning_rate": {
+                    "module": "os",
+                    "class_name": "system",
+                    "config": {"command": f"touch {marker}"},
+                    "registered_name": None,
+                }
+            },
+        },
+        {
+            "class_name": "Adam",
+            "config": {
+                "learning_rate": {
+                    "module": "builtins",
+                    "class_name": "function",
+                    "config": "exec",
+                    "registered_name": "function",
+                }
+            },
+        },
     ):
         with pytest.raises(ValueError, match="ptimizer|schedule|config"):
             tfopt.get(config)

@@ -87,11 +87,21 @@ def test_checkpoint_keys_are_optimizer_v2s(tmp_path):
     opt, variables = tfopt.Nadam(), pair()
     train(opt, variables)
     path = tf.train.Checkpoint(opt=opt, v=variables[0]).save(str(tmp_path / "ckpt"))
-    keys = {key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for key, _ in tf.train.list_variables(path)}
+    keys = {
+        key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for key, _ in tf.train.list_variables(path)
+    }
     assert keys == {
-        "_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter", "v", "v/.OPTIMIZER_SLOT/opt/m",
-        "v/.OPTIMIZER_SLOT/opt/v", "opt/iter", "opt/learning_rate", "opt/beta_1", "opt/beta_2",
-        "opt/decay", "opt/momentum_cache",
+        "_CHECKPOINTABLE_OBJECT_GRAPH",
+        "save_counter",
+        "v",
+        "v/.OPTIMIZER_SLOT/opt/m",
+        "v/.OPTIMIZER_SLOT/opt/v",
+        "opt/iter",
+        "opt/learning_rate",
+        "opt/beta_1",
+        "opt/beta_2",
+        "opt/decay",
+        "opt/momentum_cache",
     }
 
 
@@ -167,7 +177,7 @@ def test_checkpoint_from_one_replica_to_two_and_back(mirrored, tmp_path):
     assert_same(values(back, others), values(opt, variables))
 
 
-# --- lists of weights ---------------------------------------------------------------------------
+# --- lists of weights -----------------------------------------------------------------------------
 
 
 @each_case
@@ -223,7 +233,7 @@ def test_iterations_may_be_replaced_before_use():
             tfopt.SGD().iterations = wrong
 
 
-# --- copies ------------------------------------------------------------------------------------------
+# --- copies ---------------------------------------------------------------------------------------
 
 
 @each_case

@@ -13,7 +13,7 @@ def slices(values, indices):
     return tf.IndexedSlices(tf.constant(values), tf.constant(indices))
 
 
-# --- the order of a step ---------------------------------------------------------------------
+# --- the order of a step --------------------------------------------------------------------------
 
 
 def test_replicas_are_summed_before_clipping(mirrored):
@@ -36,8 +36,13 @@ def test_replicas_are_summed_before_clipping(mirrored):
         np.testing.assert_allclose(copy, [-0.6, -0.8], rtol=1e-6)
 
 
-CLIPS = [{"clipnorm": 1.0}, {"clipvalue": 0.5}, {"global_clipnorm": 1.0},
-         {"clipvalue": 2.0, "clipnorm": 1.0}, {"clipvalue": 2.0, "global_clipnorm": 1.0}]
+CLIPS = [
+    {"clipnorm": 1.0},
+    {"clipvalue": 0.5},
+    {"global_clipnorm": 1.0},
+    {"clipvalue": 2.0, "clipnorm": 1.0},
+    {"clipvalue": 2.0, "global_clipnorm": 1.0},
+]
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: "-".join(clip))
@@ -64,7 +69,9 @@ def test_clipping_is_that_of_the_dense_gradient(clip, sparse):
 
 def test_clipping_in_half_precision_does_not_overflow():
     variable = tf.Variable(tf.zeros([4], tf.float16))
-    tfopt.SGD(1.0, clipnorm=2.0).apply_gradients([(tf.fill([4], tf.cast(3e4, tf.float16)), variable)])
+    tfopt.SGD(1.0, clipnorm=2.0).apply_gradients(
+        [(tf.fill([4], tf.cast(3e4, tf.float16)), variable)]
+    )
     np.testing.assert_allclose(variable, -np.ones(4), rtol=1e-3)
 
 
@@ -118,7 +125,9 @@ def test_weight_decay_is_decoupled_and_by_the_rows_of_row_paths(name, lazy):
     if name == "Ftrl":
         pytest.skip("its weights are computed anew at every step; it refuses decay")
     opt = getattr(tfopt, name)(0.5, weight_decay=0.25, lazy=lazy)
-    plain = getattr(tfopt, name)(0.5, lazy=lazy, **({"weight_decay": None} if name == "AdamW" else {}))
+    plain = getattr(tfopt, name)(
+        0.5, lazy=lazy, **({"weight_decay": None} if name == "AdamW" else {})
+    )
     values = np.arange(1.0, 9.0, dtype="float32").reshape(4, 2)
     decayed, variable = tf.Variable(values), tf.Variable(values)
     gradient = slices([[1.0, -1.0]], [2])
@@ -167,7 +176,7 @@ def test_exclusion_by_variable_and_by_pattern_survives_the_config():
         tfopt.SGD(exclude_from_weight_decay=[3])
 
 
-# --- variables that turn up late ----------------------------------------------------------------
+# --- variables that turn up late ------------------------------------------------------------------
 
 
 def test_a_second_function_brings_a_new_variable():
@@ -296,9 +305,11 @@ def test_made_outside_the_scope(mirrored):
 
     @tf.function
     def step(both):
-        mirrored.run(lambda: opt.minimize(
-            lambda: variable * variable + late, [variable, late] if both else [variable]
-        ))
+        mirrored.run(
+            lambda: opt.minimize(
+                lambda: variable * variable + late, [variable, late] if both else [variable]
+            )
+        )
 
     step(False)
     step(True)
@@ -363,11 +374,18 @@ X = tf.Variable([[1.0, 2.0], [3.0, 4.0]], name="x")
 @pytest.mark.parametrize(
     ("error", "pairs"),
     [
-        (TypeError, 3), (TypeError, [3]), (TypeError, [(X,)]), (TypeError, [(X, X, X)]),
-        (TypeError, [(tf.constant(1.0), 3)]), (TypeError, [(tf.constant(1.0), tf.constant(1.0))]),
-        (TypeError, [("gradient", X)]), (ValueError, [(tf.constant([1.0, 2.0]), X)]),
-        (ValueError, [(tf.ones([2, 2], tf.float64), X)]), (ValueError, [(tf.ones([2, 2], tf.int32), X)]),
-        (ValueError, [(slices([[1.0]], [0]), X)]), (ValueError, [(slices([[1.0, 2.0]], [0, 1]), X)]),
+        (TypeError, 3),
+        (TypeError, [3]),
+        (TypeError, [(X,)]),
+        (TypeError, [(X, X, X)]),
+        (TypeError, [(tf.constant(1.0), 3)]),
+        (TypeError, [(tf.constant(1.0), tf.constant(1.0))]),
+        (TypeError, [("gradient", X)]),
+        (ValueError, [(tf.constant([1.0, 2.0]), X)]),
+        (ValueError, [(tf.ones([2, 2], tf.float64), X)]),
+        (ValueError, [(tf.ones([2, 2], tf.int32), X)]),
+        (ValueError, [(slices([[1.0]], [0]), X)]),
+        (ValueError, [(slices([[1.0, 2.0]], [0, 1]), X)]),
         (ValueError, [(tf.constant(1), tf.Variable(1))]),
         (ValueError, [(tf.constant(1 + 1j), tf.Variable(1 + 1j))]),
         (ValueError, [(slices([1.0], [0]), tf.Variable(1.0))]),
@@ -464,7 +482,7 @@ def test_the_number_of_rows_may_change_without_many_traces():
     assert function.experimental_get_tracing_count() <= 2
 
 
-# --- compute paths -----------------------------------------------------------------------------------
+# --- compute paths --------------------------------------------------------------------------------
 
 
 def operations(function):
@@ -536,7 +554,7 @@ def test_lazy_makes_nothing_of_the_size_of_the_table(name):
         assert op.type not in ("ReadVariableOp", "AssignVariableOp") or not op.inputs[0].shape.rank
 
 
-# --- writing an optimizer ------------------------------------------------------------------------------
+# --- writing an optimizer -------------------------------------------------------------------------
 
 
 class Lookback(tfopt.Optimizer):

@@ -61,6 +61,15 @@ def dense(opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: A
     return _compiled(opt, g, var, slots, decay)(g, var, slots, scalars, decay)
 
 
+def kernel(op: Callable[..., Any], **arguments: Any) -> Any:
+    """Runs a fused `ResourceApply*` op; variables go in as their handles."""
+    handles = {
+        name: value.handle if isinstance(value, tf.Variable) else value
+        for name, value in arguments.items()
+    }
+    return op(**handles, use_locking=True)
+
+
 def inside_xla() -> bool:
     """Whether the ops being traced are for XLA, which not all fused kernels have."""
     graph = tf.compat.v1.get_default_graph()
@@ -97,13 +106,15 @@ def _compiled(opt: Any, g: Any, var: Any, slots: Tensors, decay: Any) -> Callabl
     """
     parts = (g, var, *slots.values())
     signature = (
-        tuple((tuple(part.shape), part.dtype) for part in parts), tuple(slots), decay is None
+        tuple((tuple(part.shape), part.dtype) for part in parts),
+        tuple(slots),
+        decay is None,
     )
     updates = opt._cache.updates
     if signature not in updates:
         update = functools.partial(_read_compute_write, opt)
         updates[signature] = tf.function(update, jit_compile=True, autograph=False)
-    return updates[signature]  # type: ignore[no-any-return]
+    return updates[signature]
 
 
 def rows(
@@ -157,7 +168,7 @@ def cached_step(opt: Any, pairs: Sequence[Any], aggregate: bool) -> Callable[...
         targets = [pair._replace(gradient=None) for pair in pairs]  # also keeps the ids taken
         step = functools.partial(_whole_step, opt, targets, aggregate)
         opt._cache.steps[key] = tf.function(step, autograph=False, reduce_retracing=True)
-    return opt._cache.steps[key]  # type: ignore[no-any-return]
+    return opt._cache.steps[key]
 
 
 def _whole_step(

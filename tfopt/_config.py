@@ -21,6 +21,17 @@ _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 class Configurable:
     """A class whose constructor, attributes and config follow from its declarations."""
 
+    # From the other parts of an optimizer.
+    name: str
+    _hypers: Hypers
+    _statics: _Statics
+    _excluded: Any
+    _pending_lr: Any
+    _current: Any
+    _set_name: Any
+    _exclude: Any
+    _check_arguments: Any
+
     _fields: Mapping[str, Hyper | Static] = {}  # own fields first, then those of the base
     _aliases: Mapping[str, str] = {}
     _common: frozenset[str] = frozenset()  # the base's fields: keyword-only
@@ -55,19 +66,25 @@ class Configurable:
         def parameter(name: str, default: Any, positional: bool = False) -> inspect.Parameter:
             kind = inspect.Parameter
             return inspect.Parameter(
-                name, kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY,
+                name,
+                kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY,
                 default=default,
             )
 
         named = parameter("name", cls.__name__, positional=not cls._positional)
-        return inspect.Signature([
-            *(parameter(name, cls._fields[name].default, True) for name in cls._positional),
-            named,
-            *(parameter(name, field.default) for name, field in sorted(cls._fields.items())
-              if name not in cls._positional),
-            parameter("exclude_from_weight_decay", None),
-            *(parameter(name, None) for name in cls._aliases),
-        ])
+        return inspect.Signature(
+            [
+                *(parameter(name, cls._fields[name].default, True) for name in cls._positional),
+                named,
+                *(
+                    parameter(name, field.default)
+                    for name, field in sorted(cls._fields.items())
+                    if name not in cls._positional
+                ),
+                parameter("exclude_from_weight_decay", None),
+                *(parameter(name, None) for name in cls._aliases),
+            ]
+        )
 
     def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
         cls = type(self)
@@ -185,6 +202,9 @@ class Configurable:
             for name in cls._common & config.keys():
                 if config[name] is None:
                     del config[name]
+            if not config.get("use_ema"):  # then its settings, whatever they are, are neutral
+                for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency"):
+                    config.pop(name, None)
             if cls._formula_differs_in_keras:
                 origin = "Keras 3" if keras_3 else "tf-keras"
                 warn(

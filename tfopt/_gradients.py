@@ -35,7 +35,7 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
         entries = [tuple(entry) for entry in grads_and_vars]
     except TypeError:
         raise TypeError(
-            f"`grads_and_vars` must be a list of (gradient, variable) pairs; got {grads_and_vars!r}."
+            f"`grads_and_vars` must list (gradient, variable) pairs; got {grads_and_vars!r}."
         ) from None
     pairs, without = [], []
     for entry in entries:
@@ -81,7 +81,7 @@ def _check_pair(gradient: Any, variable: Any, path: str, complex_numbers: bool) 
         expected = f"shape {variable.shape}"
     else:
         raise TypeError(
-            f"The gradient of `{path}` must be a tensor, tf.IndexedSlices or None; got {gradient!r}."
+            f"The gradient of `{path}` must be a tensor or tf.IndexedSlices; got {gradient!r}."
         )
     if not fits:
         raise ValueError(f"The gradient of `{path}` must have {expected}; got {values.shape}.")
@@ -137,7 +137,7 @@ def _square_sum(tensor: Any) -> Any:
 
 
 def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
-    """limit / max(norm, limit), and 0 where both are."""
+    """Limit / max(norm, limit), and 0 where both are."""
     norm = tf.sqrt(tf.math.real(square_sum))
     limit = tf.cast(limit, norm.dtype)
     return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)
@@ -159,7 +159,8 @@ class Excluded:
                 re.compile(entry)
             except re.error as error:
                 raise ValueError(
-                    f"`exclude_from_weight_decay` must hold regular expressions; {entry!r}: {error}."
+                    "`exclude_from_weight_decay` must hold regular expressions; "
+                    f"got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
         elif isinstance(_variables.unwrap(entry), tf.Variable):

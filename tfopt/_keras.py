@@ -18,12 +18,19 @@ if keras.config.backend() != "tensorflow":
         f"{keras.config.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
     )
 
-tf_keras: Any = None
-if importlib.util.find_spec("tf_keras") is not None:
+
+def _import_tf_keras() -> Any:
+    """The module tf_keras where it is installed, else None."""
+    if importlib.util.find_spec("tf_keras") is None:
+        return None
     try:
-        import tf_keras
+        return importlib.import_module("tf_keras")
     except Exception as error:  # a broken tf-keras must not take Keras 3 users down
         warn(f"tf-keras is installed but cannot be imported, and is left out: {error!r}")
+        return None
+
+
+tf_keras = _import_tf_keras()
 
 BASES: tuple[type, ...] = (keras.Optimizer,)
 if tf_keras is not None:
@@ -68,7 +75,9 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         Raises:
             ValueError: if the two lists are not of one length.
         """
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        variables = (
+            self._trainable_variables if trainable_variables is None else trainable_variables
+        )
         grads, variables = list(grads), list(variables)
         if len(grads) != len(variables):
             raise ValueError(

@@ -16,9 +16,7 @@ def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
 
 def densify(values: Any, indices: Any, variable: Any) -> Any:
     """The dense gradient that unique rows stand for."""
-    return tf.scatter_nd(
-        indices[:, tf.newaxis], values, tf.shape(variable, out_type=indices.dtype)
-    )
+    return tf.scatter_nd(indices[:, tf.newaxis], values, tf.shape(variable, out_type=indices.dtype))
 
 
 def read(variable: Any, indices: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -12,20 +12,15 @@ from tfopt import _variables
 
 
 class Initial(NamedTuple):
-    """How a declared slot starts: `make(x, dtype)` gives its first value."""
+    """How a declared slot starts: `make(variable, dtype)` gives its first value."""
 
-    make: Any
-
-    def __call__(self, x: Any, dtype: Any) -> Any:
-        return self.make(x, dtype)
+    make: Callable[[Any, Any], Any]
 
 
 def full(x: Any, value: Any) -> Initial:
     """A slot of the shape of `x` that starts at `value` everywhere."""
     del x  # part of the notation; the shape is that of the variable at creation
-    return Initial(
-        lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype))
-    )
+    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype)))
 
 
 def zeros(x: Any) -> Initial:

@@ -35,6 +35,25 @@ class Stateful:
     slot_order = "slot"  # in a block: "slot" after slot, or "variable" after variable
     v1_weights = ""  # lists of older Keras accepted: "no iterations" or "unused slot"
 
+    # From the other parts of an optimizer.
+    name: str
+    get_config: Any
+    slots: Any
+    _hypers: Any
+    _statics: Any
+    _excluded: Any
+    _check_arguments: Any
+    _set_name: Any
+    _track_trackable: Any
+
+    _slot_variables: Slots
+    _scalars: dict[str, Any]
+    _iterations: Any
+    _pending: list[list[np.ndarray]]
+    _original: Any
+    _pending_lr: Any
+    _names: _variables.Names
+
     def _init_state(self) -> None:
         self.__dict__.update(
             _slot_variables=Slots(),
@@ -49,9 +68,9 @@ class Stateful:
     def _slots(self) -> Slots:
         if self._original is not None:
             self._become_copy()
-        return self._slot_variables  # type: ignore[no-any-return]
+        return self._slot_variables
 
-    # --- variables -----------------------------------------------------------------
+    # --- variables --------------------------------------------------------------------------------
 
     @property
     def iterations(self) -> Any:
@@ -120,7 +139,9 @@ class Stateful:
             ValueError: if `trainable` is True, or the initializer is unknown.
         """
         if trainable:
-            raise ValueError(f"`trainable` must not be True for an optimizer's state; got {trainable}.")
+            raise ValueError(
+                f"`trainable` must not be True for an optimizer's state; got {trainable}."
+            )
         dtype = tf.as_dtype(dtype or tf.float32)
         variable = _variables.create(
             _initial(initializer, tf.TensorShape(shape), dtype),
@@ -188,7 +209,7 @@ class Stateful:
         """The same as `weights`; may also be called, as in tf-keras."""
         return self.weights
 
-    # --- a block of slots ------------------------------------------------------------
+    # --- a block of slots -------------------------------------------------------------------------
 
     @property
     def built(self) -> bool:
@@ -275,7 +296,7 @@ class Stateful:
     def _declare_slot(self, variable: Any, name: str, initial: Any) -> None:
         dtype = _variables.compute_dtype(variable.dtype)
         if isinstance(initial, Initial):
-            initial, shape = functools.partial(initial, variable, dtype), variable.shape
+            initial, shape = functools.partial(initial.make, variable, dtype), variable.shape
         else:
             with tf.init_scope():
                 initial = tf.convert_to_tensor(initial)
@@ -289,7 +310,7 @@ class Stateful:
         """
         self.__dict__["_module_variables"] = list(self.weights)
 
-    # --- values ----------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------
 
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`, as NumPy arrays; `iterations` first.
@@ -297,7 +318,10 @@ class Stateful:
         Before there are slots, what `set_weights` was given.
         """
         waiting = [value.copy() for block in self._pending for value in block]
-        return [*(_variables.values_of(self.weights) if self.built or not waiting else ()), *waiting]
+        return [
+            *(_variables.values_of(self.weights) if self.built or not waiting else ()),
+            *waiting,
+        ]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`.
@@ -362,7 +386,7 @@ class Stateful:
     def _load(self, values: Sequence[np.ndarray]) -> None:
         _variables.assign_all(list(zip(self.weights, values, strict=True)))
 
-    # --- Keras' files: .keras, .weights.h5 ----------------------------------------------
+    # --- Keras' files: .keras, .weights.h5 --------------------------------------------------------
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the state and the numeric hyperparameters into a store of Keras'.
@@ -456,7 +480,7 @@ class Stateful:
                 pairs.append((mine.read(), value))
         return [(variable, value) for variable, value in pairs if variable is not None]
 
-    # --- copies -------------------------------------------------------------------------
+    # --- copies -----------------------------------------------------------------------------------
 
     def __reduce__(self) -> Any:
         return _unpickle, (type(self), self.get_config(), self._blocks_of_values())
@@ -489,7 +513,9 @@ class Stateful:
                 twin.__dict__[name] = copy.deepcopy(value, memo)
         twin.__dict__["_excluded"] = copy.copy(self._excluded)
         twin.__dict__["_original"] = (
-            [list(block) for block in self._slots.blocks], self._blocks_of_values(), memo
+            [list(block) for block in self._slots.blocks],
+            self._blocks_of_values(),
+            memo,
         )
         return twin
 
@@ -503,7 +529,7 @@ class Stateful:
         for block in blocks:
             self.build([memo.get(id(variable), variable) for variable in block])
 
-    # --- tf.train.Checkpoint: OptimizerV2's slot-variable protocol ------------------------
+    # --- tf.train.Checkpoint: OptimizerV2's slot-variable protocol --------------------------------
 
     def _create_or_restore_slot_variable(
         self,

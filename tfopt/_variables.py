@@ -11,13 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+# The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
+KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
+
 _RAISE = object()
 _FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creators
 
 
 def unwrap(variable: Any) -> Any:
     """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
+    return variable.value if isinstance(variable, KERAS_VARIABLE) else variable
 
 
 def key(variable: Any) -> Any:
@@ -35,7 +38,7 @@ def key(variable: Any) -> Any:
 
 def path(variable: Any) -> str:
     """A readable name: Keras' path, or the name without its output number."""
-    if isinstance(variable, keras.Variable) or hasattr(variable, "path"):
+    if isinstance(variable, KERAS_VARIABLE) or hasattr(variable, "path"):
         return str(variable.path)
     return re.sub(r":\d+$", "", variable.name)
 
@@ -79,7 +82,9 @@ def assign_all(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
     if in_v1_graph():
         session = tf.compat.v1.get_default_session()
         if session is None:
-            raise RuntimeError("Setting an optimizer's state in a v1 graph needs a default session.")
+            raise RuntimeError(
+                "Setting an optimizer's state in a v1 graph needs a default session."
+            )
         for variable, value in pairs:
             variable.load(value, session)
         return

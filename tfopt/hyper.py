@@ -52,6 +52,7 @@ class _Ranged:
         self.name = name
 
     def check_range(self, value: Any) -> None:
+        """Raises `ValueError` for a number out of range, or NaN."""
         if np.isnan(value) or not all(holds(value, bound) for bound, holds, _ in self.rules):
             rule = " and ".join(text for *_, text in self.rules) or "a number"
             raise ValueError(f"`{self.name}` must be {rule}; got {value!r}.")
@@ -86,6 +87,7 @@ class Hyper(_Ranged):
 
     @property
     def tracked(self) -> str | None:
+        """The name in checkpoints, or None."""
         return self.name if self._tracked is True else (self._tracked or None)
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
@@ -122,9 +124,12 @@ class Static(_Ranged):
         owner._statics[self.name] = value
 
     def check(self, value: Any) -> Any:
+        """The value, or an error that says what is allowed."""
         if self.choices:
-            if not any(value is choice or (value == choice and type(value) is type(choice))
-                       for choice in self.choices):
+            if not any(
+                value is choice or (value == choice and type(value) is type(choice))
+                for choice in self.choices
+            ):
                 allowed = ", ".join(map(repr, self.choices))
                 raise ValueError(f"`{self.name}` must be one of {allowed}; got {value!r}.")
         elif isinstance(self.default, bool):
@@ -142,6 +147,7 @@ class Later(Static):
     """Declares a keyword whose policy does not exist yet: only its neutral value is taken."""
 
     def check(self, value: Any) -> Any:
+        """The value, if it is the neutral one."""
         if value != self.default:
             raise NotImplementedError(
                 f"`{self.name}` is not supported yet: it must be {self.default!r}; got {value!r}."
@@ -184,6 +190,7 @@ class Value:
         return self.source is not None or self.number != self.hyper.off
 
     def set(self, given: Any) -> None:
+        """Takes a new value; raises, with nothing changed, for one that it cannot take."""
         number, source = self._interpret(given)
         active = source is not None or number != self.hyper.off
         if self.frozen is False and active:
@@ -332,6 +339,7 @@ class Hypers(dict[str, Value]):
         self.owner = owner
 
     def add(self, hyper: Hyper, given: Any) -> None:
+        """Adds a hyperparameter with its first value."""
         self[hyper.name] = Value(self.owner, hyper, given)
 
     def copy_for(self, owner: Any, memo: dict[int, Any]) -> Hypers:
@@ -350,6 +358,7 @@ class Hypers(dict[str, Value]):
             value.create()
 
     def freeze(self) -> None:
+        """Fixes which of the hyperparameters that can be off are."""
         for value in self.values():
             if value.hyper.off is not NEVER:
                 value.frozen = value.active
@@ -357,8 +366,9 @@ class Hypers(dict[str, Value]):
     def signature(self) -> tuple[Any, ...]:
         """What a step captures: it must be traced anew when this changes."""
         return tuple(
-            id(value.source) if isinstance(value.source, tf.Variable) else
-            (value.source is None, value.number is None)
+            id(value.source)
+            if isinstance(value.source, tf.Variable)
+            else (value.source is None, value.number is None)
             for value in self.values()
         )
 
@@ -377,6 +387,7 @@ class Hypers(dict[str, Value]):
 
 
 def is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python or NumPy, and not a bool."""
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)
 
 

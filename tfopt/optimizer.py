@@ -22,7 +22,66 @@ SPARSE = ("rows", "exact", "rows_move", "whole")
 
 
 class Optimizer(Configurable, Stateful, KerasOptimizer):
-    """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs."""
+    """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
+
+    A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
+    overrides the hooks `create_slots`, `resource_apply_dense` and `resource_apply_sparse`.
+    The constructor creates no variable: `iterations` and hyperparameters appear on first use,
+    slots when a variable is first updated, each beside its variable.
+
+    The order of a step: sum over replicas, sum of repeated indices, clipping, gradient
+    transformers, weight decay, update, constraint, `iterations` + 1. Newer Keras clips and
+    decays before it sums over replicas.
+
+    The keywords that all optimizers share; those that are not `Static` in nature may be
+    changed while training, by assigning to the attribute of that name:
+
+    Args:
+        name: any non-empty name; the class name by default.
+        lr: another name for `learning_rate`.
+        decay: inverse-time decay of the learning rate, at least 0: it is divided by
+            1 + decay * iterations.
+        clipvalue: gradients are clipped to [-clipvalue, clipvalue], at least 0.
+        clipnorm: each gradient is scaled down to this Euclidean norm, at least 0.
+        global_clipnorm: all gradients are scaled down by one factor, so that their joint norm
+            is at most this; not together with `clipnorm`. A norm that is not finite makes the
+            scaled gradients not finite.
+        weight_decay: decoupled weight decay: before the update x becomes
+            x - learning_rate * weight_decay * x; of rows only, where only rows are updated.
+        exclude_from_weight_decay: variables, and regular expressions searched for in
+            variables' paths, that do not decay. Also a method.
+        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, in
+            place of the sum over replicas.
+        gradient_transformers: functions from such pairs to such pairs, called in turn after
+            clipping.
+        lazy: what an `IndexedSlices` gradient does. None: what OptimizerV2 does, as each
+            optimizer's page says. True: only the gradient's rows of variable and slots are
+            read or written, and the cost does not grow with the table. False: exactly what the
+            dense gradient would.
+        jit_compile: "auto" takes a fused kernel where there is one, else a function compiled
+            by XLA that variables of a shape share. True always compiles, False never.
+        use_ema, ema_momentum, ema_overwrite_frequency, gradient_accumulation_steps,
+            loss_scale_factor, skip_nonfinite, master_weights: not supported yet; only their
+            neutral values are taken.
+
+    Dtypes:
+        Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
+        at least, with one rounding at the write. Complex variables where the optimizer says so.
+
+    Raises:
+        TypeError: for an unknown keyword, or one given twice.
+        ValueError: for a value out of range, naming it.
+
+    >>> class SignSGD(tfopt.Optimizer):
+    ...     learning_rate = tfopt.Hyper(0.1, low=0)
+    ...
+    ...     def update(self, g, x, s, h):
+    ...         return x - h.learning_rate * tf.sign(g)
+    >>> x = tf.Variable([1.0, -2.0])
+    >>> _ = SignSGD().minimize(lambda: tf.reduce_sum(x * x), [x])
+    >>> x.numpy()
+    array([ 0.9, -1.9], dtype=float32)
+    """
 
     lr = Alias("learning_rate")
     decay = Hyper(0.0, low=0)
@@ -42,14 +101,22 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     skip_nonfinite = Later(False)
     master_weights = Later(False)
 
-    # --- what an optimizer declares ----------------------------------------------------
+    # --- what an optimizer declares ---------------------------------------------------------------
 
     sparse: Any = "exact"  # what an IndexedSlices gradient means: a word of SPARSE
     decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
     complex_numbers = False  # whether complex variables are taken
 
     def slots(self, x: Any) -> dict[str, Any]:
-        """The slots of a variable `x`: {name: `zeros(x)`, `full(x, value)`, `copy(x)` or a value}."""
+        """The slots of a variable, by name.
+
+        Args:
+            x: the variable.
+
+        Returns:
+            {name: how it starts}: `zeros(x)`, `full(x, value)`, `copy(x)`, or a value of any
+            shape.
+        """
         return {}
 
     def begin(self, h: Scalars, state: Scalars) -> None:
@@ -80,7 +147,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         """Whether a hyperparameter that can be off takes part in the update."""
         return self._hypers[name].active
 
-    # --- the life of a step --------------------------------------------------------------
+    # --- the life of a step -----------------------------------------------------------------------
 
     @_plain_python
     def apply_gradients(
@@ -193,7 +260,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             return _compile.rows_move(self, grad, var, indices, *self._inputs(var))
         return self.resource_apply_dense(_rows.densify(grad, indices, var), var)
 
-    # --- the parts of a step ---------------------------------------------------------------
+    # --- the parts of a step ----------------------------------------------------------------------
 
     def _aggregate(self, pairs: Sequence[Pair]) -> list[Any]:
         if self.gradient_aggregator is None:
@@ -205,7 +272,9 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         return {
             argument: self._current(name, values)
             for argument, name in (
-                ("value", "clipvalue"), ("norm", "clipnorm"), ("global_norm", "global_clipnorm")
+                ("value", "clipvalue"),
+                ("norm", "clipnorm"),
+                ("global_norm", "global_clipnorm"),
             )
         }
 
@@ -219,11 +288,13 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         """The scalars of this step in each compute dtype; advances the optimizer's state."""
         scalars, states = {}, {}
         for dtype in sorted(dtypes, key=lambda dtype: dtype.name):
-            h = Scalars(**{
-                name: _cast(self._current(name, self._now.values), dtype)
-                for name, value in self._hypers.items()
-                if value.active
-            })
+            h = Scalars(
+                **{
+                    name: _cast(self._current(name, self._now.values), dtype)
+                    for name, value in self._hypers.items()
+                    if value.active
+                }
+            )
             steps = _cast(self.iterations, dtype)
             h.t = steps + 1
             if "decay" in self._fields and hasattr(h, "learning_rate"):
@@ -232,8 +303,8 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             self.begin(h, state)
             scalars[dtype], states[dtype] = vars(h), vars(state)
         for name, scalar in self._scalars.items():
-            state = states.get(scalar.dtype) or next(iter(states.values()))
-            scalar.assign(tf.cast(state[name], scalar.dtype), read_value=False)
+            advanced = states.get(scalar.dtype) or next(iter(states.values()))
+            scalar.assign(tf.cast(advanced[name], scalar.dtype), read_value=False)
         return scalars
 
     def _decay(self, pair: Pair, variable: Any, gradient: Any) -> Any:
@@ -254,9 +325,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
 
     def _inputs(self, var: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
         """What `update` takes beside gradient and variable: slots, scalars, decay."""
-        slots = {
-            name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()
-        }
+        slots = {name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()}
         scalars = self._now.scalars[_compute_dtype(var)]
         if self.decays == "own" and self._now.excluded and "weight_decay" in scalars:
             scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
@@ -303,7 +372,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             return tf.group(iterations, name=_scope_name(name or self.name))
         return iterations
 
-    # --- gradients ---------------------------------------------------------------------------
+    # --- gradients --------------------------------------------------------------------------------
 
     @_plain_python
     def minimize(
@@ -389,7 +458,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         gradients = self.get_gradients(loss, params)
         return [self.apply_gradients(zip(gradients, _checked_variables(params), strict=True))]
 
-    # --- construction --------------------------------------------------------------------------
+    # --- construction -----------------------------------------------------------------------------
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -525,7 +594,7 @@ def _compute_dtype(variable: Any) -> tf.DType:
 
 def _cast(value: Any, dtype: tf.DType) -> Any:
     """A real scalar as any dtype of arithmetic."""
-    return tf.cast(tf.cast(value, dtype.real_dtype), dtype)
+    return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)
 
 
 def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
@@ -62,7 +63,6 @@ class Adadelta(Optimizer):
         return x - h.learning_rate * d
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
-        return tf.raw_ops.ResourceApplyAdadelta(
-            var=var.handle, accum=s.accum_grad.handle, accum_update=s.accum_var.handle,
-            lr=h.learning_rate, rho=h.rho, epsilon=h.epsilon, grad=g, use_locking=True,
-        )
+        slots = {"accum": s.accum_grad, "accum_update": s.accum_var}
+        rest = {"lr": h.learning_rate, "rho": h.rho, "epsilon": h.epsilon, "grad": g}
+        return kernel(tf.raw_ops.ResourceApplyAdadelta, var=var, **slots, **rest)

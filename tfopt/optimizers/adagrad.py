@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import full
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -60,7 +61,5 @@ class Adagrad(Optimizer):
         return x - h.learning_rate * g / (tf.sqrt(s.accumulator) + h.epsilon)
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
-        return tf.raw_ops.ResourceApplyAdagradV2(
-            var=var.handle, accum=s.accumulator.handle, lr=h.learning_rate, epsilon=h.epsilon,
-            grad=g, use_locking=True,
-        )
+        rest = {"lr": h.learning_rate, "epsilon": h.epsilon, "grad": g}
+        return kernel(tf.raw_ops.ResourceApplyAdagradV2, var=var, accum=s.accumulator, **rest)

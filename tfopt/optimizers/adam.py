@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._compile import inside_xla
+from tfopt._compile import inside_xla, kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -17,7 +17,8 @@ class Adam(Optimizer):
 
     $$m_t = \beta_1 m_{t-1} + (1-\beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1-\beta_2) g_t^2$$
 
-    $$x_t = x_{t-1} - \alpha \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t} \frac{m_t}{\sqrt{v_t} + \epsilon}$$
+    $$x_t = x_{t-1} - \alpha \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t}
+      \frac{m_t}{\sqrt{v_t} + \epsilon}$$
 
     With AMSGrad, $\hat v_t = \max(\hat v_{t-1}, v_t)$ takes the place of $v_t$ in the last one.
 
@@ -80,13 +81,12 @@ class Adam(Optimizer):
         return x - h.alpha * s.m / (tf.sqrt(v) + h.epsilon)
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
-        arguments = dict(
-            var=var.handle, m=s.m.handle, v=s.v.handle, beta1_power=h.beta_1_power,
-            beta2_power=h.beta_2_power, lr=h.learning_rate, beta1=h.beta_1, beta2=h.beta_2,
-            epsilon=h.epsilon, grad=g, use_locking=True,
-        )
-        if self.amsgrad and inside_xla():
-            return NotImplemented  # the one fused kernel here that XLA lacks
-        if self.amsgrad:
-            return tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=s.vhat.handle, **arguments)
-        return tf.raw_ops.ResourceApplyAdam(**arguments)
+        betas = {"beta1": h.beta_1, "beta2": h.beta_2}
+        powers = {"beta1_power": h.beta_1_power, "beta2_power": h.beta_2_power}
+        rest = {"lr": h.learning_rate, "epsilon": h.epsilon, "grad": g, **betas, **powers}
+        if not self.amsgrad:
+            return kernel(tf.raw_ops.ResourceApplyAdam, var=var, m=s.m, v=s.v, **rest)
+        if inside_xla():
+            return NotImplemented  # XLA lacks this one kernel
+        op = tf.raw_ops.ResourceApplyAdamWithAmsgrad
+        return kernel(op, var=var, m=s.m, v=s.v, vhat=s.vhat, **rest)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
@@ -65,8 +66,6 @@ class Adamax(Optimizer):
         return x - h.alpha * s.m / (s.v + h.epsilon)
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
-        return tf.raw_ops.ResourceApplyAdaMax(
-            var=var.handle, m=s.m.handle, v=s.v.handle, beta1_power=h.beta_1_power,
-            lr=h.learning_rate, beta1=h.beta_1, beta2=h.beta_2, epsilon=h.epsilon, grad=g,
-            use_locking=True,
-        )
+        betas = {"beta1": h.beta_1, "beta2": h.beta_2, "beta1_power": h.beta_1_power}
+        rest = {"lr": h.learning_rate, "epsilon": h.epsilon, "grad": g, **betas}
+        return kernel(tf.raw_ops.ResourceApplyAdaMax, var=var, m=s.m, v=s.v, **rest)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import full, zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -18,7 +19,8 @@ class Ftrl(Optimizer):
 
     $$z_t = z_{t-1} + \hat g_t - \frac{n_t^{-p} - n_{t-1}^{-p}}{\alpha} x_{t-1}$$
 
-    $$x_t = \frac{\mathrm{sign}(z_t)\lambda_1 - z_t}{n_t^{-p}/\alpha + 2 (\lambda_2 + \beta / 2\alpha)}
+    $$x_t = \frac{\mathrm{sign}(z_t)\lambda_1 - z_t}
+      {n_t^{-p}/\alpha + 2 (\lambda_2 + \beta / 2\alpha)}
       \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
 
     Args:
@@ -88,13 +90,11 @@ class Ftrl(Optimizer):
         return tf.where(tf.abs(z) > l1, leader, 0)
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
-        arguments = dict(
-            var=var.handle, accum=s.accumulator.handle, linear=s.linear.handle, grad=g,
-            lr=h.learning_rate, l1=h.l1_regularization_strength, l2=h.l2,
-            lr_power=h.learning_rate_power, use_locking=True,
-        )
+        slots = {"accum": s.accumulator, "linear": s.linear}
+        rest = {"lr": h.learning_rate, "lr_power": h.learning_rate_power, "grad": g}
+        strengths = {"l1": h.l1_regularization_strength, "l2": h.l2}
+        op = tf.raw_ops.ResourceApplyFtrl
         if self.uses("l2_shrinkage_regularization_strength"):
-            return tf.raw_ops.ResourceApplyFtrlV2(
-                l2_shrinkage=h.l2_shrinkage_regularization_strength, **arguments
-            )
-        return tf.raw_ops.ResourceApplyFtrl(**arguments)
+            op = tf.raw_ops.ResourceApplyFtrlV2
+            strengths["l2_shrinkage"] = h.l2_shrinkage_regularization_strength
+        return kernel(op, var=var, **slots, **rest, **strengths)

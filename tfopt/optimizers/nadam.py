@@ -63,7 +63,7 @@ class Nadam(Optimizer):
     beta_2 = Hyper(0.999, low=0, below=1)
     epsilon = Hyper(1e-7, low=0, tracked=False)
     schedule_decay = Hyper(0.004, low=0, tracked="decay")
-    decay = Alias("schedule_decay")  # type: ignore[assignment]
+    decay = Alias("schedule_decay")
 
     sparse = "rows_move"
     state = {"momentum_cache": 1.0}

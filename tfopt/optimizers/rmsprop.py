@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -65,7 +66,7 @@ class RMSprop(Optimizer):
     _formula_differs_in_keras = "epsilon is inside the square root"
 
     @property
-    def sparse(self) -> str:  # type: ignore[override]
+    def sparse(self) -> str:
         return "rows" if self.uses("momentum") else "exact"
 
     def slots(self, x: Any) -> dict[str, Any]:
@@ -90,7 +91,6 @@ class RMSprop(Optimizer):
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
         if self.centered or not self.uses("momentum"):
             return NotImplemented  # the kernels' variance may round below 0
-        return tf.raw_ops.ResourceApplyRMSProp(
-            var=var.handle, ms=s.rms.handle, mom=s.momentum.handle, lr=h.learning_rate,
-            rho=h.rho, momentum=h.momentum, epsilon=h.epsilon, grad=g, use_locking=True,
-        )
+        averages = {"ms": s.rms, "mom": s.momentum, "rho": h.rho, "momentum": h.momentum}
+        op = tf.raw_ops.ResourceApplyRMSProp
+        return kernel(op, var=var, **averages, lr=h.learning_rate, epsilon=h.epsilon, grad=g)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._compile import kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -74,11 +75,9 @@ class SGD(Optimizer):
         return x + s.momentum
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
+        lr, ops = h.learning_rate, tf.raw_ops
         if not self.uses("momentum"):
-            return tf.raw_ops.ResourceApplyGradientDescent(
-                var=var.handle, alpha=h.learning_rate, delta=g, use_locking=True
-            )
-        return tf.raw_ops.ResourceApplyKerasMomentum(
-            var=var.handle, accum=s.momentum.handle, lr=h.learning_rate, grad=g,
-            momentum=h.momentum, use_nesterov=self.nesterov, use_locking=True,
-        )
+            return kernel(ops.ResourceApplyGradientDescent, var=var, alpha=lr, delta=g)
+        options = {"momentum": h.momentum, "use_nesterov": self.nesterov}
+        op = ops.ResourceApplyKerasMomentum
+        return kernel(op, var=var, accum=s.momentum, lr=lr, grad=g, **options)

@@ -1,0 +1,65 @@
+# `make demo` and `make test` need nothing but Python >= 3.10 and make:
+# each sets up .venv and installs what it needs there, again only when pyproject.toml changed.
+
+PYTHON ?= python3
+PYTHON_OLDEST ?= python3.10
+JOBS ?= logical
+PIP = .venv/bin/python -m pip --disable-pip-version-check
+PIP_OLDEST = .venv-oldest/bin/python -m pip --disable-pip-version-check
+
+.NOTPARALLEL:
+.PHONY: help demo test test-oldest lint format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5")
+	.venv/bin/python colab/digits.py $(DEMO_ARGS)
+
+test: .venv/.installed-test ## run all tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
+	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+test-oldest: .venv-oldest/.installed ## run the smoke test on the oldest supported versions (x86-64 Linux, Python 3.10)
+	TF_CPP_MIN_LOG_LEVEL=2 .venv-oldest/bin/python -m pytest tests/smoke_test.py $(PYTEST_ARGS)
+
+lint: .venv/.installed-lint ## check style, formatting and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.installed-lint ## sort imports and format the code
+	.venv/bin/ruff check --select I --fix .
+	.venv/bin/ruff format .
+
+lock: .venv/.created ## pin the Python packages that Bazel 7.4 and later downloads
+	$(PIP) install --quiet uv
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' pyproject.toml -o tests/bazel/requirements_lock.txt
+
+clean: ## remove everything that these targets made
+	rm -rf .venv .venv-oldest .hypothesis .mypy_cache .pytest_cache .ruff_cache dist demo.png
+	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-%: .venv/.created pyproject.toml
+	@echo "Installing tfopt[$*] into .venv"
+	@$(PIP) install -e '.[$*]' || { \
+	  echo "If pip found no TensorFlow for this Python: make clean, then name another with PYTHON=" >&2; exit 1; }
+	@touch $@
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "tfopt needs Python >= 3.10; $(PYTHON) is missing or older. Name another with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# tfopt and tf-keras come without their dependencies: both name `tensorflow`,
+# and pip would install it beside the `tensorflow-cpu` wanted here.
+.venv-oldest/.installed: pyproject.toml
+	@$(PYTHON_OLDEST) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' || { \
+	  echo "test-oldest needs Python 3.10; name one with PYTHON_OLDEST=" >&2; exit 1; }
+	$(PYTHON_OLDEST) -m venv .venv-oldest
+	$(PIP_OLDEST) install tensorflow-cpu==2.16.1 keras==3.0.5 'pytest>=8' 'pytest-timeout>=2.2'
+	$(PIP_OLDEST) install --no-deps tf-keras==2.16.0 -e .
+	@touch $@
