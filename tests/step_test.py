@@ -368,6 +368,13 @@ def test_an_empty_list_does_nothing(jit_compile):
     assert opt.iterations.numpy() == 0
 
 
+def test_variables_to_be_overwritten_are_refused():
+    variable, opt = keras.Variable(1.0), tfopt.Adam()
+    variable.overwrite_with_gradient = True
+    with pytest.raises(NotImplementedError, match="float8"):
+        opt.apply_gradients([(tf.constant(1.0), variable)])
+
+
 X = tf.Variable([[1.0, 2.0], [3.0, 4.0]], name="x")
 
 

@@ -54,6 +54,11 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
         if gradient is None:
             without.append(path)
             continue
+        if getattr(given, "overwrite_with_gradient", False):
+            raise NotImplementedError(
+                f"Variable `{path}` is to be overwritten with its gradient, as in Keras' float8 "
+                "training: that is not supported."
+            )
         gradient = _check_pair(gradient, variable, path, complex_numbers)
         pairs.append(Pair(gradient, variable, given, path, getattr(given, "constraint", None)))
     if entries and not pairs:

@@ -38,7 +38,7 @@ class Adagrad(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.Adagrad(0.1, initial_accumulator_value=0.0)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.9
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and

@@ -45,7 +45,7 @@ class Adam(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.Adam(0.1)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.9
 
     Sources: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), in the form

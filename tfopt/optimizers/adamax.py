@@ -39,7 +39,7 @@ class Adamax(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.Adamax(0.1)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.9
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), section 7.1,

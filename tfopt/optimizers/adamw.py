@@ -37,7 +37,7 @@ class AdamW(Adam):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.AdamW(0.1, weight_decay=0.5)
     >>> _ = opt.apply_gradients([(tf.constant(0.0), x)])
-    >>> x.numpy()
+    >>> float(x)
     0.95
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019). Their

@@ -53,7 +53,7 @@ class Ftrl(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.Ftrl(0.1, initial_accumulator_value=0.0)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.9
 
     Source: McMahan et al., "Ad click prediction: a view from the trenches" (2013).

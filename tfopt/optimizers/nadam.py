@@ -50,12 +50,11 @@ class Nadam(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.Nadam(0.1)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
-    0.8931
+    >>> float(x)
+    0.894355
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the schedule of
-    OptimizerV2. Keras 3 computes the schedule without $\psi$'s factor of 0.004 as an argument
-    and another first step.
+    OptimizerV2, which Keras 3 replaced by another.
     """
 
     learning_rate = Hyper(1e-3, low=0)

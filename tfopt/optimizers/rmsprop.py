@@ -49,7 +49,7 @@ class RMSprop(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.RMSprop(0.1)
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.6837723
 
     Source: Tieleman and Hinton, "Lecture 6.5: rmsprop" (2012), as OptimizerV2 computes it:

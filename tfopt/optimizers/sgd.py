@@ -48,7 +48,7 @@ class SGD(Optimizer):
     >>> opt = tfopt.SGD(0.1, momentum=0.9)
     >>> for _ in range(2):
     ...     _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.72
 
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and

@@ -29,7 +29,7 @@ class V1Optimizer(Optimizer):
     >>> x = tf.Variable(1.0)
     >>> opt = tfopt.get(tf.compat.v1.train.GradientDescentOptimizer(0.1))
     >>> _ = opt.minimize(lambda: x * x / 2, [x])
-    >>> x.numpy()
+    >>> float(x)
     0.9
     """
 

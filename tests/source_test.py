@@ -1,0 +1,103 @@
+"""The sources keep the rules that no other check sees."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import tfopt
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "tfopt").rglob("*.py"))
+OPTIMIZERS = [getattr(tfopt, name) for name in tfopt.optimizers.__all__]
+
+
+def code_lines(path):
+    """The lines of a file without blank lines, comments, docstrings and imports."""
+    source = path.read_text()
+    skipped = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            skipped |= set(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            text = node.body[0]
+            skipped |= set(range(text.lineno, text.end_lineno + 1))
+    return [
+        line
+        for number, line in enumerate(source.splitlines(), start=1)
+        if number not in skipped and line.strip() and not line.strip().startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_public_apis_are_imported(path):
+    imported = re.findall(r"^\s*(?:from|import) (\S+)", path.read_text(), flags=re.M)
+    assert not [m for m in imported if re.match(r"tensorflow\.|keras\.src|tf_keras\.src", m)]
+
+
+def test_replicas_are_known_in_few_places():
+    """Files that name the machinery of tf.distribute."""
+    naming = {
+        path.name
+        for path in SOURCES
+        if re.search(r"merge_call|all_reduce|extended\.", path.read_text())
+    }
+    assert naming == {"_distribute.py", "_variables.py"}
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
+def test_an_optimizer_is_one_short_file(cls):
+    assert len(code_lines(Path(inspect.getfile(cls)))) <= 40
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
+def test_a_docstring_says_everything(cls):
+    text = inspect.getdoc(cls)
+    for part in ("$$", "Args:", "Slots:", "Sparse gradients:", "Raises:", ">>> ", "Source"):
+        assert part in text, part
+    for name in cls._positional:
+        assert f"    {name}: " in text, name
+    assert cls.__doc__ is not cls.__mro__[1].__doc__
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
+def test_every_optimizer_is_in_the_docs(cls):
+    assert f"`{cls.__name__}`" in (ROOT / "docs" / "optimizers.md").read_text()
+
+
+def test_every_public_name_is_documented():
+    for name in tfopt.__all__:
+        assert inspect.getdoc(getattr(tfopt, name)), name
+    for name in dir(tfopt.Optimizer):
+        if not name.startswith("_"):
+            attribute = inspect.getattr_static(tfopt.Optimizer, name)
+            if inspect.isfunction(attribute) or isinstance(attribute, property):
+                assert inspect.getdoc(attribute), name
+
+
+def test_the_code_in_the_docs_runs():
+    blocks = re.findall(
+        r"^```python\n(.*?)^```",
+        (ROOT / "docs" / "writing_an_optimizer.md").read_text(),
+        flags=re.M | re.S,
+    )
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs", "exec"), {})
+
+
+def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, mirrored):
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: mirrored)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S
+    )
+    assert len(blocks) == 4
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
