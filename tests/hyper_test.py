@@ -315,6 +315,7 @@ def test_a_value_out_of_range_raises(cls, arguments):
         ("Adagrad", {"initial_accumulator_value": "0.1"}),
         ("SGD", {"gradient_aggregator": 3}),
         ("SGD", {"gradient_transformers": [3]}),
+        ("SGD", {"gradient_transformers": len}),
     ],
 )
 def test_a_wrong_kind_of_argument_raises(cls, arguments):
@@ -408,3 +409,62 @@ def test_the_constructor_creates_no_variable():
         assert [opt.get_slot_names() for opt in optimizers] == [[]] * len(optimizers)
         _ = optimizers[0].iterations
         assert len(created) == 1
+
+
+def test_a_variable_after_another_is_read_afresh():
+    """Even where Python gives the new one the old one's address."""
+    variable, opt = tf.Variable(0.0), tfopt.SGD(tf.Variable(1.0))
+    for rate in range(1, 40):
+        opt.learning_rate = tf.Variable(float(rate))
+        assert moved(opt, variable) == rate
+    assert len(opt._cache.steps) == 1
+
+
+@pytest.mark.parametrize("other", [lambda: tf.Variable(2.0), lambda: lambda: 2.0])
+def test_a_variable_that_functions_were_traced_with_is_not_replaced_silently(other):
+    opt, variable = tfopt.SGD(tf.Variable(1.0)), tf.Variable(0.0)
+    tf.function(lambda: opt.apply_gradients([(tf.constant(1.0), variable)]))()
+    with pytest.warns(tfopt.TfoptWarning, match="traced earlier"):
+        opt.learning_rate = other()
+
+
+def test_a_number_changes_in_a_v1_session():
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable, opt = tf.Variable(1.0), tfopt.SGD(0.25)
+        update = opt.apply_gradients([(tf.constant(1.0), variable)])
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(update)
+        opt.learning_rate = 0.5
+        session.run(update)
+        assert session.run(variable) == 0.25
+        assert opt.get_config()["learning_rate"] == 0.5
+
+
+def test_a_tensor_assigned_in_a_function_before_first_use_does_not_leak():
+    opt, variable = tfopt.SGD(1.0), tf.Variable(0.0)
+
+    @tf.function
+    def step(rate):
+        opt.learning_rate = rate
+        opt.apply_gradients([(tf.constant(1.0), variable)])
+
+    step(tf.constant(0.5))
+    assert moved(opt, variable) == 0.5
+
+
+def test_a_number_set_after_a_restore_counts(tmp_path):
+    opt, variable = tfopt.SGD(0.25), tf.Variable(0.0)
+    moved(opt, variable)
+    path = tf.train.Checkpoint(opt=opt).save(str(tmp_path / "ckpt"))
+    again = tfopt.SGD(1.0)
+    tf.train.Checkpoint(opt=again).restore(path)
+    again.learning_rate = 0.5
+    assert moved(again, variable) == 0.5
+    assert again.iterations.numpy() == 2
+
+
+def test_numpy_numbers_make_plain_configs():
+    import json
+
+    config = tfopt.Adagrad(np.float32(0.5), initial_accumulator_value=np.float32(0.5)).get_config()
+    assert json.loads(json.dumps(config)) == config

@@ -291,6 +291,7 @@ def test_copies_of_an_optimizer_with_several_blocks():
         again.build([a])
         again.build([a, b])
         assert_same(again.get_weights(), opt.get_weights())
+        assert again.get_slot(b, "m").numpy().any()
 
 
 def test_copies_of_an_optimizer_not_yet_used():
@@ -310,3 +311,50 @@ def test_deepcopy_keeps_callables_variables_and_own_attributes():
     assert twin.momentum == 0.25
     assert list(twin.note) == ["mine"]
     assert twin.note is not opt.note
+
+
+class Counting(tfopt.SGD):
+    """An optimizer with a variable of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.extra = self.add_weight("extra", [], initializer=1.0)
+
+
+def test_added_weights_are_copied_and_saved(tmp_path):
+    opt, store = Counting(0.5), {}
+    opt.extra.assign(5.0)
+    opt.save_own_variables(store)
+    loaded = Counting(0.5)
+    loaded.load_own_variables(store)
+    for again in (pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt), loaded):
+        assert again.extra.numpy() == 5.0
+        path = tf.train.Checkpoint(opt=again).save(str(tmp_path / "ckpt"))
+        assert any("extra" in name for name, _ in tf.train.list_variables(path))
+
+
+def test_a_checkpoint_of_a_fresh_copy(tmp_path):
+    opt, variables = tfopt.Adam(0.5), pair()
+    train(opt, variables)
+    twin = copy.deepcopy(opt)
+    path = tf.train.Checkpoint(opt=twin, variables=variables).save(str(tmp_path / "ckpt"))
+    assert sum("OPTIMIZER_SLOT" in name for name, _ in tf.train.list_variables(path)) == 4
+
+
+def test_waiting_state_is_seen_and_missed(tmp_path):
+    opt = tfopt.Adam()
+    train(opt, pair())
+    again = tfopt.Adam()
+    again.set_weights(opt.get_weights())
+    assert again.iterations.numpy() == 3
+    with pytest.warns(tfopt.TfoptWarning, match="build"):
+        tf.train.Checkpoint(opt=again).save(str(tmp_path / "ckpt"))
+
+
+def test_odd_names_in_a_v1_graph():
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable, opt = tf.Variable(1.0), tfopt.Adam(0.5, name="my adam: ü")
+        update = opt.apply_gradients([(tf.constant(1.0), variable)])
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(update)
+        assert session.run(variable) < 1.0

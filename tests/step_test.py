@@ -176,6 +176,42 @@ def test_exclusion_by_variable_and_by_pattern_survives_the_config():
         tfopt.SGD(exclude_from_weight_decay=[3])
 
 
+@pytest.mark.parametrize("names", ["bias", ["bias"], None])
+def test_one_name_or_one_variable_may_be_excluded(names):
+    kernel, bias = tf.Variable(1.0, name="kernel_abs"), tf.Variable(1.0, name="bias")
+    opt = tfopt.SGD(1.0, weight_decay=0.5)
+    opt.exclude_from_weight_decay(var_list=bias if names is None else None, var_names=names)
+    opt.apply_gradients([(0.0, kernel), (0.0, bias)])
+    np.testing.assert_array_equal([kernel, bias], [0.5, 1.0])
+    alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=bias)
+    alone.apply_gradients([(0.0, kernel), (0.0, bias)])
+    np.testing.assert_array_equal([kernel, bias], [0.25, 1.0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_repeated_rows_are_summed_in_float32(dtype):
+    table, opt = tf.Variable(tf.zeros([2, 1], dtype)), tfopt.SGD(2.0**-10)
+    gradient = tf.IndexedSlices(tf.ones([1024, 1], dtype), tf.zeros([1024], tf.int32))
+    opt.apply_gradients([(gradient, table)])
+    np.testing.assert_array_equal(tf.cast(table, tf.float32), [[-1.0], [0.0]])
+
+
+@pytest.mark.parametrize("clip", [{}, {"clipnorm": 1.0}])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_hooks_get_gradients_of_the_variables_dtype(clip, sparse):
+    seen = []
+
+    class Hooked(tfopt.Optimizer):
+        def resource_apply_dense(self, grad, var):
+            seen.append(grad.dtype)
+
+    gradient = tf.ones([2, 1], tf.float16)
+    if sparse:
+        gradient = tf.IndexedSlices(gradient, tf.constant([0, 0]))
+    Hooked(**clip).apply_gradients([(gradient, tf.Variable(tf.ones([2, 1], tf.float16)))])
+    assert seen == [tf.float16]
+
+
 # --- variables that turn up late ------------------------------------------------------------------
 
 
@@ -328,6 +364,27 @@ def test_eager_replicas(mirrored):
     copies = mirrored.experimental_local_results(variable)
     np.testing.assert_array_equal(copies[0], copies[1])
     np.testing.assert_allclose(copies[0], [0.0, 2.0], atol=1e-5)
+
+
+def test_a_mirrored_variable_outside_its_strategy_is_refused(mirrored):
+    with mirrored.scope():
+        variable = tf.Variable([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="strategy.run"):
+        tfopt.SGD().apply_gradients([(tf.ones(2), variable)])
+    for copy in mirrored.experimental_local_results(variable):
+        np.testing.assert_array_equal(copy, [1.0, 2.0])
+
+
+def test_a_build_that_fails_leaves_nothing(mirrored):
+    plain = tf.Variable(1.0)
+    with mirrored.scope():
+        opt, variables = tfopt.Adam(), [tf.Variable(1.0), plain]
+        with pytest.raises(ValueError, match="scope"):
+            opt.build(variables)
+        assert len(opt.weights) == 1
+        assert not opt.built
+        opt.build(variables[:1])
+        assert len(opt.weights) == 3
 
 
 def test_a_plain_variable_under_a_strategy_is_refused(mirrored):
@@ -561,6 +618,37 @@ def test_lazy_makes_nothing_of_the_size_of_the_table(name):
         assert op.type not in ("ReadVariableOp", "AssignVariableOp") or not op.inputs[0].shape.rank
 
 
+@pytest.mark.parametrize("method", ["update", "begin", "slots"])
+def test_a_subclass_that_replaces_the_mathematics_is_run(method):
+    class Mine(tfopt.Adam):
+        if method == "update":
+
+            def update(self, g, x, s, h):
+                return x - 100.0
+
+        if method == "begin":
+
+            def begin(self, h, state):
+                super().begin(h, state)
+                h.alpha = 100.0 * h.alpha
+
+        if method == "slots":
+
+            def slots(self, x):
+                return {"m": tfopt.full(x, 100.0), "v": tfopt.zeros(x)}
+
+    variable = tf.Variable(0.0)
+    Mine(1.0).apply_gradients([(tf.constant(1.0), variable)])
+    assert variable.numpy() < -99
+
+
+def test_functions_of_the_eager_step_are_not_kept_for_ever():
+    opt = tfopt.SGD()
+    for _ in range(_compile.MAX_STEPS + 3):
+        opt.apply_gradients([(1.0, tf.Variable(1.0))])
+    assert len(opt._cache.steps) == _compile.MAX_STEPS
+
+
 # --- writing an optimizer -------------------------------------------------------------------------
 
 
@@ -646,12 +734,33 @@ def test_an_author_is_told_of_mistakes():
     class WrongWord(tfopt.Optimizer):
         sparse = "some"
 
+    class UndeclaredState(tfopt.Optimizer):
+        def begin(self, h, state):
+            state.count = 1.0
+
+        def update(self, g, x, s, h):
+            return x
+
+    with pytest.raises(ValueError, match="'count'"):
+        UndeclaredState().apply_gradients([(1.0, tf.Variable(1.0))])
+    with pytest.raises(ValueError, match="learning rate"):
+        Undeclared(weight_decay=0.1).apply_gradients([(1.0, tf.Variable(1.0))])
     with pytest.raises(NotImplementedError, match="update"):
         NoUpdate().apply_gradients([(1.0, tf.Variable(1.0))])
     with pytest.raises(ValueError, match="'m'"):
         Undeclared().apply_gradients([(1.0, tf.Variable(1.0))])
     with pytest.raises(ValueError, match="sparse"):
         WrongWord()
+
+
+def test_a_variable_over_a_class_attribute_is_tracked(tmp_path):
+    class Counting(tfopt.SGD):
+        counter = None
+
+    opt = Counting()
+    opt.counter = tf.Variable(3)
+    path = tf.train.Checkpoint(opt=opt).save(str(tmp_path / "ckpt"))
+    assert any("opt/counter" in name for name, _ in tf.train.list_variables(path))
 
 
 def test_a_module_that_holds_an_optimizer():

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfopt import _rows, _variables
 
 Tensors = dict[str, Any]
+MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
 
 
 class Scalars(types.SimpleNamespace):
@@ -29,7 +30,7 @@ class Cache:
     """The functions that one optimizer has traced."""
 
     def __init__(self) -> None:
-        self.steps: dict[Any, Any] = {}
+        self.steps: dict[Any, Any] = {}  # the least recently used first
         self.updates: dict[Any, Any] = {}
 
 
@@ -52,7 +53,7 @@ def compute(opt: Any, g: Any, x: Any, slots: Tensors, scalars: Tensors, decay: A
 
 def dense(opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: Any) -> Any:
     """Updates a variable and its slots, in the way `jit_compile` says."""
-    if opt.jit_compile is not True and decay is None and _fits_kernels(g, var, slots):
+    if opt._has_kernel and opt.jit_compile is not True and decay is None and _fits(g, var, slots):
         result = opt.fused(g, var, Scalars(**slots), Scalars(**scalars))
         if result is not NotImplemented:
             return result
@@ -83,7 +84,7 @@ def inside_xla() -> bool:
     return False
 
 
-def _fits_kernels(g: Any, var: Any, slots: Tensors) -> bool:
+def _fits(g: Any, var: Any, slots: Tensors) -> bool:
     """Whether the fused kernels, which take one dtype, take these."""
     return var.dtype in (tf.float32, tf.float64) and all(
         tensor.dtype == var.dtype for tensor in (g, *slots.values())
@@ -164,11 +165,15 @@ def cached_step(opt: Any, pairs: Sequence[Any], aggregate: bool) -> Callable[...
         aggregate,
         opt._hypers.signature(),
     )
-    if key not in opt._cache.steps:
+    steps = opt._cache.steps
+    if key not in steps:
         targets = [pair._replace(gradient=None) for pair in pairs]  # also keeps the ids taken
         step = functools.partial(_whole_step, opt, targets, aggregate)
-        opt._cache.steps[key] = tf.function(step, autograph=False, reduce_retracing=True)
-    return opt._cache.steps[key]
+        steps[key] = tf.function(step, autograph=False, reduce_retracing=True)
+        if len(steps) > MAX_STEPS:
+            del steps[next(iter(steps))]
+    steps[key] = steps.pop(key)
+    return steps[key]
 
 
 def _whole_step(

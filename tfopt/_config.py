@@ -28,8 +28,8 @@ class Configurable:
     _excluded: Any
     _pending_lr: Any
     _current: Any
-    _set_name: Any
-    _exclude: Any
+    _init_engine: Any
+    exclude_from_weight_decay: Any
     _check_arguments: Any
 
     _fields: Mapping[str, Hyper | Static] = {}  # own fields first, then those of the base
@@ -95,7 +95,7 @@ class Configurable:
         if "lr" in kwargs and "learning_rate" not in cls._fields:
             self._pending_lr = kwargs.pop("lr")  # for the subclass' own `_set_hyper`
         values = cls._bind(tuple(args), kwargs)
-        self._set_name(cls.__name__ if name is None else name)
+        self._init_engine(cls.__name__ if name is None else name)
         self._statics = _Statics()
         self._hypers = Hypers(self)
         for field_name, field in cls._fields.items():
@@ -105,7 +105,7 @@ class Configurable:
             else:
                 self._statics[field_name] = field.check(value)
         if excluded is not None:
-            self._exclude(excluded)
+            self.exclude_from_weight_decay(excluded)
         self._check_arguments()
 
     @classmethod
@@ -120,7 +120,11 @@ class Configurable:
         for name, value in kwargs.items():
             target = cls._aliases.get(name, name)
             if target in bound:
-                raise TypeError(f"`{target}` was given twice, once as `{name}`={value!r}.")
+                names = [target, *(a for a, t in cls._aliases.items() if t == target)]
+                raise TypeError(
+                    f"`{target}` was given twice ({' and '.join(names)} are one): "
+                    f"{bound[target]!r} and {value!r}."
+                )
             if target not in cls._fields:
                 known = ", ".join(sorted({*cls._fields, *cls._aliases, "name"}))
                 raise TypeError(

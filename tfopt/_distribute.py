@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 
-def require_replica_context() -> None:
+def require_replica_context(variables: Iterable[Any]) -> None:
     """Raises outside a replica, where a gradient belongs to no one."""
-    if tf.distribute.in_cross_replica_context():
+    strategy = tf.distribute.get_strategy()
+    strange = [
+        variable
+        for variable in variables
+        if isinstance(variable, tf.distribute.DistributedValues)
+        and variable.distribute_strategy is not strategy
+    ]
+    if tf.distribute.in_cross_replica_context() or strange:
+        where = "outside the strategy of its variables" if strange else "in cross-replica context"
         raise RuntimeError(
-            "`apply_gradients` was called in cross-replica context. Call it inside the "
-            "function that you pass to `strategy.run`, which runs it once per replica."
+            f"`apply_gradients` was called {where}. Call it inside the function that you pass "
+            "to `strategy.run`, which runs it once per replica."
         )
 
 
-def has_replicas() -> bool:
+def has_strategy() -> bool:
     """Whether a strategy is active, with however many replicas."""
     return bool(tf.distribute.has_strategy())
 
 
 def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     """The gradients of all replicas together, on each replica."""
-    if not has_replicas():
+    if not has_strategy():
         return list(gradients)
     context = tf.distribute.get_replica_context()
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))

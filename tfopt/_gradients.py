@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import _variables
+from tfopt._variables import path as path_of
 from tfopt._warnings import warn
 
 
@@ -19,8 +20,12 @@ class Pair(NamedTuple):
     gradient: Any
     variable: Any
     given: Any  # the variable as the user knows it
-    path: str
     constraint: Any
+
+    @property
+    def path(self) -> str:
+        """The variable's path, for messages and patterns."""
+        return path_of(self.given)
 
 
 def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool) -> list[Pair]:
@@ -45,22 +50,26 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
             )
         gradient, given = entry
         variable = _variables.unwrap(given)
+        if isinstance(variable, tf.Variable) and not hasattr(variable, "handle"):
+            raise TypeError(
+                f"Variable `{path_of(given)}` must be a resource variable: create it with "
+                "use_resource=True."
+            )
         if not isinstance(variable, tf.Variable):
             raise TypeError(
                 "`grads_and_vars` must hold a variable second in each pair; "
                 f"got {type(given).__name__}: {given!r}."
             )
-        path = _variables.path(given)
         if gradient is None:
-            without.append(path)
+            without.append(path_of(given))
             continue
         if getattr(given, "overwrite_with_gradient", False):
             raise NotImplementedError(
-                f"Variable `{path}` is to be overwritten with its gradient, as in Keras' float8 "
-                "training: that is not supported."
+                f"Variable `{path_of(given)}` is to be overwritten with its gradient, as in "
+                "Keras' float8 training: that is not supported."
             )
-        gradient = _check_pair(gradient, variable, path, complex_numbers)
-        pairs.append(Pair(gradient, variable, given, path, getattr(given, "constraint", None)))
+        gradient = _check_pair(gradient, variable, given, complex_numbers)
+        pairs.append(Pair(gradient, variable, given, getattr(given, "constraint", None)))
     if entries and not pairs:
         raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
     if without and tuple(without) not in warned:
@@ -69,14 +78,21 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
     return pairs
 
 
-def _check_pair(gradient: Any, variable: Any, path: str, complex_numbers: bool) -> Any:
+def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool) -> Any:
     dtype = tf.as_dtype(variable.dtype)
     if not (dtype.is_floating or (dtype.is_complex and complex_numbers)):
         rule = "floating-point or complex" if complex_numbers else "floating-point"
-        raise ValueError(f"Variable `{path}` must be {rule} for this optimizer; got {dtype.name}.")
+        raise ValueError(
+            f"Variable `{path_of(given)}` must be {rule} for this optimizer; got {dtype.name}."
+        )
     if isinstance(gradient, int | float | np.ndarray | np.generic):
         gradient = tf.convert_to_tensor(gradient, dtype)
     if isinstance(gradient, tf.IndexedSlices):
+        if not tf.is_tensor(gradient.indices) or not tf.is_tensor(gradient.values):
+            raise TypeError(
+                f"The gradient of `{path_of(given)}` must have tensors as values and indices; "
+                f"got {gradient!r}."
+            )
         values, shape = gradient.values, variable.shape[1:]
         fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
         fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
@@ -86,13 +102,17 @@ def _check_pair(gradient: Any, variable: Any, path: str, complex_numbers: bool) 
         expected = f"shape {variable.shape}"
     else:
         raise TypeError(
-            f"The gradient of `{path}` must be a tensor or tf.IndexedSlices; got {gradient!r}."
+            f"The gradient of `{path_of(given)}` must be a tensor or tf.IndexedSlices; "
+            f"got {gradient!r}."
         )
     if not fits:
-        raise ValueError(f"The gradient of `{path}` must have {expected}; got {values.shape}.")
+        raise ValueError(
+            f"The gradient of `{path_of(given)}` must have {expected}; got {values.shape}."
+        )
     if values.dtype not in (dtype, _variables.compute_dtype(dtype)):
         raise ValueError(
-            f"The gradient of `{path}` must be of dtype {dtype.name}; got {values.dtype.name}."
+            f"The gradient of `{path_of(given)}` must be of dtype {dtype.name}; "
+            f"got {values.dtype.name}."
         )
     return gradient
 
@@ -129,6 +149,14 @@ def clip(gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any) -> l
         else tensor
         for tensor, gradient in zip(values, gradients, strict=True)
     ]
+
+
+def cast(gradient: Any, dtype: Any) -> Any:
+    """The gradient in another dtype."""
+    if isinstance(gradient, tf.IndexedSlices):
+        values = tf.cast(gradient.values, dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return tf.cast(gradient, dtype)
 
 
 def _values(gradient: Any) -> Any:
@@ -169,7 +197,7 @@ class Excluded:
                 ) from None
             self._patterns.append(entry)
         elif isinstance(_variables.unwrap(entry), tf.Variable):
-            self._keys[_variables.key(entry)] = _variables.path(entry)
+            self._keys[_variables.key(entry)] = path_of(entry)
         else:
             raise TypeError(
                 "`exclude_from_weight_decay` must hold variables and regular expressions; "
@@ -180,7 +208,8 @@ class Excluded:
         """Regular expressions that say the same, for a config."""
         return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
 
-    def __contains__(self, pair: Any) -> bool:
-        return _variables.key(pair.variable) in self._keys or any(
-            re.search(pattern, pair.path) for pattern in self._patterns
-        )
+    def covers(self, pair: Pair) -> bool:
+        """Whether the variable does not decay."""
+        if _variables.key(pair.variable) in self._keys:
+            return True
+        return any(re.search(pattern, pair.path) for pattern in self._patterns)

@@ -58,8 +58,6 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
     """
 
     _lock = False  # Keras 3's `__setattr__` looks for it
-    # tf-keras' caches its answer: variables created later would not be saved.
-    _trackable_children = tf.__internal__.tracking.AutoTrackable._trackable_children
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
         """Keras 3's `apply_gradients`: gradients and variables in two lists.

@@ -6,11 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._variables import compute_dtype
+
 
 def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
-    """Sums the values of repeated indices, which any non-linear update needs."""
+    """Sums the values of repeated indices, in the compute dtype."""
     indices, positions = tf.unique(slices.indices)
-    values = tf.math.unsorted_segment_sum(slices.values, positions, tf.size(indices))
+    values = tf.cast(slices.values, compute_dtype(slices.values.dtype))
+    values = tf.math.unsorted_segment_sum(values, positions, tf.size(indices))
     return tf.IndexedSlices(values, indices, slices.dense_shape)
 
 

@@ -62,11 +62,14 @@ class Slots:
         yield from self._ordered
         yield from self._restored
 
-    def forget(self, slots: Iterable[Any]) -> None:
-        """Drops slots."""
-        dropped = {id(slot) for slot in slots}
-        self._ordered = [slot for slot in self._ordered if id(slot) not in dropped]
-        self._restored = [slot for slot in self._restored if id(slot) not in dropped]
+    def count(self) -> int:
+        """How many slots have their place in `weights`."""
+        return len(self._ordered)
+
+    def forget_from(self, start: int) -> None:
+        """Drops the slots placed since there were `start` of them."""
+        dropped = {id(slot) for slot in self._ordered[start:]}
+        del self._ordered[start:]
         for by_name in self._by_key.values():
             for name in [name for name, slot in by_name.items() if id(slot) in dropped]:
                 del by_name[name]
@@ -75,34 +78,37 @@ class Slots:
         """The slot, or None."""
         return self._by_key.get(_variables.key(variable), {}).get(name)
 
-    def name(self, variables: Any) -> None:
-        """Notes the paths of variables as the user knows them."""
+    def name(self, variables: Iterable[Any]) -> None:
+        """Notes the paths of variables as the user knows them, made unique."""
         for variable in variables:
-            self._paths[_variables.key(variable)] = _variables.path(variable)
-
-    def path(self, variable: Any) -> str:
-        """The path of a variable, however it is held."""
-        return self._paths.get(_variables.key(variable)) or _variables.path(variable)
+            key = _variables.key(variable)
+            if key not in self._paths:
+                self._paths[key] = self._unique.unique(_variables.path(variable))
 
     def of(self, variable: Any) -> dict[str, Any]:
         """All slots of a variable by name."""
         return self._by_key.get(_variables.key(variable), {})
 
-    def items(self) -> Iterator[tuple[str, str, Any]]:
-        """(path of the variable, slot name, slot), in the order of `weights`."""
+    def items(self, start: int = 0) -> list[tuple[str, str, Any]]:
+        """(path of the variable, slot name, slot), in the order of `weights` from `start`."""
         where = {
-            id(slot): (self._paths.get(key, ""), name)
+            id(slot): (self._paths[key], name)
             for key, slots in self._by_key.items()
             for name, slot in slots.items()
         }
-        for slot in self:
-            yield *where[id(slot)], slot
+        return [(*where[id(slot)], slot) for slot in self._ordered[start:]]
+
+    def items_of(self, variables: Iterable[Any]) -> list[tuple[str, str, Any]]:
+        """The same for the slots of some variables."""
+        paths = {self._paths[_variables.key(variable)] for variable in variables}
+        return [item for item in self.items() if item[0] in paths]
 
     def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         """The slot `name` of `variable`, created if it is not there yet.
 
         `initial` is a function of nothing, or a value.
         """
+        self.name([variable])
         variable = _variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is None:
@@ -134,7 +140,7 @@ class Slots:
     def _create(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         if name not in self.names:
             self.names.append(name)
-        full_name = self._unique.unique(f"{self.path(variable)}/{name}")
+        full_name = f"{self._paths[_variables.key(variable)]}/{name}"
         with tf.init_scope(), _variables.beside(variable):
             slot = _variables.create(initial, full_name, dtype, shape)
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot

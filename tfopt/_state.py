@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import _variables, initializers
+from tfopt._saved import Entry, Saved
 from tfopt._slots import Initial, Slots
+from tfopt._warnings import warn
 
 FORMAT = "tfopt-1"
 
@@ -43,13 +46,15 @@ class Stateful:
     _statics: Any
     _excluded: Any
     _check_arguments: Any
-    _set_name: Any
+    _init_engine: Any
     _track_trackable: Any
 
     _slot_variables: Slots
     _scalars: dict[str, Any]
     _iterations: Any
-    _pending: list[list[np.ndarray]]
+    _added: dict[str, Any]
+    _pending: list[np.ndarray]
+    _saved: Saved | None
     _original: Any
     _pending_lr: Any
     _names: _variables.Names
@@ -59,7 +64,9 @@ class Stateful:
             _slot_variables=Slots(),
             _scalars={},
             _iterations=None,
-            _pending=[],  # values that wait for their block of slots, a list for each
+            _added={},  # the variables of `add_weight`, by name
+            _pending=[],  # what `set_weights` was given before there were slots
+            _saved=None,  # what was loaded for slots that are not there yet
             _original=None,  # what a deep copy was made from, until it is first used
             _names=_variables.Names(),
         )
@@ -151,6 +158,7 @@ class Stateful:
             aggregation=aggregation,
         )
         self._track_trackable(variable, name, overwrite=True)
+        self._added[name] = variable
         return variable
 
     def add_slot(
@@ -225,8 +233,15 @@ class Stateful:
         Raises:
             ValueError: if what `set_weights` was given earlier does not fit.
         """
-        self._slots.name(var_list)
         variables = [_variables.unwrap(variable) for variable in var_list]
+        new = {
+            key: variable
+            for key, variable in zip(map(_variables.key, variables), variables, strict=True)
+            if key not in self._slots.variables
+        }
+        if self.built and not new:
+            return
+        self._slots.name(var_list)
         self._check_arguments()
         if self._pending_lr is not None:
             raise TypeError(
@@ -235,36 +250,72 @@ class Stateful:
             )
         _ = self.iterations
         self._hypers.create()
-        new = {
-            _variables.key(variable): variable
-            for variable in variables
-            if _variables.key(variable) not in self._slots.variables
-        }
         if not new:
             return
-        before = list(self._slots) if self.built else []
-        self._create_scalars(variables)
-        self.create_slots(list(new.values()))
-        if self._pending:
-            self._load_pending(len(before))
+        placed = self._slots.count()
+        try:
+            self._create_scalars(variables)
+            self.create_slots(list(new.values()))
+            self._load_waiting(self._slots.items(placed if self.built else 0))
+        except Exception:
+            self._slots.forget_from(placed)
+            raise
         self._slots.variables.update(new)
         self._slots.blocks.append(list(new.values()))
         self._hypers.freeze()
         self._expose_weights()
 
-    def _load_pending(self, old_slots: int) -> None:
-        """Gives the new slots the values that wait for them, or takes the slots back."""
-        variables = list(self._slots)[old_slots:]
-        if not self.built:
-            variables = [self.iterations, *self._scalars.values(), *variables]
-        try:
-            values = self._fit(self._pending[0], variables)
-        except ValueError as error:
-            self._slots.forget(variables)
+    def _load_waiting(self, block: list[tuple[str, str, Any]]) -> None:
+        """Gives new slots the values that wait for them."""
+        slots = [slot for *_, slot in block]
+        if self._pending:
+            variables = [self.iterations, *self._scalars.values(), *slots]
+            try:
+                values = self._fit(self._pending, variables)
+            except ValueError as error:
+                self.iterations.assign(0)
+                raise ValueError(
+                    f"What `set_weights` was given before there were slots does not fit: {error}"
+                ) from None
+            self.__dict__["_pending"] = []
+            _variables.assign_all(list(zip(variables, values, strict=True)))
+        elif self._saved is not None:
+            saved = self._saved.copy()
+            pairs = self._matched(saved, [block], strict=not self.built)
+            if not self.built:
+                pairs += self._match_scalars(saved)
+            self._assign_fitting(pairs)
+            self.__dict__["_saved"] = saved if saved else None
+
+    def _matched(
+        self, saved: Saved, blocks: list[list[tuple[str, str, Any]]], strict: bool
+    ) -> list[tuple[Any, np.ndarray]]:
+        """(slot, value) pairs; takes the values out of `saved`."""
+        pairs = []
+        for block in blocks:
+            values = saved.take([(path, name) for path, name, _ in block])
+            for (path, name, slot), value in zip(block, values, strict=True):
+                if value is not None:
+                    pairs.append((slot, value))
+                elif strict:
+                    raise ValueError(
+                        f"The state loaded into `{self.name}` has no slot `{name}` of `{path}`; "
+                        f"left in it are {_first(f'{e.path}/{e.slot}' for e in saved.entries())}."
+                    )
+        return pairs
+
+    def _match_scalars(self, saved: Saved) -> list[tuple[Any, np.ndarray]]:
+        mine = {"iterations": self.iterations, **self._scalars}
+        if saved.scalars.keys() != mine.keys():
             raise ValueError(
-                f"What `set_weights` was given before there were slots does not fit: {error}"
-            ) from None
-        del self._pending[0]
+                f"`{self.name}` has the scalars {sorted(mine)}; the state loaded has "
+                f"{sorted(saved.scalars)}."
+            )
+        return [(scalar, saved.scalars[name]) for name, scalar in mine.items()]
+
+    def _assign_fitting(self, pairs: list[tuple[Any, np.ndarray]]) -> None:
+        variables = [variable for variable, _ in pairs]
+        values = self._fit([value for _, value in pairs], variables)
         _variables.assign_all(list(zip(variables, values, strict=True)))
 
     def _create_scalars(self, variables: Sequence[Any]) -> None:
@@ -317,11 +368,10 @@ class Stateful:
 
         Before there are slots, what `set_weights` was given.
         """
-        waiting = [value.copy() for block in self._pending for value in block]
-        return [
-            *(_variables.values_of(self.weights) if self.built or not waiting else ()),
-            *waiting,
-        ]
+        if self.built or not (self._pending or self._saved):
+            return _variables.values_of(self.weights)
+        waiting = self._pending or (self._saved.values() if self._saved else [])
+        return [np.array(value) for value in waiting]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`.
@@ -336,13 +386,18 @@ class Stateful:
             ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
                 is changed then.
         """
+        named = _named(weights)
         values = [np.array(value) for value in weights]
-        if self.built:
+        if named is not None:
+            self._load_saved(named)
+        elif self.built:
             self._load(self._fit(values, self.weights))
         elif len(values) == 1 and values[0].shape == ():
             self._load(self._fit(values, [self.iterations]))
         else:
-            self.__dict__["_pending"] = [values] if values else []
+            self.__dict__.update(_pending=values, _saved=None)
+            if values and values[0].shape == ():
+                self._assign_fitting([(self.iterations, values[0])])
 
     def _fit(self, values: list[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
@@ -386,6 +441,19 @@ class Stateful:
     def _load(self, values: Sequence[np.ndarray]) -> None:
         _variables.assign_all(list(zip(self.weights, values, strict=True)))
 
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What checkpoints save, beside slots. Waiting state has no variables to be saved with."""
+        if self._original is not None:
+            self._become_copy()
+        if save_type == "checkpoint" and (self._pending or self._saved):
+            warn(
+                f"`{self.name}` holds loaded state for variables that it has not seen, which a "
+                "checkpoint cannot hold: call `build` with them first."
+            )
+        # tf-keras' version caches its answer: variables created later would not be saved.
+        children = tf.__internal__.tracking.AutoTrackable._trackable_children
+        return children(self, save_type, **kwargs)
+
     # --- Keras' files: .keras, .weights.h5 --------------------------------------------------------
 
     def save_own_variables(self, store: Any) -> None:
@@ -394,108 +462,95 @@ class Stateful:
         Args:
             store: a mapping from names to arrays.
         """
-        if not self.built:
-            for number, value in enumerate(value for block in self._pending for value in block):
-                store[f"pending.{number}"] = value
-        layout = []
-        for number, (path, name, slot) in enumerate(self._slots.items()):
-            layout.append([path, name])
-            store[f"slot.{number}"] = _variables.value_of(slot)
-        scalars = {"iterations": self.iterations, **self._scalars}
-        for name, variable in scalars.items():
-            store[f"state.{name}"] = _variables.value_of(variable)
-        for name, value in self._hypers.items():
-            if value.variable is not None and value.source is None:
-                store[f"hyper.{name}"] = _variables.value_of(value.variable)
-        text = json.dumps({"format": FORMAT, "slots": layout})
+        saved = self._to_saved()
+        numbers = {
+            f"hyper.{name}": _variables.value_of(value.variable)
+            for name, value in self._hypers.items()
+            if value.variable is not None and value.source is None
+        }
+        added = {f"weight.{name}": _variables.value_of(v) for name, v in self._added.items()}
+        scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
+        for name, value in {**numbers, **added, **scalars}.items():
+            store[name] = value
+        for number, entry in enumerate(saved.entries()):
+            store[f"slot.{number}"] = entry.value
+        for number, value in enumerate(self._pending):
+            store[f"pending.{number}"] = value
+        blocks = [[[entry.path, entry.slot] for entry in block] for block in saved.blocks]
+        text = json.dumps({"format": FORMAT, "class": type(self).__name__, "slots": blocks})
         store["layout"] = np.frombuffer(text.encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote.
 
-        Slots go to the variables of the same paths, or, where the model's paths are
-        others, to those in the same order.
+        Slots find their variables by path; values of variables that the optimizer has not
+        seen wait for them. The state of another optimizer is left alone, with a warning.
 
         Args:
             store: a mapping from names to arrays.
 
         Raises:
-            ValueError: if the store is not of an optimizer of tfopt, or a count, name or
-                shape differs from what this optimizer has; nothing is changed then.
+            ValueError: if a slot of this optimizer has no value, or one of another shape;
+                nothing is changed then.
         """
         values = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
         if "layout" not in values:
-            raise ValueError(
-                f"The state to load into `{self.name}` was not saved by tfopt; "
-                f"it has the entries {sorted(values)[:6]}."
+            warn(
+                f"The state for `{self.name}` was saved by an optimizer that is not tfopt's, and "
+                "is not loaded."
             )
+            return
         layout = json.loads(values["layout"].tobytes().decode())
         if layout["format"] != FORMAT:
             raise ValueError(f"The state's format must be {FORMAT!r}; got {layout['format']!r}.")
-        pending = sum(name.startswith("pending.") for name in values)
-        if pending:
-            self.set_weights([values[f"pending.{number}"] for number in range(pending)])
+        if layout["class"] != type(self).__name__:
+            warn(f"The state saved by {layout['class']} is not loaded into {type(self).__name__}.")
             return
-        pairs = [
-            *self._match_scalars(values),
-            *self._match_slots(layout["slots"], values),
-            *self._match_hypers(values),
+        numbers = iter(range(len(values)))
+        blocks = [
+            [Entry(path, slot, values[f"slot.{next(numbers)}"]) for path, slot in block]
+            for block in layout["slots"]
         ]
-        targets = [variable for variable, _ in pairs]
-        fitted = self._fit([value for _, value in pairs], targets)
-        _variables.assign_all(list(zip(targets, fitted, strict=True)))
+        variables = {f"weight.{name}": variable for name, variable in self._added.items()}
+        for name, value in self._hypers.items():
+            if value.source is None and value.number is not None:
+                variables[f"hyper.{name}"] = value.read()
+        others = [(v, values[name]) for name, v in variables.items() if name in values]
+        self._load_saved(Saved(_with_prefix(values, "state."), blocks), others)
+        pending = _with_prefix(values, "pending.")
+        if pending:
+            self.set_weights([pending[str(number)] for number in range(len(pending))])
 
-    def _match_scalars(self, values: dict[str, np.ndarray]) -> list[tuple[Any, np.ndarray]]:
-        scalars = {"state.iterations": self.iterations}
-        scalars.update({f"state.{name}": scalar for name, scalar in self._scalars.items()})
-        saved = {name for name in values if name.startswith("state.")}
-        if saved != scalars.keys():
-            raise ValueError(
-                f"`{self.name}` has the scalars {sorted(scalars)}; the saved state {sorted(saved)}."
-            )
-        return [(scalar, values[name]) for name, scalar in scalars.items()]
+    def _load_saved(self, saved: Saved, others: Sequence[tuple[Any, np.ndarray]] = ()) -> None:
+        """Loads what there are slots for, all or nothing; the rest waits for its variables."""
+        pairs = list(others)
+        if self.built:
+            blocks = [self._slots.items_of(block) for block in self._slots.blocks]
+            pairs += [*self._matched(saved, blocks, strict=True), *self._match_scalars(saved)]
+        elif "iterations" in saved.scalars:
+            pairs.append((self.iterations, saved.scalars["iterations"]))
+        self._assign_fitting(pairs)
+        self.__dict__.update(_saved=saved if saved else None, _pending=[])
 
-    def _match_slots(
-        self, layout: list[list[str]], values: dict[str, np.ndarray]
-    ) -> list[tuple[Any, np.ndarray]]:
-        mine = list(self._slots.items())
-        if [name for _, name in layout] != [name for _, name, _ in mine]:
-            raise ValueError(
-                f"`{self.name}` has {len(mine)} slots ({_first(n for _, n, _ in mine)}); "
-                f"the saved state has {len(layout)} ({_first(n for _, n in layout)})."
-            )
-        saved = {tuple(entry): number for number, entry in enumerate(layout)}
-        by_path = len(saved) == len(layout) and saved.keys() == {(p, n) for p, n, _ in mine}
-        return [
-            (slot, values[f"slot.{saved[path, name] if by_path else number}"])
-            for number, (path, name, slot) in enumerate(mine)
+    def _to_saved(self) -> Saved:
+        """The state apart from the variables, with what still waits for some."""
+        waiting = self._saved
+        if not self.built and waiting is not None:
+            return waiting
+        scalars = {"iterations": self.iterations, **self._scalars}
+        blocks = [
+            [Entry(path, name, _variables.value_of(slot)) for path, name, slot in items]
+            for items in map(self._slots.items_of, self._slots.blocks)
         ]
-
-    def _match_hypers(self, values: dict[str, np.ndarray]) -> list[tuple[Any, np.ndarray]]:
-        pairs = []
-        for entry, value in values.items():
-            prefix, _, name = entry.partition(".")
-            mine = self._hypers.get(name) if prefix == "hyper" else None
-            if mine is not None and mine.source is None:
-                pairs.append((mine.read(), value))
-        return [(variable, value) for variable, value in pairs if variable is not None]
+        blocks += waiting.blocks if waiting is not None else []
+        return Saved({name: _variables.value_of(v) for name, v in scalars.items()}, blocks)
 
     # --- copies -----------------------------------------------------------------------------------
 
     def __reduce__(self) -> Any:
-        return _unpickle, (type(self), self.get_config(), self._blocks_of_values())
-
-    def _blocks_of_values(self) -> list[list[np.ndarray]]:
-        """`get_weights`, block by block; the first has the scalars too."""
-        if not self.built:
-            return list(self._pending) or [self.get_weights()]
-        values, blocks = self.get_weights(), []
-        start, stop = 0, 1 + len(self._scalars)
-        for variables in self._slots.blocks:
-            stop += sum(len(self._slots.of(variable)) for variable in variables)
-            blocks.append(values[start:stop])
-            start = stop
-        return [*blocks, *self._pending]
+        added = {name: _variables.value_of(variable) for name, variable in self._added.items()}
+        state = (self._to_saved(), list(self._pending), added)
+        return _unpickle, (type(self), self.get_config(), *state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """An optimizer of the same variables, or of their copies if `memo` has them.
@@ -504,30 +559,37 @@ class Stateful:
         """
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        twin._set_name(self.name)
+        twin._init_engine(self.name)
         engine = twin.__dict__.keys() | {"_hypers", "_statics", "_module_variables"}
-        twin.__dict__["_statics"] = copy.copy(self._statics)
-        twin.__dict__["_hypers"] = self._hypers.copy_for(twin, memo)
+        twin.__dict__.update(
+            _statics=copy.copy(self._statics),
+            _hypers=self._hypers.copy_for(twin, memo),
+            _excluded=copy.copy(self._excluded),
+            _pending_lr=self._pending_lr,
+            _pending=list(self._pending),
+        )
         for name, value in self.__dict__.items():
             if name not in engine and not name.startswith("_self_"):
-                twin.__dict__[name] = copy.deepcopy(value, memo)
-        twin.__dict__["_excluded"] = copy.copy(self._excluded)
+                setattr(twin, name, copy.deepcopy(value, memo))
+        for name, variable in self._added.items():
+            twin._added[name] = copy.deepcopy(variable, memo)
+            twin._track_trackable(twin._added[name], name, overwrite=True)
         twin.__dict__["_original"] = (
             [list(block) for block in self._slots.blocks],
-            self._blocks_of_values(),
+            self._to_saved(),
             memo,
         )
         return twin
 
     def _become_copy(self) -> None:
-        blocks, values, memo = self._original
+        blocks, saved, memo = self._original
         self.__dict__["_original"] = None
-        if not blocks and len(values[0]) == 1:
-            self.set_weights(values[0])
-            return
-        self.__dict__["_pending"] = values
+        if not self._pending:
+            self._load_saved(saved.copy())
         for block in blocks:
-            self.build([memo.get(id(variable), variable) for variable in block])
+            copies = [memo.get(id(variable), variable) for variable in block]
+            self._slots.name(copies)
+            self.build(copies)
 
     # --- tf.train.Checkpoint: OptimizerV2's slot-variable protocol --------------------------------
 
@@ -543,13 +605,45 @@ class Stateful:
         return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
 
 
-def _unpickle(cls: Any, config: dict[str, Any], blocks: list[list[np.ndarray]]) -> Any:
+def _unpickle(
+    cls: Any,
+    config: dict[str, Any],
+    saved: Saved,
+    pending: list[np.ndarray],
+    added: dict[str, np.ndarray],
+) -> Any:
     optimizer = cls.from_config(config)
-    if len(blocks) == 1:
-        optimizer.set_weights(blocks[0])
-    else:
-        optimizer.__dict__["_pending"] = blocks
+    variables = [(v, added[name]) for name, v in optimizer._added.items() if name in added]
+    optimizer._load_saved(saved, variables)
+    if pending:
+        optimizer.set_weights(pending)
     return optimizer
+
+
+def _named(weights: Sequence[Any]) -> Saved | None:
+    """Weights that know their names, as the datasets of an .h5 file do, else None."""
+    names = []
+    for value in weights:
+        name = getattr(value, "name", None)
+        if not isinstance(name, str) or "optimizer_weights/" not in name:
+            return None
+        names.append(re.sub(r":\d+$", "", name.split("optimizer_weights/", 1)[1]))
+    values = [np.array(value) for value in weights]
+    if not names or not names[0].endswith("/iter"):
+        return None
+    owner = names[0].removesuffix("iter")
+    scalars, entries = {"iterations": values[0]}, []
+    for name, value in zip(names[1:], values[1:], strict=True):
+        path, _, slot = name.rpartition("/")
+        if name.startswith(owner) and value.shape == () and path + "/" == owner:
+            scalars[slot] = value
+        else:
+            entries.append(Entry(path, slot, value))
+    return Saved(scalars, [entries])
+
+
+def _with_prefix(values: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): value for n, value in values.items() if n.startswith(prefix)}
 
 
 def _initial(initializer: Any, shape: Any, dtype: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -43,6 +43,11 @@ def path(variable: Any) -> str:
     return re.sub(r":\d+$", "", variable.name)
 
 
+def scope_name(name: str) -> str:
+    """The name in the characters that TensorFlow allows in graphs."""
+    return re.sub(r"^[^A-Za-z0-9.]", "o", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
+
+
 def compute_dtype(dtype: Any) -> tf.DType:
     """The dtype of arithmetic and slots: at least float32."""
     dtype = tf.as_dtype(dtype)
@@ -77,7 +82,7 @@ def value_of(variable: Any, default: Any = _RAISE) -> Any:
     return values_of([variable])[0]
 
 
-def assign_all(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
+def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
     """Assigns values, in eager mode or through the default v1 session."""
     if in_v1_graph():
         session = tf.compat.v1.get_default_session()
@@ -90,7 +95,7 @@ def assign_all(pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            variable.assign(value)
+            variable.assign(tf.cast(value, variable.dtype))
 
 
 @contextlib.contextmanager
@@ -118,7 +123,12 @@ def create(initial_value: Any, name: str, dtype: Any, shape: Any = None, **kwarg
     """
     with tf.init_scope(), _no_function_creators():
         variable = tf.Variable(
-            initial_value, name=name, dtype=dtype, shape=shape, trainable=False, **kwargs
+            initial_value,
+            name=scope_name(name),
+            dtype=dtype,
+            shape=shape,
+            trainable=False,
+            **kwargs,
         )
     variable.path = name
     return variable
@@ -155,6 +165,3 @@ class Names:
             candidate = f"{name}_{number}"
         self._used.add(candidate)
         return candidate
-
-
-Initial = Callable[[], Any]

@@ -65,7 +65,8 @@ class Hyper(_Ranged):
     callable (called with the step if it has one required positional argument,
     else with nothing) or a learning-rate schedule of tfopt, Keras 3 or tf-keras.
     A number lives in a float32 variable: assigning another number takes effect
-    everywhere, in functions traced earlier too, without a retrace.
+    everywhere, in functions traced earlier too, without a retrace. In a v1 graph that
+    needs a default session.
 
     Args:
         default: the value when the user gives none.
@@ -94,7 +95,9 @@ class Hyper(_Ranged):
         return self if owner is None else owner._hypers[self.name].read()
 
     def __set__(self, owner: Any, value: Any) -> None:
-        owner._hypers[self.name].set(value)
+        held = owner._hypers[self.name]
+        held.settle()
+        held.set(value)
 
 
 class Static(_Ranged):
@@ -140,6 +143,7 @@ class Static(_Ranged):
             if not is_number(value):
                 raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
             self.check_range(value)
+            return _plain(value)
         return value
 
 
@@ -203,36 +207,38 @@ class Value:
                 f"`{self.hyper.name}` cannot be taken away once slots exist; got {given!r}."
             )
         if source is None and isinstance(self.source, tf.Variable):
-            self.source.assign(tf.cast(number, self.source.dtype))
+            _variables.assign_all([(self.source, number)])
         elif self._is_symbolic_number(source):
-            self.read().assign(tf.cast(source, tf.float32))
+            self._number_variable().assign(tf.cast(source, tf.float32))
         elif source is None:
             self._set_number(number)
         else:
             self._set_source(source)
 
     def _set_number(self, number: Any) -> None:
+        if isinstance(self._traced, tf.Variable):
+            self._warn_of_traces(number)
         self.number, self.source = number, None
-        if self.variable is not None:
-            with tf.init_scope():
-                self.variable.assign(number)
+        if self.variable is not None and number is not None:
+            _variables.assign_all([(self.variable, number)])
             self._track(self.variable)
         if self._replaced is not None:
-            with tf.init_scope():
-                self._replaced.assign(True)
+            _variables.assign_all([(self._replaced, True)])
 
     def _set_source(self, source: Any) -> None:
         if self._traced is not NEVER and self._traced is not source:
-            warn(
-                f"`{self.hyper.name}` is now {source!r}, but functions traced earlier keep "
-                "what they were traced with: trace them again, or compile the model again."
-            )
+            self._warn_of_traces(source)
         self.source = source
         if isinstance(source, tf.Variable):
             self._track(source)
         elif self._replaced is not None:
-            with tf.init_scope():
-                self._replaced.assign(False)
+            _variables.assign_all([(self._replaced, False)])
+
+    def _warn_of_traces(self, value: Any) -> None:
+        warn(
+            f"`{self.hyper.name}` is now {value!r}, but functions traced earlier keep "
+            "what they were traced with: trace them again, or compile the model again."
+        )
 
     def read(self) -> Any:
         """The variable that holds the value, or its current value as a tensor."""
@@ -272,10 +278,16 @@ class Value:
         elif callable(self.source) and not isinstance(self.source, tf.Variable):
             self._flag()
 
+    def settle(self) -> None:
+        """Lets a checkpoint that was restored before the variable existed have its say first."""
+        waiting = getattr(self.owner, "_self_unconditional_deferred_dependencies", {})
+        if self.source is None and self.number is not None and self.hyper.tracked in waiting:
+            self._number_variable()
+
     def note_trace(self) -> None:
-        """Remembers that a user's function reads the number."""
-        if self._traced is NEVER and self.source is None:
-            self._traced = None
+        """Remembers that a user's function reads the number, or the variable given for it."""
+        if self._traced is NEVER:
+            self._traced = self.source
 
     def _number_variable(self, tracked: bool = True) -> Any:
         if self.variable is None:
@@ -301,7 +313,8 @@ class Value:
             tf.is_tensor(source)
             and not isinstance(source, tf.Variable)
             and tf.inside_function()
-            and self.variable is not None
+            and self.source is None
+            and self.number is not None
         )
 
     def _interpret(self, given: Any) -> tuple[Any, Any]:
@@ -364,13 +377,8 @@ class Hypers(dict[str, Value]):
                 value.frozen = value.active
 
     def signature(self) -> tuple[Any, ...]:
-        """What a step captures: it must be traced anew when this changes."""
-        return tuple(
-            id(value.source)
-            if isinstance(value.source, tf.Variable)
-            else (value.source is None, value.number is None)
-            for value in self.values()
-        )
+        """Where a step finds each value: it must be traced anew when this changes."""
+        return tuple((value.source is None, value.number is None) for value in self.values())
 
     def evaluate(self) -> dict[str, Any]:
         """The values that do not live in a variable, in the current context.
@@ -379,10 +387,10 @@ class Hypers(dict[str, Value]):
         """
         values = {}
         for name, value in self.items():
-            if value.source is not None and not isinstance(value.source, tf.Variable):
-                values[name] = value.evaluate()
-            elif not tf.executing_eagerly():
+            if not tf.executing_eagerly():
                 value.note_trace()
+            if value.source is not None:
+                values[name] = tf.convert_to_tensor(value.read())
         return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -33,8 +33,8 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     transformers, weight decay, update, constraint, `iterations` + 1. Newer Keras clips and
     decays before it sums over replicas.
 
-    The keywords that all optimizers share; those that are not `Static` in nature may be
-    changed while training, by assigning to the attribute of that name:
+    These are the keywords that all optimizers share. Numbers may be changed while training,
+    by assigning to the attribute; what was None stays None once slots exist.
 
     Args:
         name: any non-empty name; the class name by default.
@@ -106,6 +106,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     sparse: Any = "exact"  # what an IndexedSlices gradient means: a word of SPARSE
     decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
     complex_numbers = False  # whether complex variables are taken
+    _has_kernel = False  # whether `fused` is of the same class as `update`
 
     def slots(self, x: Any) -> dict[str, Any]:
         """The slots of a variable, by name.
@@ -184,12 +185,12 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         if not pairs:
             return self._result(self.iterations.read_value(), name)
         self._check_constraints(pairs)
-        _distribute.require_replica_context()
+        _distribute.require_replica_context(pair.variable for pair in pairs)
         self.build([pair.given for pair in pairs])
         values = self._hypers.evaluate()
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         if self._runs_in_place():
-            with tf.name_scope(_scope_name(name or self.name)):
+            with tf.name_scope(_variables.scope_name(name or self.name)):
                 return self._step(pairs, values, aggregate)
         step = _compile.cached_step(self, pairs, aggregate)
         return self._result(step([pair.gradient for pair in pairs], values), name)
@@ -208,7 +209,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     def _update_all(
         self, pairs: Sequence[Pair], gradients: Sequence[Any], values: dict[str, Any]
     ) -> None:
-        """Updates every copy of every variable, then `iterations`: called once for all replicas."""
+        """Updates every copy of every variable, then `iterations`: once for all replicas."""
         self.__dict__["_now"] = _Now(values)
         try:
             self._now.scalars = self._begin({_compute_dtype(pair.variable) for pair in pairs})
@@ -223,7 +224,9 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     def _update_copy(self, pair: Pair, variable: Any, gradient: Any) -> None:
         """Updates one copy of one variable, on its device."""
         self._now.decay = self._decay(pair, variable, gradient)
-        self._now.excluded = pair in self._excluded
+        self._now.excluded = self._excluded.covers(pair)
+        if not self._is_declared:  # hooks are promised the variable's dtype
+            gradient = _gradients.cast(gradient, variable.dtype)
         if _is_sparse(gradient):
             self.resource_apply_sparse(gradient.values, variable, gradient.indices)
         else:
@@ -301,6 +304,12 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
                 h.learning_rate = h.learning_rate / (1 + h.decay * steps)
             state = Scalars(**{n: _cast(scalar, dtype) for n, scalar in self._scalars.items()})
             self.begin(h, state)
+            unknown = vars(state).keys() - self._scalars.keys()
+            if unknown:
+                raise ValueError(
+                    f"{type(self).__name__}.begin set {sorted(unknown)} in `state`, which is not "
+                    f"declared; declared are {sorted(self._scalars)}."
+                )
             scalars[dtype], states[dtype] = vars(h), vars(state)
         for name, scalar in self._scalars.items():
             advanced = states.get(scalar.dtype) or next(iter(states.values()))
@@ -309,9 +318,14 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
 
     def _decay(self, pair: Pair, variable: Any, gradient: Any) -> Any:
         """The part of the weights that decays in this step, or None."""
-        if self.decays != "base" or not self.uses("weight_decay") or pair in self._excluded:
+        if self.decays != "base" or not self.uses("weight_decay") or self._excluded.covers(pair):
             return None
         h = self._now.scalars[_compute_dtype(variable)]
+        if "learning_rate" not in h:
+            raise ValueError(
+                f"`weight_decay` is a part of the learning rate, which {type(self).__name__} does "
+                "not have."
+            )
         decay = h["learning_rate"] * h["weight_decay"]
         if self._is_declared:
             return decay  # `update` starts from the decayed weights
@@ -365,11 +379,11 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         if tf.inside_function():
             return True
         user_code = self.gradient_aggregator is not None or self.gradient_transformers
-        return tf.executing_eagerly() and bool(_distribute.has_replicas() or user_code)
+        return tf.executing_eagerly() and bool(_distribute.has_strategy() or user_code)
 
     def _result(self, iterations: Any, name: str | None) -> Any:
         if _variables.in_v1_graph() and not tf.inside_function():
-            return tf.group(iterations, name=_scope_name(name or self.name))
+            return tf.group(iterations, name=_variables.scope_name(name or self.name))
         return iterations
 
     # --- gradients --------------------------------------------------------------------------------
@@ -425,7 +439,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
                     tape.watch([_variables.unwrap(v) for v in _checked_variables(var_list)])
                 loss = loss()
         variables = _checked_variables(var_list() if callable(var_list) else var_list)
-        with tf.name_scope(_scope_name(self.name + "/gradients")):
+        with tf.name_scope(_variables.scope_name(self.name + "/gradients")):
             gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
         return list(zip(gradients, variables, strict=True))
 
@@ -462,6 +476,10 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # A kernel does not know of an `update` that a subclass puts in place of its parent's.
+        cls._has_kernel = all(
+            _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
+        )
         for hook in ("create_slots", "resource_apply_dense", "resource_apply_sparse"):
             if f"_{hook}" in vars(cls):
                 raise RuntimeError(
@@ -469,12 +487,12 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
                     f"`{hook}` instead."
                 )
 
-    def _set_name(self, name: Any) -> None:
+    def _init_engine(self, name: Any) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         self.__dict__.update(
             _name=name,
-            _scope_name=_scope_name(name),
+            _scope_name=_variables.scope_name(name),  # tf.Module's own
             _now=None,
             _warned=set(),
             _cache=_compile.Cache(),
@@ -501,12 +519,17 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             )
         if self.sparse not in SPARSE:
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
-        for function in (self.gradient_aggregator, *(self.gradient_transformers or ())):
-            if function is not None and not callable(function):
-                raise TypeError(
-                    "`gradient_aggregator` and `gradient_transformers` must be functions; "
-                    f"got {function!r}."
-                )
+        if self.gradient_aggregator is not None and not callable(self.gradient_aggregator):
+            raise TypeError(
+                f"`gradient_aggregator` must be a function; got {self.gradient_aggregator!r}."
+            )
+        transformers = self.gradient_transformers
+        if transformers is not None and not (
+            isinstance(transformers, list | tuple) and all(map(callable, transformers))
+        ):
+            raise TypeError(
+                f"`gradient_transformers` must be a list of functions; got {transformers!r}."
+            )
 
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
@@ -518,13 +541,11 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
                     "Use `lazy=False`, or no constraint."
                 )
 
-    def exclude_from_weight_decay(
-        self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
-    ) -> None:
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Keeps weight decay off some variables. Also a keyword of the constructor.
 
         Args:
-            var_list: variables.
+            var_list: variables; regular expressions among them are taken as such.
             var_names: regular expressions, searched for in variables' paths.
 
         Raises:
@@ -534,14 +555,10 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             raise ValueError(
                 "`exclude_from_weight_decay` must come before the optimizer sees variables."
             )
-        for entry in (*(var_list or ()), *(var_names or ())):
-            self._excluded.add(entry)
-
-    def _exclude(self, entries: Any) -> None:
-        """The keyword: variables and regular expressions in one list."""
-        if isinstance(entries, str):
-            entries = [entries]
-        self.exclude_from_weight_decay(var_list=entries)
+        for entries in (var_list, var_names):
+            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), tf.Variable)
+            for entry in [entries] if alone else entries if entries is not None else ():
+                self._excluded.add(entry)
 
     @property
     def learning_rate(self) -> Any:
@@ -559,7 +576,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name):
+        if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
         elif name in self.__dict__.get("_hypers", ()):
             self._hypers[name].set(value)
@@ -572,6 +589,11 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"tfopt.{type(self).__name__}({arguments})"
+
+
+def _definer(cls: type, name: str) -> int:
+    """How far up the bases a method is defined."""
+    return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 class _Now:
@@ -616,8 +638,3 @@ def _checked_variables(var_list: Any) -> list[Any]:
         if not isinstance(_variables.unwrap(variable), tf.Variable):
             raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
     return variables
-
-
-def _scope_name(name: str) -> str:
-    """The name in the characters that TensorFlow allows in graphs."""
-    return re.sub(r"^[^A-Za-z0-9.]", "o", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))

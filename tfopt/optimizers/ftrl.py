@@ -24,7 +24,8 @@ class Ftrl(Optimizer):
       \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
 
     Args:
-        learning_rate: the step size $\alpha$, above 0 to make sense, at least 0.
+        learning_rate: the step size $\alpha$, at least 0. It divides: at 0 the weights are
+            not numbers, so a warm-up must start above it.
         learning_rate_power: $p$, at most 0; -0.5 gives a rate that falls as Adagrad's, 0 a
             constant one.
         initial_accumulator_value: where $n$ starts, at least 0.

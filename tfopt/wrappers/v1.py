@@ -44,7 +44,7 @@ class V1Optimizer(Optimizer):
         self.wrapped = optimizer
 
     def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
-        if not aggregate and _distribute.has_replicas():
+        if not aggregate and _distribute.has_strategy():
             raise ValueError(
                 "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
                 "always sums over replicas; got False."
@@ -77,6 +77,14 @@ class V1Optimizer(Optimizer):
             f"{type(self.wrapped).__name__} of TensorFlow 1 has no config: it cannot be saved "
             "with a model. Use the optimizer of tfopt of that name."
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in {*self._fields, *self._aliases, "learning_rate"}:
+            raise AttributeError(
+                f"`{name}` cannot be set here: hyperparameters are those of `wrapped`; "
+                f"got {value!r}."
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"V1Optimizer({self.wrapped!r})"
