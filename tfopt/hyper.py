@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import _keras, _variables
+from tfopt._described import plain
 from tfopt._warnings import warn
 
 NEVER = object()  # a value that no hyperparameter ever has
@@ -143,7 +144,7 @@ class Static(_Ranged):
             if not is_number(value):
                 raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
             self.check_range(value)
-            return _plain(value)
+            return plain(value)
         return value
 
 
@@ -263,13 +264,13 @@ class Value:
         """The value for `get_config`: the number as given, while it is unchanged."""
         if self.source is None:
             if self.number is None or self.variable is None:
-                return _plain(self.number)
+                return plain(self.number)
             current = _variables.value_of(self.variable, default=self.number)
-            return _plain(self.number if np.float32(self.number) == current else current)
+            return plain(self.number if np.float32(self.number) == current else current)
         if callable(self.source) and hasattr(self.source, "get_config"):
             return _keras.serialize_schedule(self.source)
         with tf.init_scope():
-            return _plain(_variables.value_of(self.read()))
+            return plain(_variables.value_of(self.read()))
 
     def create(self) -> None:
         """Makes the variables that graphs read, so that no function has to while traced."""
@@ -397,13 +398,6 @@ class Hypers(dict[str, Value]):
 def is_number(value: Any) -> bool:
     """Whether `value` is a real number of Python or NumPy, and not a bool."""
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)
-
-
-def _plain(value: Any) -> Any:
-    """A number fit for JSON; the very object where it already is one."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.item()
-    return value
 
 
 def _takes_step(function: Callable[..., Any]) -> bool:

@@ -13,7 +13,6 @@ Draws for 16-bit dtypes are made in float32 and rounded.
 from __future__ import annotations
 
 import abc
-import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +20,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._described import Described, describe, number, plain, recover
+
 # The standard deviation of a standard normal cut at two of its standard deviations.
 _TRUNCATED_STDDEV = 0.87962566103423978
 
 
-class Initializer(abc.ABC):
+class Initializer(Described, abc.ABC):
     """Base of initializers: override `__call__`.
 
     The config consists of the constructor's arguments, read from attributes of the same
@@ -49,45 +50,6 @@ class Initializer(abc.ABC):
         Returns:
             A tensor of that shape and dtype.
         """
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        try:
-            return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        except AttributeError as error:
-            raise NotImplementedError(
-                f"{type(self).__name__} must override `get_config`: {error}."
-            ) from error
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
-        """Makes an initializer from what `get_config` returned.
-
-        Raises:
-            ValueError: if `config` does not fit the constructor, or a value its rule.
-        """
-        try:
-            inspect.signature(cls).bind(**config)
-        except TypeError as error:
-            raise ValueError(
-                f"`config` must hold the arguments of {cls.__name__}: {error}; got {config!r}."
-            ) from error
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        try:
-            config = self.get_config()
-        except NotImplementedError:
-            return object.__repr__(self)
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        return self is other or bool(self.get_config() == other.get_config())
-
-    def __hash__(self) -> int:
-        return hash(type(self))  # coarse, but equal initializers hash equally
 
 
 class _Formula(Initializer):
@@ -175,7 +137,7 @@ class Constant(_Formula):
     _any_dtype = _any_shape = True
 
     def __init__(self, value: Any = 0.0):
-        self.value = _plain(value)
+        self.value = plain(value)
         if not isinstance(self.value, bool | int | float | complex):
             raise ValueError(f"`value` must be a scalar number; got {value!r}.")
 
@@ -202,7 +164,7 @@ class Identity(_Formula):
     _any_dtype = True
 
     def __init__(self, gain: float = 1.0):
-        self.gain = _number("gain", gain)
+        self.gain = number("gain", gain)
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         if len(shape) != 2:
@@ -248,7 +210,7 @@ class STFT(_Formula):
         if window is None or isinstance(window, str):
             self.window: Any = _choice("window", window, (*_COSINE_WINDOWS, None))
         else:
-            self.window = [_number("window", value) for value in window]
+            self.window = [number("window", value) for value in window]
         self.scaling = _choice("scaling", scaling, ("density", "spectrum", None))
         self.periodic = _choice("periodic", periodic, (False, True))
 
@@ -333,8 +295,8 @@ class RandomNormal(_Random):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
         super().__init__(seed)
-        self.mean = _number("mean", mean)
-        self.stddev = _number("stddev", stddev, low=0)
+        self.mean = number("mean", mean)
+        self.stddev = number("stddev", stddev, low=0)
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         return self._draw(
@@ -366,8 +328,8 @@ class TruncatedNormal(_Random):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
         super().__init__(seed)
-        self.mean = _number("mean", mean)
-        self.stddev = _number("stddev", stddev, low=0)
+        self.mean = number("mean", mean)
+        self.stddev = number("stddev", stddev, low=0)
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         return self._draw(
@@ -396,8 +358,8 @@ class RandomUniform(_Random):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
         super().__init__(seed)
-        self.minval = _number("minval", minval)
-        self.maxval = _number("maxval", maxval, low=self.minval)
+        self.minval = number("minval", minval)
+        self.maxval = number("maxval", maxval, low=self.minval)
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         return self._draw(
@@ -440,7 +402,7 @@ class VarianceScaling(_Random):
         seed: int | None = None,
     ):
         super().__init__(seed)
-        self.scale = _number("scale", scale, above=0)
+        self.scale = number("scale", scale, above=0)
         self.mode = _choice("mode", mode, ("fan_in", "fan_out", "fan_avg"))
         self.distribution = _choice(
             "distribution",
@@ -634,7 +596,7 @@ class Orthogonal(_Random):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None):
         super().__init__(seed)
-        self.gain = _number("gain", gain)
+        self.gain = number("gain", gain)
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         if len(shape) < 2:
@@ -700,7 +662,6 @@ _NAMES = {cls.__name__: cls for cls in INITIALIZERS} | _ALIASES
 
 # The modules whose initializers of these names are meant; never imported.
 _MODULES = (None, "tfopt.initializers", "keras.initializers", "tf_keras.initializers")
-_KEYS = {"module", "class_name", "config", "registered_name", "shared_object_id"}
 
 
 def get(identifier: Any) -> Any:
@@ -762,13 +723,7 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
     """
     if not isinstance(initializer, Initializer):
         raise ValueError(f"`initializer` must be an Initializer; got {initializer!r}.")
-    cls = type(initializer)
-    return {
-        "module": cls.__module__,
-        "class_name": cls.__name__,
-        "config": initializer.get_config(),
-        "registered_name": f"tfopt>{cls.__name__}" if cls in INITIALIZERS else cls.__name__,
-    }
+    return describe(initializer, INITIALIZERS)
 
 
 def deserialize(
@@ -792,35 +747,7 @@ def deserialize(
     >>> deserialize({"class_name": "Orthogonal", "config": {"gain": 2.0}})
     Orthogonal(gain=2.0, seed=None)
     """
-    if not isinstance(config, Mapping) or not config.keys() <= _KEYS:
-        raise ValueError(f"`config` must be a dict that `serialize` returned; got {config!r}.")
-    name, registered = config.get("class_name"), config.get("registered_name")
-    if not isinstance(config.get("config"), Mapping):
-        raise ValueError(f"`config` must hold a dict 'config' of arguments; got {config!r}.")
-    ours = config.get("module") in _MODULES and registered in (None, name, f"tfopt>{name}")
-    known = {**(_NAMES if ours else {}), **(custom_objects or {})}
-    keys = [key for key in (registered, name) if isinstance(key, str) and key in known]
-    cls: Any = known[keys[0]] if keys else None
-    if not hasattr(cls, "from_config"):
-        raise ValueError(
-            "`config` must name an initializer of this module or a class in `custom_objects`; "
-            f"got {config!r}."
-        )
-    return cls.from_config(config["config"])
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as a Python number; anything else as it is."""
-    return value.item() if getattr(value, "ndim", 1) == 0 and hasattr(value, "item") else value
-
-
-def _number(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf) -> float:
-    number = _plain(value)
-    rule = f" >= {low}" if low > -math.inf else f" > {above}" if above > -math.inf else ""
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        if number >= low and number > above and number < math.inf:
-            return number
-    raise ValueError(f"`{name}` must be a finite number{rule}; got {value!r}.")
+    return recover(config, _NAMES, _MODULES, custom_objects, "an initializer")
 
 
 def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:

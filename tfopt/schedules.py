@@ -8,15 +8,16 @@ is a tensor or NumPy value of another float dtype.
 from __future__ import annotations
 
 import abc
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfopt._described import Described, describe, number, recover
 
-class LearningRateSchedule(abc.ABC):
+
+class LearningRateSchedule(Described, abc.ABC):
     """Base of schedules: override `__call__`.
 
     The config consists of the constructor's arguments, read from attributes of the same
@@ -44,46 +45,6 @@ class LearningRateSchedule(abc.ABC):
         Returns:
             The rate as a tensor of the shape of `step`.
         """
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        try:
-            return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        except AttributeError as error:
-            raise NotImplementedError(
-                f"{type(self).__name__} must override `get_config`: {error}."
-            ) from error
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> LearningRateSchedule:
-        """Makes a schedule from what `get_config` returned.
-
-        Raises:
-            ValueError: if `config` does not fit the constructor, or a value its rule.
-        """
-        try:
-            inspect.signature(cls).bind(**config)
-        except TypeError as error:
-            raise ValueError(
-                f"`config` must hold the arguments of {cls.__name__}: {error}; got {config!r}."
-            ) from error
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        try:
-            config = self.get_config()
-        except NotImplementedError:
-            return object.__repr__(self)
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        # Encoded, since tensors of different dtypes cannot be compared.
-        return self is other or bool(_encode(self.get_config()) == _encode(other.get_config()))
-
-    def __hash__(self) -> int:
-        return hash(type(self))  # coarse, but equal schedules hash equally
 
 
 class _Decay(LearningRateSchedule):
@@ -148,8 +109,8 @@ class ExponentialDecay(_Decay):
         name: str | None = "ExponentialDecay",
     ):
         super().__init__(initial_learning_rate, name)
-        self.decay_steps = _number("decay_steps", decay_steps, above=0)
-        self.decay_rate = _number("decay_rate", decay_rate, above=0)
+        self.decay_steps = number("decay_steps", decay_steps, above=0)
+        self.decay_rate = number("decay_rate", decay_rate, above=0)
         self.staircase = _flag("staircase", staircase)
 
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -184,7 +145,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         values: Sequence[Any],
         name: str | None = "PiecewiseConstant",
     ):
-        self.boundaries = [_number("boundaries", b) for b in _list("boundaries", boundaries)]
+        self.boundaries = [number("boundaries", b) for b in _list("boundaries", boundaries)]
         self.values = [_rate("values", value) for value in _list("values", values)]
         self.name = name
         if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
@@ -248,9 +209,9 @@ class PolynomialDecay(_Decay):
         name: str | None = "PolynomialDecay",
     ):
         super().__init__(initial_learning_rate, name)
-        self.decay_steps = _number("decay_steps", decay_steps, above=0)
-        self.end_learning_rate = _number("end_learning_rate", end_learning_rate, low=0)
-        self.power = _number("power", power, low=0)
+        self.decay_steps = number("decay_steps", decay_steps, above=0)
+        self.end_learning_rate = number("end_learning_rate", end_learning_rate, low=0)
+        self.power = number("power", power, low=0)
         self.cycle = _flag("cycle", cycle)
 
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -291,8 +252,8 @@ class InverseTimeDecay(_Decay):
         name: str | None = "InverseTimeDecay",
     ):
         super().__init__(initial_learning_rate, name)
-        self.decay_steps = _number("decay_steps", decay_steps, above=0)
-        self.decay_rate = _number("decay_rate", decay_rate, low=0)
+        self.decay_steps = number("decay_steps", decay_steps, above=0)
+        self.decay_rate = number("decay_rate", decay_rate, low=0)
         self.staircase = _flag("staircase", staircase)
 
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -317,7 +278,7 @@ class CosineDecay(_Decay):
         alpha: $\alpha$, the last rate as a fraction of the highest, >= 0. Unitless.
         name: of the ops in a graph.
         warmup_target: $\eta_{\max}$, >= 0; `None` for no warm-up.
-        warmup_steps: W, >= 0, in steps; ignored without a target.
+        warmup_steps: W, >= 0, in steps; 0 without a target.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -341,12 +302,17 @@ class CosineDecay(_Decay):
         warmup_steps: float = 0,
     ):
         super().__init__(initial_learning_rate, name)
-        self.decay_steps = _number("decay_steps", decay_steps, above=0)
-        self.alpha = _number("alpha", alpha, low=0)
+        self.decay_steps = number("decay_steps", decay_steps, above=0)
+        self.alpha = number("alpha", alpha, low=0)
         self.warmup_target = (
-            None if warmup_target is None else _number("warmup_target", warmup_target, low=0)
+            None if warmup_target is None else number("warmup_target", warmup_target, low=0)
         )
-        self.warmup_steps = _number("warmup_steps", warmup_steps, low=0)
+        self.warmup_steps = number("warmup_steps", warmup_steps, low=0)
+        if warmup_steps and warmup_target is None:
+            raise ValueError(
+                "`warmup_steps` must be 0 where `warmup_target` is None: it would have no "
+                f"effect; got {warmup_steps!r}."
+            )
 
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         if self.warmup_target is None:
@@ -397,10 +363,10 @@ class CosineDecayRestarts(_Decay):
         name: str | None = "SGDRDecay",
     ):
         super().__init__(initial_learning_rate, name)
-        self.first_decay_steps = _number("first_decay_steps", first_decay_steps, above=0)
-        self.t_mul = _number("t_mul", t_mul, low=1)
-        self.m_mul = _number("m_mul", m_mul, low=0)
-        self.alpha = _number("alpha", alpha, low=0)
+        self.first_decay_steps = number("first_decay_steps", first_decay_steps, above=0)
+        self.t_mul = number("t_mul", t_mul, low=1)
+        self.m_mul = number("m_mul", m_mul, low=0)
+        self.alpha = number("alpha", alpha, low=0)
 
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         periods = step / self.first_decay_steps
@@ -434,7 +400,6 @@ _MODULES = (
     "keras.optimizers.schedules",
     "tf_keras.optimizers.schedules",
 )
-_KEYS = {"module", "class_name", "config", "registered_name", "shared_object_id"}
 
 
 def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
@@ -455,13 +420,7 @@ def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
     """
     if not isinstance(schedule, LearningRateSchedule):
         raise ValueError(f"`schedule` must be a LearningRateSchedule; got {schedule!r}.")
-    cls = type(schedule)
-    return {
-        "module": cls.__module__,
-        "class_name": cls.__name__,
-        "config": _encode(schedule.get_config()),
-        "registered_name": f"tfopt>{cls.__name__}" if cls in SCHEDULES else cls.__name__,
-    }
+    return describe(schedule, SCHEDULES)
 
 
 def deserialize(
@@ -485,54 +444,7 @@ def deserialize(
     >>> deserialize({"class_name": "CosineDecay", "config": config}).decay_steps
     10
     """
-    if not isinstance(config, Mapping) or not config.keys() <= _KEYS:
-        raise ValueError(f"`config` must be a dict that `serialize` returned; got {config!r}.")
-    name, registered = config.get("class_name"), config.get("registered_name")
-    if not isinstance(config.get("config"), Mapping):
-        raise ValueError(f"`config` must hold a dict 'config' of arguments; got {config!r}.")
-    arguments = _decode(config["config"])
-    ours = config.get("module") in _MODULES and registered in (None, name, f"tfopt>{name}")
-    known = {**(_NAMES if ours else {}), **(custom_objects or {})}
-    keys = [key for key in (registered, name) if isinstance(key, str) and key in known]
-    cls: Any = known[keys[0]] if keys else None
-    if not hasattr(cls, "from_config"):
-        raise ValueError(
-            "`config` must name a schedule of this module or a class in `custom_objects`; "
-            f"got {config!r}."
-        )
-    return cls.from_config(arguments)
-
-
-def _encode(value: Any) -> Any:
-    """Tensors and arrays as Keras writes them, inside dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if not hasattr(value, "dtype"):
-        return value
-    static = tf.get_static_value(value.read_value() if isinstance(value, tf.Variable) else value)
-    if static is None:
-        raise ValueError(f"`schedule` must hold known values to be serialized; got {value!r}.")
-    config = {"value": static.tolist(), "dtype": tf.as_dtype(value.dtype).name}
-    return {"class_name": "__tensor__", "config": config}
-
-
-def _decode(value: Any) -> Any:
-    """What Keras writes for tensors, arrays and tuples as tensors and lists."""
-    if isinstance(value, list | tuple):
-        return [_decode(item) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    kind = value.get("class_name")
-    if kind == "__tuple__" and "items" in value:
-        return _decode(value["items"])
-    if kind in ("__tensor__", "__numpy__") and "config" in value:
-        try:
-            return tf.constant(value["config"]["value"], value["config"]["dtype"])
-        except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"`config` must describe tensors; {error}; got {value!r}.") from error
-    return {key: _decode(item) for key, item in value.items()}
+    return recover(config, _NAMES, _MODULES, custom_objects, "a schedule")
 
 
 def _whole(periods: tf.Tensor) -> tf.Tensor:
@@ -558,20 +470,8 @@ def _rate(name: str, value: Any) -> Any:
     """A rate >= 0 as it was given; one known only when run is not checked."""
     if tf.is_tensor(value) and tf.get_static_value(value) is None:
         return value
-    _number(name, value, low=0)
+    number(name, value, low=0)
     return value
-
-
-def _number(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf) -> float:
-    """The value as a Python number, if it is a scalar within the bounds."""
-    number = tf.get_static_value(value) if tf.is_tensor(value) else value
-    if getattr(number, "ndim", 1) == 0 and hasattr(number, "item"):
-        number = number.item()
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        if number >= low and number > above and number < math.inf:
-            return number
-    rule = f" >= {low}" if low > -math.inf else f" > {above}" if above > -math.inf else ""
-    raise ValueError(f"`{name}` must be a finite number{rule}; got {value!r}.")
 
 
 def _flag(name: str, value: Any) -> bool:
