@@ -358,3 +358,38 @@ def test_odd_names_in_a_v1_graph():
         session.run(tf.compat.v1.global_variables_initializer())
         session.run(update)
         assert session.run(variable) < 1.0
+
+
+class Averaging(tfopt.Optimizer):
+    """An optimizer with a scalar, and no slots."""
+
+    learning_rate = tfopt.Hyper(0.5, low=0)
+    state = {"total": 0.0}
+
+    def begin(self, h, state):
+        state.total = h.total = state.total + h.learning_rate
+
+    def update(self, g, x, s, h):
+        return x - h.learning_rate / h.total * g
+
+
+def test_a_scalar_without_slots_is_carried_over():
+    opt, variables, store = Averaging(), pair(), {}
+    train(opt, variables)
+    opt.save_own_variables(store)
+    loaded = Averaging()
+    loaded.load_own_variables(store)
+    listed = Averaging()
+    listed.set_weights(opt.get_weights())
+    for again in (loaded, listed, pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt)):
+        again.build(variables)
+        assert_same(again.get_weights(), opt.get_weights())
+
+
+def test_pending_weights_that_do_not_fit_inside_a_function():
+    opt, variables = tfopt.Adam(), pair()
+    opt.set_weights([np.array(3), np.zeros(3)])
+    step = tf.function(lambda: train(opt, variables, 1))
+    with pytest.raises(ValueError, match="set_weights"):
+        step()
+    assert opt.iterations.numpy() == 0

@@ -29,7 +29,8 @@ class Saved:
         self.blocks = [list(block) for block in blocks]
 
     def __bool__(self) -> bool:
-        return any(self.blocks)
+        """Whether something is left beside `iterations`, which need not wait."""
+        return any(self.blocks) or len(self.scalars) > 1
 
     def entries(self) -> list[Entry]:
         """All slots' values, in the order of `weights`."""

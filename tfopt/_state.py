@@ -273,7 +273,7 @@ class Stateful:
             try:
                 values = self._fit(self._pending, variables)
             except ValueError as error:
-                self.iterations.assign(0)
+                _variables.assign_all([(self.iterations, 0)])
                 raise ValueError(
                     f"What `set_weights` was given before there were slots does not fit: {error}"
                 ) from None
@@ -311,7 +311,9 @@ class Stateful:
                 f"`{self.name}` has the scalars {sorted(mine)}; the state loaded has "
                 f"{sorted(saved.scalars)}."
             )
-        return [(scalar, saved.scalars[name]) for name, scalar in mine.items()]
+        pairs = [(scalar, saved.scalars[name]) for name, scalar in mine.items()]
+        saved.scalars = {}
+        return pairs
 
     def _assign_fitting(self, pairs: list[tuple[Any, np.ndarray]]) -> None:
         variables = [variable for variable, _ in pairs]
@@ -366,7 +368,7 @@ class Stateful:
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`, as NumPy arrays; `iterations` first.
 
-        Before there are slots, what `set_weights` was given.
+        Before there are slots, what was loaded for them.
         """
         if self.built or not (self._pending or self._saved):
             return _variables.values_of(self.weights)
