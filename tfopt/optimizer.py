@@ -223,10 +223,11 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
 
     def _update_copy(self, pair: Pair, variable: Any, gradient: Any) -> None:
         """Updates one copy of one variable, on its device."""
-        self._now.decay = self._decay(pair, variable, gradient)
         self._now.excluded = self._excluded.covers(pair)
-        if not self._is_declared:  # hooks are promised the variable's dtype
+        self._now.decay = self._decay(variable)  # `update` starts from the decayed weights
+        if not self._is_declared:  # hooks see decayed weights, and gradients of their dtype
             gradient = _gradients.cast(gradient, variable.dtype)
+            self._decay_in_place(variable, gradient)
         if _is_sparse(gradient):
             self.resource_apply_sparse(gradient.values, variable, gradient.indices)
         else:
@@ -316,9 +317,9 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             scalar.assign(tf.cast(advanced[name], scalar.dtype), read_value=False)
         return scalars
 
-    def _decay(self, pair: Pair, variable: Any, gradient: Any) -> Any:
+    def _decay(self, variable: Any) -> Any:
         """The part of the weights that decays in this step, or None."""
-        if self.decays != "base" or not self.uses("weight_decay") or self._excluded.covers(pair):
+        if self.decays != "base" or not self.uses("weight_decay") or self._now.excluded:
             return None
         h = self._now.scalars[_compute_dtype(variable)]
         if "learning_rate" not in h:
@@ -326,16 +327,18 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
                 f"`weight_decay` is a part of the learning rate, which {type(self).__name__} does "
                 "not have."
             )
-        decay = h["learning_rate"] * h["weight_decay"]
-        if self._is_declared:
-            return decay  # `update` starts from the decayed weights
-        decay = tf.cast(decay, variable.dtype)
+        return h["learning_rate"] * h["weight_decay"]
+
+    def _decay_in_place(self, variable: Any, gradient: Any) -> None:
+        """Decays the weights before a hook updates them: all, or the rows of a row path."""
+        if self._now.decay is None:
+            return
+        decay, self._now.decay = tf.cast(self._now.decay, variable.dtype), None
         if _is_sparse(gradient) and self._rows_word in ("rows", "rows_move"):
             rows = _rows.read(variable, gradient.indices)
             _rows.write(variable, gradient.indices, rows - decay * rows)
         else:
             variable.assign_sub(decay * variable, read_value=False)
-        return None
 
     def _inputs(self, var: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
         """What `update` takes beside gradient and variable: slots, scalars, decay."""
