@@ -156,6 +156,36 @@ class Configurable:
         """A hyperparameter as `get_config` stores it: a number or a schedule's config."""
         return self._hypers[name].config()
 
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate, of a class that does not declare it but calls `_set_hyper`."""
+        return self.__getattr__("learning_rate")
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._set_hyper("learning_rate", value)
+
+    def __getattr__(self, name: str) -> Any:
+        hypers = self.__dict__.get("_hypers", {})
+        if name in hypers:
+            return hypers[name].read()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
+            object.__setattr__(self, name, value)
+        elif name in self.__dict__.get("_hypers", ()):
+            self._hypers[name].set(value)
+        else:
+            tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.__dict__.get("_hypers", ())})
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"tfopt.{type(self).__name__}({arguments})"
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer, without its state.
 

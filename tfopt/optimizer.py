@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,14 +13,14 @@ from tfopt._compile import Scalars
 from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
+from tfopt._minimize import Minimizer, plain_python
 from tfopt._state import Stateful
 from tfopt.hyper import Alias, Hyper, Later, Static
 
-_plain_python = tf.autograph.experimental.do_not_convert
 SPARSE = ("rows", "exact", "rows_move", "whole")
 
 
-class Optimizer(Configurable, Stateful, KerasOptimizer):
+class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
 
     A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
@@ -150,7 +149,7 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
 
     # --- the life of a step -----------------------------------------------------------------------
 
-    @_plain_python
+    @plain_python
     def apply_gradients(
         self,
         grads_and_vars: Iterable[tuple[Any, Any]],
@@ -389,92 +388,6 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             return tf.group(iterations, name=_variables.scope_name(name or self.name))
         return iterations
 
-    # --- gradients --------------------------------------------------------------------------------
-
-    @_plain_python
-    def minimize(
-        self,
-        loss: Any,
-        var_list: Any,
-        grad_loss: Any = None,
-        name: str | None = None,
-        tape: tf.GradientTape | None = None,
-    ) -> Any:
-        """Computes the gradients of `loss` and applies them.
-
-        Args:
-            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
-                being computed.
-            var_list: the variables to update, or a function of nothing that returns them,
-                called after `loss`.
-            grad_loss: the gradient with respect to the loss; ones by default.
-            name: a name for the operation in a graph.
-            tape: the tape to use; needed if `loss` is a tensor.
-
-        Returns:
-            The same as `apply_gradients`.
-
-        Raises:
-            ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
-                and there is no tape.
-        """
-        return self.apply_gradients(
-            self.compute_gradients(loss, var_list, grad_loss, tape), name=name
-        )
-
-    @_plain_python
-    def compute_gradients(
-        self,
-        loss: Any,
-        var_list: Any,
-        grad_loss: Any = None,
-        tape: tf.GradientTape | None = None,
-    ) -> list[tuple[Any, Any]]:
-        """The first half of `minimize`: (gradient, variable) pairs."""
-        if not callable(loss) and tape is None:
-            raise ValueError(
-                f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
-            )
-        tape = tf.GradientTape() if tape is None else tape
-        if callable(loss):
-            with tape:
-                if not callable(var_list):
-                    tape.watch([_variables.unwrap(v) for v in _checked_variables(var_list)])
-                loss = loss()
-        variables = _checked_variables(var_list() if callable(var_list) else var_list)
-        with tf.name_scope(_variables.scope_name(self.name + "/gradients")):
-            gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
-        return list(zip(gradients, variables, strict=True))
-
-    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
-        """The gradients of a loss tensor, in a graph.
-
-        Args:
-            loss: the loss.
-            params: the variables.
-
-        Returns:
-            A tensor for each variable.
-
-        Raises:
-            ValueError: if the loss does not depend on one of them by differentiable ops.
-            RuntimeError: in eager mode, which has no graph to differentiate.
-        """
-        variables = _checked_variables(params)
-        gradients = tf.compat.v1.gradients(loss, [_variables.unwrap(v) for v in variables])
-        for gradient, variable in zip(gradients, variables, strict=True):
-            if gradient is None:
-                raise ValueError(
-                    f"The loss has no gradient for `{_variables.path(variable)}`: it does not "
-                    "depend on it, or only by ops that have no gradient."
-                )
-        return list(gradients)
-
-    def get_updates(self, loss: Any, params: Any) -> list[Any]:
-        """The operations that minimize a loss tensor, in a graph: a list of one."""
-        gradients = self.get_gradients(loss, params)
-        return [self.apply_gradients(zip(gradients, _checked_variables(params), strict=True))]
-
     # --- construction -----------------------------------------------------------------------------
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -563,36 +476,6 @@ class Optimizer(Configurable, Stateful, KerasOptimizer):
             for entry in [entries] if alone else entries if entries is not None else ():
                 self._excluded.add(entry)
 
-    @property
-    def learning_rate(self) -> Any:
-        """The learning rate, of a class that does not declare it but calls `_set_hyper`."""
-        return self.__getattr__("learning_rate")
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        self._set_hyper("learning_rate", value)
-
-    def __getattr__(self, name: str) -> Any:
-        hypers = self.__dict__.get("_hypers", {})
-        if name in hypers:
-            return hypers[name].read()
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
-            object.__setattr__(self, name, value)
-        elif name in self.__dict__.get("_hypers", ()):
-            self._hypers[name].set(value)
-        else:
-            tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self.__dict__.get("_hypers", ())})
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"tfopt.{type(self).__name__}({arguments})"
-
 
 def _definer(cls: type, name: str) -> int:
     """How far up the bases a method is defined."""
@@ -633,11 +516,3 @@ def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:
             f"order: {len(pairs)} of them; got {len(returned)}."
         )
     return [gradient for gradient, _ in returned]
-
-
-def _checked_variables(var_list: Any) -> list[Any]:
-    variables = tf.nest.flatten(var_list)
-    for variable in variables:
-        if not isinstance(_variables.unwrap(variable), tf.Variable):
-            raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
-    return variables
