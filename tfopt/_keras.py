@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfopt import _distribute, schedules
+from tfopt._variables import plain_python
 from tfopt._warnings import warn
 
 if keras.config.backend() != "tensorflow":
@@ -59,6 +60,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 
     _lock = False  # Keras 3's `__setattr__` looks for it
 
+    @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
         """Keras 3's `apply_gradients`: gradients and variables in two lists.
 
@@ -84,6 +86,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             )
         return self.apply_gradients(zip(grads, variables, strict=True))
 
+    @plain_python
     def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         """The pairs with each gradient summed over replicas.
 

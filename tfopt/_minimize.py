@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import _variables
-
-plain_python = tf.autograph.experimental.do_not_convert
+from tfopt._variables import plain_python
 
 
 class Minimizer:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfopt import _variables, initializers
 from tfopt._saved import Entry, Saved
 from tfopt._slots import Initial, Slots
+from tfopt._variables import plain_python
 from tfopt._warnings import warn
 
 FORMAT = "tfopt-1"
@@ -224,6 +225,7 @@ class Stateful:
         """Whether the optimizer has seen variables."""
         return bool(self._slots.variables)
 
+    @plain_python
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state for variables not seen before. Optional: updates do it too.
 

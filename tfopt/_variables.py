@@ -14,6 +14,9 @@ import tensorflow as tf
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
 
+# For what users' functions call: nothing inside needs AutoGraph, which would rewrite it all.
+plain_python = tf.autograph.experimental.do_not_convert
+
 _RAISE = object()
 _FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creators
 

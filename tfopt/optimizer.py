@@ -13,8 +13,9 @@ from tfopt._compile import Scalars
 from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
-from tfopt._minimize import Minimizer, plain_python
+from tfopt._minimize import Minimizer
 from tfopt._state import Stateful
+from tfopt._variables import plain_python
 from tfopt.hyper import Alias, Hyper, Later, Static
 
 SPARSE = ("rows", "exact", "rows_move", "whole")
