@@ -142,7 +142,8 @@ def clip(gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any) -> l
     if global_norm is not None:
         widest = max((tensor.dtype for tensor in values), key=lambda dtype: dtype.size)
         total = tf.add_n([tf.cast(_square_sum(tensor), widest) for tensor in values])
-        values = [tensor * _scale(total, global_norm, tensor.dtype) for tensor in values]
+        scales = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in values}}
+        values = [tensor * scales[tensor.dtype] for tensor in values]
     return [
         tf.IndexedSlices(tensor, gradient.indices, gradient.dense_shape)
         if isinstance(gradient, tf.IndexedSlices)
@@ -166,7 +167,9 @@ def _values(gradient: Any) -> Any:
 
 
 def _square_sum(tensor: Any) -> Any:
-    return tf.reduce_sum(tensor * tf.math.conj(tensor))
+    if tensor.dtype.is_complex:
+        return tf.reduce_sum(tensor * tf.math.conj(tensor))
+    return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy
 
 
 def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
