@@ -158,7 +158,7 @@ def _assign_all(slots: Mapping[str, Any], values: Mapping[str, Any]) -> None:
 
 def cached_step(opt: Any, pairs: Sequence[Any], aggregate: bool) -> Callable[..., Any]:
     """One function for a whole step over these variables: what eager mode calls."""
-    specs = [_spec(pair.gradient, pair.variable) for pair in pairs]
+    specs = [_spec(pair.gradient) for pair in pairs]
     key = (
         tuple((id(pair.variable), id(pair.constraint)) for pair in pairs),
         tuple(specs),
@@ -183,7 +183,7 @@ def _whole_step(
     return opt._step(pairs, values, aggregate)
 
 
-def _spec(gradient: Any, variable: Any) -> Any:
+def _spec(gradient: Any) -> Any:
     """What may vary between steps without a retrace: the number of rows."""
     if isinstance(gradient, tf.IndexedSlices):
         shape = gradient.dense_shape

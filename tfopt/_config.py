@@ -12,8 +12,6 @@ from tfopt import _keras
 from tfopt._warnings import warn
 from tfopt.hyper import Alias, Hyper, Hypers, Static
 
-# What newer Keras configs say of themselves, and does not concern the update.
-_FOREIGN_NOTES = ("is_legacy_optimizer", "jit_compile")
 _KERAS_3_KEYS = {"use_ema", "gradient_accumulation_steps", "loss_scale_factor"}
 _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 
@@ -231,8 +229,7 @@ class Configurable:
         config = dict(config)
         keras_3, tf_keras = _KERAS_3_KEYS <= config.keys(), _TF_KERAS_KEYS <= config.keys()
         if keras_3 or tf_keras:
-            for note in _FOREIGN_NOTES:
-                config.pop(note, None)
+            config.pop("jit_compile", None)  # there it says whether a GPU was found
             for name in cls._common & config.keys():
                 if config[name] is None:
                     del config[name]

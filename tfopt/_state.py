@@ -271,22 +271,20 @@ class Stateful:
         """Gives new slots the values that wait for them."""
         slots = [slot for *_, slot in block]
         if self._pending:
-            variables = [self.iterations, *self._scalars.values(), *slots]
             try:
-                values = self._fit(self._pending, variables)
+                self._assign(self._pending, [self.iterations, *self._scalars.values(), *slots])
             except ValueError as error:
                 _variables.assign_all([(self.iterations, 0)])
                 raise ValueError(
                     f"What `set_weights` was given before there were slots does not fit: {error}"
                 ) from None
             self.__dict__["_pending"] = []
-            _variables.assign_all(list(zip(variables, values, strict=True)))
         elif self._saved is not None:
             saved = self._saved.copy()
             pairs = self._matched(saved, [block], strict=not self.built)
             if not self.built:
                 pairs += self._match_scalars(saved)
-            self._assign_fitting(pairs)
+            self._assign_pairs(pairs)
             self.__dict__["_saved"] = saved if saved else None
 
     def _matched(
@@ -317,10 +315,13 @@ class Stateful:
         saved.scalars = {}
         return pairs
 
-    def _assign_fitting(self, pairs: list[tuple[Any, np.ndarray]]) -> None:
-        variables = [variable for variable, _ in pairs]
-        values = self._fit([value for _, value in pairs], variables)
-        _variables.assign_all(list(zip(variables, values, strict=True)))
+    def _assign(self, values: list[np.ndarray], variables: Sequence[Any]) -> None:
+        """Assigns all values, or raises before any."""
+        fitting = self._fit(values, variables)
+        _variables.assign_all(list(zip(variables, fitting, strict=True)))
+
+    def _assign_pairs(self, pairs: list[tuple[Any, np.ndarray]]) -> None:
+        self._assign([value for _, value in pairs], [variable for variable, _ in pairs])
 
     def _create_scalars(self, variables: Sequence[Any]) -> None:
         dtype = _variables.compute_dtype(variables[0].dtype)
@@ -395,13 +396,13 @@ class Stateful:
         if named is not None:
             self._load_saved(named)
         elif self.built:
-            self._load(self._fit(values, self.weights))
+            self._assign(values, self.weights)
         elif len(values) == 1 and values[0].shape == ():
-            self._load(self._fit(values, [self.iterations]))
+            self._assign(values, [self.iterations])
         else:
             self.__dict__.update(_pending=values, _saved=None)
             if values and values[0].shape == ():
-                self._assign_fitting([(self.iterations, values[0])])
+                self._assign(values[:1], [self.iterations])
 
     def _fit(self, values: list[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
@@ -441,9 +442,6 @@ class Stateful:
         if self.v1_weights == "unused slot" and len(values) == 3 * count + 1:
             return values[:expected]
         return values
-
-    def _load(self, values: Sequence[np.ndarray]) -> None:
-        _variables.assign_all(list(zip(self.weights, values, strict=True)))
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """What checkpoints save, beside slots. Waiting state has no variables to be saved with."""
@@ -533,7 +531,7 @@ class Stateful:
             pairs += [*self._matched(saved, blocks, strict=True), *self._match_scalars(saved)]
         elif "iterations" in saved.scalars:
             pairs.append((self.iterations, saved.scalars["iterations"]))
-        self._assign_fitting(pairs)
+        self._assign_pairs(pairs)
         self.__dict__.update(_saved=saved if saved else None, _pending=[])
 
     def _to_saved(self) -> Saved:
@@ -591,9 +589,7 @@ class Stateful:
         if not self._pending:
             self._load_saved(saved.copy())
         for block in blocks:
-            copies = [memo.get(id(variable), variable) for variable in block]
-            self._slots.name(copies)
-            self.build(copies)
+            self.build([memo.get(id(variable), variable) for variable in block])
 
     # --- tf.train.Checkpoint: OptimizerV2's slot-variable protocol --------------------------------
 
@@ -639,7 +635,7 @@ def _named(weights: Sequence[Any]) -> Saved | None:
     scalars, entries = {"iterations": values[0]}, []
     for name, value in zip(names[1:], values[1:], strict=True):
         path, _, slot = name.rpartition("/")
-        if name.startswith(owner) and value.shape == () and path + "/" == owner:
+        if value.shape == () and path + "/" == owner:
             scalars[slot] = value
         else:
             entries.append(Entry(path, slot, value))
