@@ -393,3 +393,11 @@ def test_pending_weights_that_do_not_fit_inside_a_function():
     with pytest.raises(ValueError, match="set_weights"):
         step()
     assert opt.iterations.numpy() == 0
+
+
+def test_a_deepcopy_has_exclusions_of_its_own():
+    opt = tfopt.SGD(weight_decay=0.5, exclude_from_weight_decay=["norm"])
+    twin = copy.deepcopy(opt)
+    twin.exclude_from_weight_decay(var_names=["bias"])
+    assert opt.get_config()["exclude_from_weight_decay"] == ["norm"]
+    assert twin.get_config()["exclude_from_weight_decay"] == ["norm", "bias"]

@@ -189,6 +189,12 @@ class Excluded:
     def __bool__(self) -> bool:
         return bool(self._keys or self._patterns)
 
+    def copy(self) -> Excluded:
+        """The same exclusions, to be added to."""
+        twin = Excluded()
+        twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
+        return twin
+
     def add(self, entry: Any) -> None:
         if isinstance(entry, str):
             try:

@@ -566,7 +566,7 @@ class Stateful:
         twin.__dict__.update(
             _statics=copy.copy(self._statics),
             _hypers=self._hypers.copy_for(twin, memo),
-            _excluded=copy.copy(self._excluded),
+            _excluded=self._excluded.copy(),
             _pending_lr=self._pending_lr,
             _pending=list(self._pending),
         )
