@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tf_keras
 
@@ -29,7 +30,8 @@ class Case:
             hyperparameters are stored.
         reference: the NumPy formula.
         slots: names of the slots, in the order of `weights`.
-        peer: an optimizer by somebody else that must agree on dense gradients.
+        peer: an optimizer by somebody else that must agree on dense gradients, if there is
+            one: OptimizerV2's, whose state must agree too, or Keras 3's.
         peer_arguments: its arguments, where they differ.
         perturb: by how much to change a hyperparameter to see the check fail, where the
             default factor of 1.0625 would leave its range or have no effect.
@@ -53,6 +55,10 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.cls.__name__}{'-' + self.note if self.note else ''}"
+
+    @property
+    def has_v2_peer(self) -> bool:
+        return self.peer is not None and issubclass(self.peer, legacy.Optimizer)
 
     def make(self, **changes: Any) -> Any:
         return self.cls(**{**self.arguments, **changes})
@@ -153,6 +159,54 @@ def ftrl(
     return np.where(np.abs(s["z"]) > l1, new, 0)
 
 
+def lion(x, g, s, t, learning_rate, beta_1, beta_2):
+    m = s.get("m", zeros(x))
+    s["m"] = beta_2 * m + (1 - beta_2) * g
+    return x - learning_rate * np.sign(beta_1 * m + (1 - beta_1) * g)
+
+
+def lamb(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, weight_decay=0.0):
+    s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
+    s["v"] = beta_2 * s.get("v", zeros(x)) + (1 - beta_2) * g**2
+    m_hat, v_hat = s["m"] / (1 - beta_1**t), s["v"] / (1 - beta_2**t)
+    step = m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * x
+    norms = np.sqrt(np.sum(x**2)), np.sqrt(np.sum(step**2))
+    return x - learning_rate * (norms[0] / norms[1] if all(norms) else 1) * step
+
+
+def adafactor(
+    x,
+    g,
+    s,
+    t,
+    learning_rate,
+    beta_2_decay,
+    epsilon_1,
+    epsilon_2,
+    clip_threshold,
+    relative_step,
+):
+    def rms(values):
+        return np.linalg.norm(values) / np.sqrt(values.size)
+
+    def second_moment(g, s):
+        if g.ndim > 2:  # a stack of matrices
+            return np.stack([second_moment(g[i], s.setdefault(i, {})) for i in range(len(g))])
+        squares = g**2 + epsilon_1
+        if g.ndim < 2:
+            s["v"] = beta_2 * s.get("v", 0) + (1 - beta_2) * squares
+            return s["v"]
+        s["row"] = beta_2 * s.get("row", 0) + (1 - beta_2) * squares.sum(axis=1)
+        s["column"] = beta_2 * s.get("column", 0) + (1 - beta_2) * squares.sum(axis=0)
+        return np.outer(s["row"], s["column"]) / s["row"].sum()
+
+    beta_2 = 1 - float(t) ** beta_2_decay
+    step = g / np.sqrt(second_moment(g, s))
+    step = step / max(1, rms(step) / clip_threshold)
+    rate = min(learning_rate, t**-0.5) if relative_step else learning_rate
+    return x - rate * max(epsilon_2, rms(x)) * step
+
+
 RATE = 2.0**-5
 ADAM = {"learning_rate": RATE, "beta_1": 0.875, "beta_2": 0.96875, "epsilon": 2.0**-10}
 FTRL = {
@@ -164,6 +218,13 @@ FTRL = {
     "beta": 0.125,
 }
 RMS = {"learning_rate": RATE, "rho": 0.875, "epsilon": 2.0**-10}
+ADAFACTOR = {
+    "learning_rate": 0.5,
+    "beta_2_decay": -0.75,
+    "epsilon_1": 2.0**-10,
+    "epsilon_2": 0.75,
+    "clip_threshold": 0.75,
+}
 MOMENTS = ("m", "v")
 
 CASES = [
@@ -229,13 +290,13 @@ CASES = [
         legacy.Adam,
         note="amsgrad",
     ),
-    Case(tfopt.AdamW, {**ADAM, "weight_decay": 0.5}, adamw, MOMENTS, "keras.AdamW"),
+    Case(tfopt.AdamW, {**ADAM, "weight_decay": 0.5}, adamw, MOMENTS, keras.optimizers.AdamW),
     Case(
         tfopt.AdamW,
         {**ADAM, "weight_decay": 0.5, "amsgrad": True},
         adamw,
         (*MOMENTS, "vhat"),
-        "keras.AdamW",
+        keras.optimizers.AdamW,
         note="amsgrad",
     ),
     Case(
@@ -283,6 +344,38 @@ CASES = [
         sparse="rows",
         note="shrinkage",
         perturb={"learning_rate_power": -0.75},
+    ),
+    Case(
+        tfopt.Lion,
+        {"learning_rate": RATE, "beta_1": 0.875, "beta_2": 0.96875},
+        lion,
+        ("m",),
+        keras.optimizers.Lion,
+    ),
+    Case(tfopt.LAMB, ADAM, lamb, MOMENTS, keras.optimizers.Lamb, sparse="whole"),
+    Case(
+        tfopt.LAMB,
+        {**ADAM, "weight_decay": 0.5},
+        lamb,
+        MOMENTS,
+        sparse="whole",
+        note="weight_decay",
+    ),
+    Case(
+        tfopt.Adafactor,
+        {**ADAFACTOR, "relative_step": True},
+        adafactor,
+        ("r", "c", "v"),
+        keras.optimizers.Adafactor,
+        sparse="whole",
+    ),
+    Case(
+        tfopt.Adafactor,
+        {**ADAFACTOR, "relative_step": False},
+        adafactor,
+        ("r", "c", "v"),
+        sparse="whole",
+        note="absolute",
     ),
 ]
 IDS = [case.name for case in CASES]

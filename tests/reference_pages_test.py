@@ -440,8 +440,11 @@ def test_get_by_name_in_any_case(name):
     assert type(tfopt.get({"class_name": name.lower(), "config": {}})) is cls
 
 
+IN_BOTH = ["SGD", "Adam", "AdamW", "Adadelta", "Adamax", "Ftrl", "Lion", "Adafactor"]
+
+
 @LIBRARIES
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Adadelta", "Adamax", "Ftrl"])
+@pytest.mark.parametrize("name", IN_BOTH)
 def test_get_by_a_config_of_either_keras(library, name):
     theirs = getattr(library.optimizers, name)(learning_rate=0.25)
     config = library.optimizers.serialize(theirs)
@@ -451,11 +454,29 @@ def test_get_by_a_config_of_either_keras(library, name):
     assert ours.name == theirs.name
 
 
-@pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Nadam"])
-def test_get_warns_where_keras_3_has_another_formula(name):
-    config = keras.optimizers.serialize(getattr(keras.optimizers, name)())
+def test_get_finds_lamb_under_the_name_of_keras_3():
+    theirs = keras.optimizers.Lamb(learning_rate=0.25, beta_1=0.5, epsilon=1e-6)
+    ours = tfopt.get(keras.optimizers.serialize(theirs))
+    assert type(ours) is tfopt.LAMB
+    config = ours.get_config()
+    assert (config["learning_rate"], config["beta_1"], config["epsilon"]) == (0.25, 0.5, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("RMSprop", {}),
+        ("Adagrad", {}),
+        ("Nadam", {}),
+        ("Lamb", {"weight_decay": 0.1}),
+        ("Adafactor", {"relative_step": False}),
+    ],
+)
+def test_get_warns_where_keras_3_has_another_formula(name, arguments):
+    theirs = getattr(keras.optimizers, name)(**arguments)
     with pytest.warns(tfopt.TfoptWarning, match="Keras 3"):
-        assert type(tfopt.get(config)) is getattr(tfopt, name)
+        ours = tfopt.get(keras.optimizers.serialize(theirs))
+    assert type(ours) is type(tfopt.get(name))
 
 
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "Nadam", "Ftrl"])

@@ -34,7 +34,7 @@ class Configurable:
     _aliases: Mapping[str, str] = {}
     _common: frozenset[str] = frozenset()  # the base's fields: keyword-only
     _positional: tuple[str, ...] = ()
-    _formula_differs_in_keras = ""  # how newer Keras' formula differs, if it does
+    _formula_differs_in_keras: Any = ""  # how newer Keras' formula differs; may be a property
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -236,17 +236,18 @@ class Configurable:
             if not config.get("use_ema"):  # then its settings, whatever they are, are neutral
                 for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency"):
                     config.pop(name, None)
-            if cls._formula_differs_in_keras:
-                origin = "Keras 3" if keras_3 else "tf-keras"
-                warn(
-                    f"This config of {cls.__name__} comes from {origin}, where "
-                    f"{cls._formula_differs_in_keras}; tfopt.{cls.__name__} follows OptimizerV2."
-                )
         config.pop("is_legacy_optimizer", None)
         for name, value in config.items():
             if isinstance(value, Mapping) and name in {*cls._fields, *cls._aliases}:
                 config[name] = _keras.deserialize_schedule(value, custom_objects)
-        return cls(**config)
+        optimizer = cls(**config)
+        if (keras_3 or tf_keras) and optimizer._formula_differs_in_keras:
+            warn(
+                f"This config of {cls.__name__} comes from {'Keras 3' if keras_3 else 'tf-keras'}, "
+                f"where {optimizer._formula_differs_in_keras}: see the docstring of "
+                f"tfopt.{cls.__name__}."
+            )
+        return optimizer
 
 
 class _Statics(dict[str, Any]):

@@ -15,6 +15,7 @@ class Initial(NamedTuple):
     """How a declared slot starts: `make(variable, dtype)` gives its first value."""
 
     make: Callable[[Any, Any], Any]
+    axis: int | None = None  # that of the variable which the slot lacks
 
 
 def full(x: Any, value: Any) -> Initial:
@@ -23,16 +24,24 @@ def full(x: Any, value: Any) -> Initial:
     return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype)))
 
 
-def zeros(x: Any) -> Initial:
-    """A slot of the shape of `x` that starts at zero."""
+def zeros(x: Any, axis: int | None = None) -> Initial:
+    """A slot that starts at zero, of the shape of `x`, or that of its means over `axis`."""
     del x
-    return Initial(lambda variable, dtype: tf.zeros(_shape(variable), dtype))
+    return Initial(lambda v, dtype: tf.zeros(without(_shape(v), axis), dtype), axis)
 
 
 def copy(x: Any) -> Initial:
     """A slot that starts as a copy of `x`."""
     del x
     return Initial(lambda variable, dtype: tf.cast(variable.read_value(), dtype))
+
+
+def without(shape: Any, axis: int | None) -> Any:
+    """A shape, static or not, without one of its axes."""
+    if axis is None:
+        return shape
+    before, after = shape[:axis], shape[axis:][1:]
+    return before + after if isinstance(shape, tf.TensorShape) else tf.concat([before, after], 0)
 
 
 def _shape(variable: Any) -> Any:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfopt import _variables, initializers
 from tfopt._saved import Entry, Saved
-from tfopt._slots import Initial, Slots
+from tfopt._slots import Initial, Slots, without
 from tfopt._variables import plain_python
 from tfopt._warnings import warn
 
@@ -352,7 +352,8 @@ class Stateful:
     def _declare_slot(self, variable: Any, name: str, initial: Any) -> None:
         dtype = _variables.compute_dtype(variable.dtype)
         if isinstance(initial, Initial):
-            initial, shape = functools.partial(initial.make, variable, dtype), variable.shape
+            shape = without(variable.shape, initial.axis)
+            initial = functools.partial(initial.make, variable, dtype)
         else:
             with tf.init_scope():
                 initial = tf.convert_to_tensor(initial)

@@ -115,8 +115,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             x: the variable.
 
         Returns:
-            {name: how it starts}: `zeros(x)`, `full(x, value)`, `copy(x)`, or a value of any
-            shape.
+            {name: how it starts}: `zeros(x)`, `zeros(x, axis=)` for means of `x` over an
+            axis, `full(x, value)`, `copy(x)`, or a value of any shape.
         """
         return {}
 

@@ -1,0 +1,60 @@
+"""Lion: the sign of an interpolated momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._slots import zeros
+from tfopt.hyper import Hyper
+from tfopt.optimizer import Optimizer
+
+
+class Lion(Optimizer):
+    r"""Evolved sign momentum: every weight moves by the same amount.
+
+    $$x_t = x_{t-1} - \alpha\, \mathrm{sign}(\beta_1 m_{t-1} + (1-\beta_1) g_t)$$
+
+    $$m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t$$
+
+    Args:
+        learning_rate: the step size $\alpha$, at least 0. It suits Lion smaller than Adam, by
+            a factor of 3 to 10.
+        beta_1: the part of the momentum in the direction of a step, in [0, 1].
+        beta_2: how slowly the momentum forgets, in [0, 1].
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` is
+            the paper's $\lambda$, and suits Lion larger than AdamW by the same factor.
+
+    Slots:
+        `m`, of the variable's shape.
+
+    Sparse gradients:
+        Exact: the result of the dense gradient, in which every row moves at every step, by
+        its momentum. `lazy=True` moves only the rows that have a gradient.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.Lion(0.1)
+    >>> _ = opt.minimize(lambda: x * x / 2, [x])
+    >>> float(x)
+    0.9
+
+    Source: Chen et al., "Symbolic discovery of optimization algorithms" (2023). Their code's
+    learning rate is 1e-4 by default; 1e-3 is Keras'.
+    """
+
+    learning_rate = Hyper(1e-3, low=0)
+    beta_1 = Hyper(0.9, low=0, high=1)
+    beta_2 = Hyper(0.99, low=0, high=1)
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {"m": zeros(x)}
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        direction = tf.sign(h.beta_1 * s.m + (1 - h.beta_1) * g)
+        s.m = h.beta_2 * s.m + (1 - h.beta_2) * g
+        return x - h.learning_rate * direction
