@@ -12,18 +12,31 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfopt import _rows, _variables
+from tfopt._warnings import warn
 
 Tensors = dict[str, Any]
 MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
+SMALL = 2**12  # elements; to launch the update of so few on a CPU costs more than to compute it
+TOGETHER = 8  # small variables of a shape updated by one launch; more take longer to compile
 
 
 class Scalars(types.SimpleNamespace):
     """Named tensors: `h` and `s` in an optimizer's `update`."""
+
+
+class Update(NamedTuple):
+    """What one variable's update takes, beside the scalars that variables share."""
+
+    g: Any  # None stands for zeros
+    x: Any  # the variable, or values of it
+    slots: Tensors
+    scale: Any  # what the gradient is yet to be multiplied by, or None
+    decay: Any  # the part of the weights that decays, or None
 
 
 class Cache:
@@ -34,146 +47,269 @@ class Cache:
         self.updates: dict[Any, Any] = {}
 
 
-def compute(opt: Any, g: Any, x: Any, slots: Tensors, scalars: Tensors, decay: Any) -> Any:
+def compute(opt: Any, given: Update, scalars: Tensors) -> tuple[Any, Tensors]:
     """One `update` in the compute dtype; gives the new value and the new slots."""
-    dtype = _variables.compute_dtype(x.dtype)
-    g, x = tf.cast(g, dtype), tf.cast(x, dtype)
-    if decay is not None:
-        x = x - decay * x
-    s = Scalars(**slots)
+    dtype = _variables.compute_dtype(given.x.dtype)
+    g, x = tf.cast(given.g, dtype), tf.cast(given.x, dtype)
+    if given.scale is not None:
+        g = g * given.scale
+    if given.decay is not None:
+        x = x - given.decay * x
+    s = Scalars(**given.slots)
     x = opt.update(g, x, s, Scalars(**scalars))
-    unknown = vars(s).keys() - slots.keys()
+    unknown = vars(s).keys() - given.slots.keys()
     if unknown:
         raise ValueError(
             f"{type(opt).__name__}.update set {sorted(unknown)} in `s`, which `slots` does not "
-            f"declare; declared are {sorted(slots)}."
+            f"declare; declared are {sorted(given.slots)}."
         )
     return x, vars(s)
 
 
-def dense(opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: Any) -> Any:
-    """Updates a variable and its slots, in the way `jit_compile` says."""
-    if opt._has_kernel and opt.jit_compile is not True and decay is None and _fits(g, var, slots):
-        result = opt.fused(g, var, Scalars(**slots), Scalars(**scalars))
+# --- dense gradients ------------------------------------------------------------------------------
+
+
+def dense(opt: Any, given: Update, scalars: Tensors, waiting: Waiting | None = None) -> Any:
+    """Updates a variable and its slots, in the way `jit_compile` says.
+
+    With `waiting`, the update of a small variable may wait there for others of its shape.
+    """
+    small = _is_small(given.x)
+    if _may_use_kernel(opt, given) and not (small and _compiles(opt, given.x)):
+        result = opt.fused(given.g, given.x, Scalars(**given.slots), Scalars(**scalars))
         if result is not NotImplemented:
             return result
-    if opt.jit_compile is False or not (var.shape.is_fully_defined() or opt.jit_compile is True):
-        return _read_compute_write(opt, g, var, slots, scalars, decay)
-    return _compiled(opt, g, var, slots, decay)(g, var, slots, scalars, decay)
+    if small and waiting is not None and _compiles(opt, given.x):
+        waiting.add(given, scalars)
+    else:
+        _run(opt, [given], scalars)
 
 
-def kernel(op: Callable[..., Any], **arguments: Any) -> Any:
-    """Runs a fused `ResourceApply*` op; variables go in as their handles."""
-    handles = {
-        name: value.handle if isinstance(value, tf.Variable) else value
-        for name, value in arguments.items()
-    }
-    return op(**handles, use_locking=True)
+class Waiting:
+    """Updates of small variables, until there are enough of a shape to be launched together."""
+
+    def __init__(self, opt: Any):
+        self._opt = opt
+        self._updates: dict[Any, list[tuple[Update, Tensors]]] = {}
+
+    def add(self, given: Update, scalars: Tensors) -> None:
+        """Takes an update; runs it if it completes a launch."""
+        key = (given.x.device, id(scalars), _signature(given))
+        updates = self._updates.setdefault(key, [])
+        updates.append((given, scalars))
+        if len(updates) == TOGETHER:
+            del self._updates[key]
+            _run(self._opt, [given for given, _ in updates], scalars)
+
+    def run(self) -> None:
+        """Runs what still waits, one by one."""
+        for (device, *_), updates in self._updates.items():
+            with tf.device(device):
+                for given, scalars in updates:
+                    _run(self._opt, [given], scalars)
+        self._updates = {}
 
 
-def inside_xla() -> bool:
-    """Whether the ops being traced are for XLA, which not all fused kernels have."""
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None:
-        context = graph._get_control_flow_context()
-        while context is not None:
-            if context.IsXLAContext():
-                return True
-            context = context.outer_context
-        graph = getattr(graph, "outer_graph", None)
+def _may_use_kernel(opt: Any, given: Update) -> bool:
+    """Whether a fused kernel, which takes one dtype and just the gradient, may take this."""
+    return (
+        opt._has_kernel
+        and opt.jit_compile is not True
+        and given.scale is None
+        and given.decay is None
+        and given.x.dtype in (tf.float32, tf.float64)
+        and all(tensor.dtype == given.x.dtype for tensor in (given.g, *given.slots.values()))
+    )
+
+
+def _is_small(x: Any) -> bool:
+    """Whether the launch of an update costs more than its computation."""
+    on_cpu = _device_type(x) in (None, "CPU")
+    return on_cpu and x.shape.is_fully_defined() and x.shape.num_elements() <= SMALL
+
+
+def _compiles(opt: Any, x: Any) -> bool:
+    """Whether the update of this variable is to be compiled by XLA."""
+    if opt.jit_compile != "auto":
+        return bool(opt.jit_compile)
+    if not x.shape.is_fully_defined():
+        return False
+    if _xla_is_there(_device_type(x)):
+        return True
+    if "XLA" not in opt._warned:
+        opt._warned.add("XLA")
+        warn(
+            f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
+            f"{x.device or 'the default one'}: {type(opt).__name__} runs plain ops instead."
+        )
     return False
 
 
-def _fits(g: Any, var: Any, slots: Tensors) -> bool:
-    """Whether the fused kernels, which take one dtype, take these."""
-    return var.dtype in (tf.float32, tf.float64) and all(
-        tensor.dtype == var.dtype for tensor in (g, *slots.values())
-    )
+def _device_type(x: Any) -> str | None:
+    kind = tf.DeviceSpec.from_string(x.device or "").device_type
+    return str(kind) if kind else None
 
 
-def _read_compute_write(
-    opt: Any, g: Any, var: Any, slots: Tensors, scalars: Tensors, decay: Any
-) -> Any:
-    values = {name: slot.read_value() for name, slot in slots.items()}
-    x, values = compute(opt, g, var.read_value(), values, scalars, decay)
-    _assign(var, x)
-    _assign_all(slots, values)
+def _xla_is_there(device_type: str | None) -> bool:
+    if device_type in (None, "CPU", "TPU"):
+        return bool(tf.test.is_built_with_xla())
+    # GPUs of pluggable devices have none.
+    return bool(tf.test.is_built_with_xla() and tf.test.is_built_with_gpu_support())
 
 
-def _compiled(opt: Any, g: Any, var: Any, slots: Tensors, decay: Any) -> Callable[..., Any]:
-    """The XLA-compiled update for variables like this one.
-
-    Variables are passed as arguments: captured ones would need a trace each.
-    """
-    parts = (g, var, *slots.values())
-    signature = (
-        tuple((tuple(part.shape), part.dtype) for part in parts),
-        tuple(slots),
-        decay is None,
-    )
-    updates = opt._cache.updates
-    if signature not in updates:
-        update = functools.partial(_read_compute_write, opt)
-        updates[signature] = tf.function(update, jit_compile=True, autograph=False)
-    return updates[signature]
+def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) -> None:
+    """Runs updates of variables of one shape as one XLA cluster, or as plain ops."""
+    function = functools.partial(_read_compute_write, opt, moves=moves)
+    if _compiles(opt, updates[0].x):
+        # Variables are passed as arguments: captured ones would need a trace each.
+        key = (len(updates), moves, _signature(updates[0]))
+        if key not in opt._cache.updates:
+            opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
+        function = opt._cache.updates[key]
+    function(updates, scalars)
 
 
-def rows(
-    opt: Any, g: Any, var: Any, indices: Any, slots: Tensors, scalars: Tensors, decay: Any
-) -> Any:
-    """Updates the rows `indices` of a variable and of its slots, and touches no other."""
-    of_rows = {name: slot for name, slot in slots.items() if _rows.has_rows_of(slot, var)}
-    values = {
-        name: _rows.read(slot, indices) if name in of_rows else slot.read_value()
-        for name, slot in slots.items()
-    }
-    x, values = compute(opt, g, _rows.read(var, indices), values, scalars, decay)
-    _rows.write(var, indices, x)
-    for name, slot in slots.items():
-        if name in of_rows:
-            _rows.write(slot, indices, values[name])
-        else:
+def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves: bool) -> None:
+    for given in updates:
+        x = given.x.read_value()
+        values = {name: slot.read_value() for name, slot in given.slots.items()}
+        g = _zeros(x, scalars, moves) if given.g is None else given.g
+        x, values = compute(opt, given._replace(g=g, x=x, slots=values), scalars)
+        if moves:
+            _assign(given.x, x)
+        for name, slot in given.slots.items():
             _assign(slot, values[name])
 
 
-def rows_move(
-    opt: Any, g: Any, var: Any, indices: Any, slots: Tensors, scalars: Tensors, decay: Any
-) -> Any:
-    """Updates all of the slots, but moves only the rows `indices` of the variable."""
-    values = {name: slot.read_value() for name, slot in slots.items()}
-    g = _rows.densify(g, indices, var)
-    x, values = compute(opt, g, var.read_value(), values, scalars, decay)
-    _rows.write(var, indices, tf.gather(x, indices))
-    _assign_all(slots, values)
+def _zeros(x: Any, scalars: Tensors, moves: bool) -> Any:
+    """A gradient of zeros."""
+    if not moves:
+        return tf.zeros_like(x)
+    # Zeros that XLA knows of make it compute new slots twice, and copy the old ones for that.
+    return tf.where(scalars["t"] < 0, x, tf.zeros([], x.dtype))
+
+
+def _signature(given: Update) -> Any:
+    """What an XLA-compiled update depends on."""
+    return (
+        None if given.g is None else (tuple(given.g.shape), given.g.dtype),
+        tuple((tuple(part.shape), part.dtype) for part in (given.x, *given.slots.values())),
+        tuple(given.slots),
+        given.scale is None,
+        given.decay is None,
+    )
+
+
+# --- gradients of rows ----------------------------------------------------------------------------
+
+
+def rows(opt: Any, given: Update, indices: Any, scalars: Tensors) -> None:
+    """Updates the rows `indices` of a variable and of its slots, and touches no other."""
+    x, values = compute(opt, _read_rows(given, indices), scalars)
+    _rows.write(given.x, indices, x)
+    _write_rows(given, indices, values)
+
+
+def all_rows(opt: Any, given: Update, indices: Any, scalars: Tensors, moves: bool = True) -> None:
+    """The result of the dense gradient that is zero but in the rows `indices`.
+
+    It is never made: all rows are updated with zeros, then those with their gradient, from
+    the values they had.
+
+    Args:
+        opt: the optimizer.
+        given: with the gradient's rows.
+        indices: which rows they are; none is repeated.
+        scalars: the scalars of this step.
+        moves: False if only the slots of other rows change.
+    """
+    by_rows = all(_rows.has_rows_of(slot, given.x) for slot in given.slots.values())
+    before = _read_rows(given, indices)
+    gradient = None if by_rows else _rows.densify(given.g, indices, given.x)
+    _run(opt, [given._replace(g=gradient)], scalars, moves)
+    x, values = compute(opt, before, scalars)
+    _rows.write(given.x, indices, x)
+    if by_rows:
+        _write_rows(given, indices, values)
+
+
+def _read_rows(given: Update, indices: Any) -> Update:
+    slots = {
+        name: _rows.read(slot, indices) if _rows.has_rows_of(slot, given.x) else slot.read_value()
+        for name, slot in given.slots.items()
+    }
+    return given._replace(x=_rows.read(given.x, indices), slots=slots)
+
+
+def _write_rows(given: Update, indices: Any, values: Mapping[str, Any]) -> None:
+    for name, slot in given.slots.items():
+        if _rows.has_rows_of(slot, given.x):
+            _rows.write(slot, indices, values[name])
+        else:
+            _assign(slot, values[name])
 
 
 def _assign(variable: Any, value: Any) -> None:
     variable.assign(tf.cast(value, variable.dtype), read_value=False)
 
 
-def _assign_all(slots: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    for name, slot in slots.items():
-        _assign(slot, values[name])
+# --- the eager step -------------------------------------------------------------------------------
 
 
-def cached_step(opt: Any, pairs: Sequence[Any], aggregate: bool) -> Callable[..., Any]:
+def cached_step(
+    opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool
+) -> Callable[..., Any]:
     """One function for a whole step over these variables: what eager mode calls."""
-    specs = [_spec(pair.gradient) for pair in pairs]
     key = (
-        tuple((id(pair.variable), id(pair.constraint)) for pair in pairs),
-        tuple(specs),
+        tuple((id(pair.variable), id(pair.constraint), *_kind(pair.gradient)) for pair in pairs),
+        tuple((name, value.dtype) for name, value in values.items()),
         aggregate,
         opt._hypers.signature(),
     )
     steps = opt._cache.steps
     if key not in steps:
-        targets = [pair._replace(gradient=None) for pair in pairs]  # also keeps the ids taken
-        step = functools.partial(_whole_step, opt, targets, aggregate)
-        steps[key] = tf.function(step, autograph=False, reduce_retracing=True)
+        steps[key] = _trace(opt, pairs, values, aggregate)
         if len(steps) > MAX_STEPS:
             del steps[next(iter(steps))]
     steps[key] = steps.pop(key)
     return steps[key]
+
+
+def _kind(gradient: Any) -> tuple[Any, ...]:
+    """What may not vary between calls of one function; the number of rows may."""
+    if isinstance(gradient, tf.IndexedSlices):
+        shape = gradient.dense_shape
+        return gradient.values.dtype, gradient.indices.dtype, shape is None or shape.dtype
+    return (gradient.dtype,)
+
+
+def _trace(opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool) -> Callable[..., Any]:
+    targets = [pair._replace(gradient=None) for pair in pairs]  # also keeps the ids taken
+    step = functools.partial(_whole_step, opt, targets, aggregate)
+    concrete = tf.function(step, autograph=False).get_concrete_function(
+        [_spec(pair) for pair in pairs],
+        {name: tf.TensorSpec(value.shape, value.dtype) for name, value in values.items()},
+    )
+    call, captures = concrete.inference_fn.call_flat, concrete.captured_inputs
+
+    def run(gradients: Sequence[Any], values: Tensors) -> Any:
+        # To call the function itself would have Python look at each argument, for 20 us.
+        return call(*tf.nest.flatten([gradients, values], expand_composites=True), *captures)[0]
+
+    return run
+
+
+def _spec(pair: Any) -> Any:
+    gradient, shape = pair.gradient, pair.variable.shape
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.TensorSpec(shape, gradient.dtype)
+    return tf.IndexedSlicesSpec(
+        shape,
+        gradient.values.dtype,
+        gradient.indices.dtype,
+        None if gradient.dense_shape is None else gradient.dense_shape.dtype,
+        indices_shape=[None],
+    )
 
 
 def _whole_step(
@@ -181,11 +317,3 @@ def _whole_step(
 ) -> Any:
     pairs = [pair._replace(gradient=g) for pair, g in zip(targets, gradients, strict=True)]
     return opt._step(pairs, values, aggregate)
-
-
-def _spec(gradient: Any) -> Any:
-    """What may vary between steps without a retrace: the number of rows."""
-    if isinstance(gradient, tf.IndexedSlices):
-        shape = gradient.dense_shape
-        return (gradient.values.dtype, gradient.indices.dtype, shape is None or shape.dtype)
-    return gradient.dtype

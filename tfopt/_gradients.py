@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ import tensorflow as tf
 from tfopt import _variables
 from tfopt._variables import path as path_of
 from tfopt._warnings import warn
+
+FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
 
 
 class Pair(NamedTuple):
@@ -50,15 +53,15 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
             )
         gradient, given = entry
         variable = _variables.unwrap(given)
-        if isinstance(variable, tf.Variable) and not hasattr(variable, "handle"):
-            raise TypeError(
-                f"Variable `{path_of(given)}` must be a resource variable: create it with "
-                "use_resource=True."
-            )
         if not isinstance(variable, tf.Variable):
             raise TypeError(
                 "`grads_and_vars` must hold a variable second in each pair; "
                 f"got {type(given).__name__}: {given!r}."
+            )
+        if not hasattr(variable, "handle"):
+            raise TypeError(
+                f"Variable `{path_of(given)}` must be a resource variable: create it with "
+                "use_resource=True."
             )
         if gradient is None:
             without.append(path_of(given))
@@ -79,15 +82,20 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
 
 
 def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool) -> Any:
-    dtype = tf.as_dtype(variable.dtype)
-    if not (dtype.is_floating or (dtype.is_complex and complex_numbers)):
+    """The gradient as a tensor or `IndexedSlices`. Quick: eager steps come here for each."""
+    dtype = variable.dtype
+    if dtype not in FLOATING and not (dtype.is_complex and complex_numbers):
         rule = "floating-point or complex" if complex_numbers else "floating-point"
         raise ValueError(
             f"Variable `{path_of(given)}` must be {rule} for this optimizer; got {dtype.name}."
         )
-    if isinstance(gradient, int | float | np.ndarray | np.generic):
+    if isinstance(gradient, int | float | np.ndarray | np.generic | tf.Variable):
         gradient = tf.convert_to_tensor(gradient, dtype)
-    if isinstance(gradient, tf.IndexedSlices):
+    if isinstance(gradient, tf.Tensor):
+        values, shape = gradient, gradient.shape
+        fits = shape == variable.shape or shape.is_compatible_with(variable.shape)
+        expected = "shape {0}"
+    elif isinstance(gradient, tf.IndexedSlices):
         if not tf.is_tensor(gradient.indices) or not tf.is_tensor(gradient.values):
             raise TypeError(
                 f"The gradient of `{path_of(given)}` must have tensors as values and indices; "
@@ -96,20 +104,18 @@ def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool)
         values, shape = gradient.values, variable.shape[1:]
         fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
         fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
-        expected = f"rows of shape {shape}"
-    elif tf.is_tensor(gradient):
-        values, fits = gradient, gradient.shape.is_compatible_with(variable.shape)
-        expected = f"shape {variable.shape}"
+        expected = "rows of shape {1}"
     else:
         raise TypeError(
             f"The gradient of `{path_of(given)}` must be a tensor or tf.IndexedSlices; "
             f"got {gradient!r}."
         )
     if not fits:
+        expected = expected.format(variable.shape, variable.shape[1:])
         raise ValueError(
             f"The gradient of `{path_of(given)}` must have {expected}; got {values.shape}."
         )
-    if values.dtype not in (dtype, _variables.compute_dtype(dtype)):
+    if values.dtype is not dtype and values.dtype not in (dtype, _variables.compute_dtype(dtype)):
         raise ValueError(
             f"The gradient of `{path_of(given)}` must be of dtype {dtype.name}; "
             f"got {values.dtype.name}."
@@ -117,7 +123,9 @@ def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool)
     return gradient
 
 
-def clip(gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any) -> list[Any]:
+def clip(
+    gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any
+) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or of all of them.
 
     A norm that is not finite makes what it scales not finite either.
@@ -127,29 +135,38 @@ def clip(gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any) -> l
         value: the largest absolute value, or None.
         norm: the largest Euclidean norm of each gradient, or None.
         global_norm: the largest Euclidean norm of all gradients together, or None.
+
+    Returns:
+        The gradients; and for each the factor that it is yet to be multiplied by, or None.
+        Dense gradients are left for the update to scale, which saves a pass over them.
     """
-    if value is None and norm is None and global_norm is None:
-        return list(gradients)
-    values = [_values(gradient) for gradient in gradients]
     if value is not None:
-        limits = [tf.cast(value, tensor.dtype) for tensor in values]
-        values = [
-            tf.clip_by_value(tensor, -limit, limit)
-            for tensor, limit in zip(values, limits, strict=True)
-        ]
+        gradients = [_map(functools.partial(_clip_by_value, limit=value), g) for g in gradients]
+    if norm is None and global_norm is None:
+        return list(gradients), [None] * len(gradients)
+    sums = [_square_sum(_values(gradient)) for gradient in gradients]
     if norm is not None:
-        values = [tensor * _scale(_square_sum(tensor), norm, tensor.dtype) for tensor in values]
-    if global_norm is not None:
-        widest = max((tensor.dtype for tensor in values), key=lambda dtype: dtype.size)
-        total = tf.add_n([tf.cast(_square_sum(tensor), widest) for tensor in values])
-        scales = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in values}}
-        values = [tensor * scales[tensor.dtype] for tensor in values]
-    return [
-        tf.IndexedSlices(tensor, gradient.indices, gradient.dense_shape)
-        if isinstance(gradient, tf.IndexedSlices)
-        else tensor
-        for tensor, gradient in zip(values, gradients, strict=True)
-    ]
+        scales = [_scale(square_sum, norm, square_sum.dtype) for square_sum in sums]
+    else:
+        widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
+        total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
+        by_dtype = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in sums}}
+        scales = [by_dtype[square_sum.dtype] for square_sum in sums]
+    return (
+        [
+            scaled(g, scale) if isinstance(g, tf.IndexedSlices) else g
+            for g, scale in zip(gradients, scales, strict=True)
+        ],
+        [
+            None if isinstance(g, tf.IndexedSlices) else scale
+            for g, scale in zip(gradients, scales, strict=True)
+        ],
+    )
+
+
+def scaled(gradient: Any, scale: Any) -> Any:
+    """The gradient times a scalar of its compute dtype, or as it is if that is None."""
+    return gradient if scale is None else _map(lambda values: values * scale, gradient)
 
 
 def cast(gradient: Any, dtype: Any) -> Any:
@@ -164,6 +181,19 @@ def _values(gradient: Any) -> Any:
     """The numbers of a gradient, wide enough to be squared."""
     values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
     return tf.cast(values, _variables.compute_dtype(values.dtype))
+
+
+def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
+    """The gradient with `function` of its numbers, in the compute dtype."""
+    values = function(_values(gradient))
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return values
+
+
+def _clip_by_value(values: Any, limit: Any) -> Any:
+    limit = tf.cast(limit, values.dtype)
+    return tf.clip_by_value(values, -limit, limit)
 
 
 def _square_sum(tensor: Any) -> Any:

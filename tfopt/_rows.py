@@ -6,15 +6,35 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._kernels import inside_xla
 from tfopt._variables import compute_dtype
 
 
 def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
     """Sums the values of repeated indices, in the compute dtype."""
-    indices, positions = tf.unique(slices.indices)
     values = tf.cast(slices.values, compute_dtype(slices.values.dtype))
-    values = tf.math.unsorted_segment_sum(values, positions, tf.size(indices))
+    if inside_xla():
+        values, indices = _deduplicate_statically(values, slices.indices)
+    else:
+        indices, positions = tf.unique(slices.indices)
+        values = tf.math.unsorted_segment_sum(values, positions, tf.size(indices))
     return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+
+def _deduplicate_statically(values: Any, indices: Any) -> tuple[Any, Any]:
+    """The same with as many rows as before, since XLA is slow where it cannot know how many.
+
+    What is left over are rows of zeros, with an index that XLA neither reads nor writes.
+    """
+    count = tf.size(indices)
+    order = tf.argsort(indices, stable=True)
+    ordered = tf.gather(indices, order)
+    changes = tf.cast(ordered[1:] != ordered[:-1], tf.int32)
+    positions = tf.concat([tf.zeros_like(count[tf.newaxis]), tf.cumsum(changes)], 0)[:count]
+    values = tf.math.unsorted_segment_sum(tf.gather(values, order), positions, count)
+    unique = tf.math.unsorted_segment_max(ordered, positions, count)
+    left_over = tf.range(count) > tf.reduce_max(positions)
+    return values, tf.where(left_over, indices.dtype.max, unique)
 
 
 def densify(values: Any, indices: Any, variable: Any) -> Any:

@@ -60,6 +60,7 @@ class Slots:
         self._by_key: dict[Any, dict[str, Any]] = {}
         self.names: list[str] = []  # slot names, as first created
         self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
+        self._ids: set[int] = set()  # theirs: no other object can have them
         self.blocks: list[list[Any]] = []  # the same, as sets of them turned up
         self._paths: dict[Any, str] = {}
         self._ordered: list[Any] = []  # slots in the order of `weights`
@@ -70,6 +71,15 @@ class Slots:
     def __iter__(self) -> Iterator[Any]:
         yield from self._ordered
         yield from self._restored
+
+    def keep(self, variables: dict[Any, Any]) -> None:
+        """Notes variables, by key, as seen."""
+        self.variables.update(variables)
+        self._ids.update(map(id, variables.values()))
+
+    def knows(self, variables: Iterable[Any]) -> bool:
+        """Whether all of these objects were seen; False says little, as there may be copies."""
+        return bool(self._ids) and self._ids.issuperset(map(id, variables))
 
     def count(self) -> int:
         """How many slots have their place in `weights`."""

@@ -236,6 +236,8 @@ class Stateful:
             ValueError: if what `set_weights` was given earlier does not fit.
         """
         variables = [_variables.unwrap(variable) for variable in var_list]
+        if self._slots.knows(variables):
+            return
         new = {
             key: variable
             for key, variable in zip(map(_variables.key, variables), variables, strict=True)
@@ -262,7 +264,7 @@ class Stateful:
         except Exception:
             self._slots.forget_from(placed)
             raise
-        self._slots.variables.update(new)
+        self._slots.keep(new)
         self._slots.blocks.append(list(new.values()))
         self._hypers.freeze()
         self._expose_weights()

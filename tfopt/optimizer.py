@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import _compile, _distribute, _gradients, _rows, _variables
-from tfopt._compile import Scalars
+from tfopt._compile import Scalars, Update
 from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
@@ -103,10 +103,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
-    sparse: Any = "exact"  # what an IndexedSlices gradient means: a word of SPARSE
+    sparse: Any = "whole"  # what an IndexedSlices gradient means: a word of SPARSE
     decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
     complex_numbers = False  # whether complex variables are taken
     _has_kernel = False  # whether `fused` is of the same class as `update`
+    _by_rows = False  # whether `sparse` speaks of this `update`, and not of a parent's
 
     def slots(self, x: Any) -> dict[str, Any]:
         """The slots of a variable, by name.
@@ -192,42 +193,51 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if self._runs_in_place():
             with tf.name_scope(_variables.scope_name(name or self.name)):
                 return self._step(pairs, values, aggregate)
-        step = _compile.cached_step(self, pairs, aggregate)
+        step = _compile.cached_step(self, pairs, values, aggregate)
         return self._result(step([pair.gradient for pair in pairs], values), name)
 
     def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
         """A whole step, as one replica sees it."""
         gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
-        gradients = _gradients.clip(gradients, **self._clips(values))
-        gradients = self._transform(pairs, gradients)
-        _distribute.across_replicas(
-            lambda gradients: self._update_all(pairs, gradients, values), gradients
-        )
+        gradients, scales = _gradients.clip(gradients, **self._clips(values))
+        if self.gradient_transformers:
+            gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
+        update_all = functools.partial(self._update_all, pairs, values=values)
+        _distribute.across_replicas(update_all, gradients, scales)
         return self.iterations.read_value()
 
     def _update_all(
-        self, pairs: Sequence[Pair], gradients: Sequence[Any], values: dict[str, Any]
+        self,
+        pairs: Sequence[Pair],
+        gradients: Sequence[Any],
+        scales: Sequence[Any],
+        *,
+        values: dict[str, Any],
     ) -> None:
         """Updates every copy of every variable, then `iterations`: once for all replicas."""
-        self.__dict__["_now"] = _Now(values)
+        self.__dict__["_now"] = _Now(values, _compile.Waiting(self))
         try:
-            self._now.scalars = self._begin({_compute_dtype(pair.variable) for pair in pairs})
-            for pair, gradient in zip(pairs, gradients, strict=True):
-                _distribute.update(
-                    pair.variable, functools.partial(self._update_copy, pair), gradient
-                )
+            self._begin({_compute_dtype(pair.variable) for pair in pairs})
+            for pair, gradient, scale in zip(pairs, gradients, scales, strict=True):
+                update = functools.partial(self._update_copy, pair)
+                _distribute.update(pair.variable, update, gradient, scale)
+            self._now.waiting.run()
             self.iterations.assign_add(1, read_value=False)
         finally:
             self.__dict__["_now"] = None
 
-    def _update_copy(self, pair: Pair, variable: Any, gradient: Any) -> None:
+    def _update_copy(self, pair: Pair, variable: Any, gradient: Any, scale: Any) -> None:
         """Updates one copy of one variable, on its device."""
-        self._now.excluded = self._excluded.covers(pair)
-        self._now.decay = self._decay(variable)  # `update` starts from the decayed weights
+        now = self._now
+        now.excluded = self._excluded.covers(pair)
+        now.decay = None if now.excluded else now.decays.get(_compute_dtype(variable))
+        now.scale = scale
+        now.alone = pair.constraint is not None or not self._is_declared
         if not self._is_declared:  # hooks see decayed weights, and gradients of their dtype
-            gradient = _gradients.cast(gradient, variable.dtype)
+            gradient = _gradients.cast(_gradients.scaled(gradient, scale), variable.dtype)
             self._decay_in_place(variable, gradient)
+            now.decay = now.scale = None
         if _is_sparse(gradient):
             self.resource_apply_sparse(gradient.values, variable, gradient.indices)
         else:
@@ -245,7 +255,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
-        return _compile.dense(self, grad, var, *self._inputs(var))
+        waiting = None if self._now.alone else self._now.waiting
+        return _compile.dense(self, *self._inputs(grad, var), waiting)
 
     def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
         """Updates one variable with a gradient for some of its rows.
@@ -258,11 +269,13 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
-        if self._rows_word == "rows":
-            return _compile.rows(self, grad, var, indices, *self._inputs(var))
-        if self._rows_word == "rows_move":
-            return _compile.rows_move(self, grad, var, indices, *self._inputs(var))
-        return self.resource_apply_dense(_rows.densify(grad, indices, var), var)
+        word = self._rows_word
+        if word == "whole" or (word == "exact" and not self._by_rows):
+            return self.resource_apply_dense(_rows.densify(grad, indices, var), var)
+        given, scalars = self._inputs(grad, var)
+        if word == "rows":
+            return _compile.rows(self, given, indices, scalars)
+        return _compile.all_rows(self, given, indices, scalars, moves=word == "exact")
 
     # --- the parts of a step ----------------------------------------------------------------------
 
@@ -282,15 +295,18 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             )
         }
 
-    def _transform(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
-        for transformer in self.gradient_transformers or ():
+    def _transform(
+        self, pairs: Sequence[Pair], gradients: Sequence[Any], scales: Sequence[Any]
+    ) -> list[Any]:
+        gradients = [_gradients.scaled(g, s) for g, s in zip(gradients, scales, strict=True)]
+        for transformer in self.gradient_transformers:
             given = [(g, pair.given) for g, pair in zip(gradients, pairs, strict=True)]
             gradients = _unzip(transformer(given), pairs, "gradient_transformers")
-        return list(gradients)
+        return gradients
 
-    def _begin(self, dtypes: set[tf.DType]) -> dict[tf.DType, dict[str, Any]]:
-        """The scalars of this step in each compute dtype; advances the optimizer's state."""
-        scalars, states = {}, {}
+    def _begin(self, dtypes: set[tf.DType]) -> None:
+        """Computes the scalars of this step in each compute dtype; advances the state."""
+        scalars, states = self._now.scalars, {}
         for dtype in sorted(dtypes, key=lambda dtype: dtype.name):
             h = Scalars(
                 **{
@@ -312,41 +328,40 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                     f"declared; declared are {sorted(self._scalars)}."
                 )
             scalars[dtype], states[dtype] = vars(h), vars(state)
+            if self.decays == "base" and self.uses("weight_decay"):
+                self._now.decays[dtype] = self._decay(h)
         for name, scalar in self._scalars.items():
             advanced = states.get(scalar.dtype) or next(iter(states.values()))
             scalar.assign(tf.cast(advanced[name], scalar.dtype), read_value=False)
-        return scalars
 
-    def _decay(self, variable: Any) -> Any:
-        """The part of the weights that decays in this step, or None."""
-        if self.decays != "base" or not self.uses("weight_decay") or self._now.excluded:
-            return None
-        h = self._now.scalars[_compute_dtype(variable)]
-        if "learning_rate" not in h:
+    def _decay(self, h: Scalars) -> Any:
+        """The part of the weights that decays in this step."""
+        if not hasattr(h, "learning_rate"):
             raise ValueError(
                 f"`weight_decay` is a part of the learning rate, which {type(self).__name__} does "
                 "not have."
             )
-        return h["learning_rate"] * h["weight_decay"]
+        return h.learning_rate * h.weight_decay
 
     def _decay_in_place(self, variable: Any, gradient: Any) -> None:
         """Decays the weights before a hook updates them: all, or the rows of a row path."""
         if self._now.decay is None:
             return
-        decay, self._now.decay = tf.cast(self._now.decay, variable.dtype), None
+        decay = tf.cast(self._now.decay, variable.dtype)
         if _is_sparse(gradient) and self._rows_word in ("rows", "rows_move"):
             rows = _rows.read(variable, gradient.indices)
             _rows.write(variable, gradient.indices, rows - decay * rows)
         else:
             variable.assign_sub(decay * variable, read_value=False)
 
-    def _inputs(self, var: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
-        """What `update` takes beside gradient and variable: slots, scalars, decay."""
+    def _inputs(self, grad: Any, var: Any) -> tuple[Update, dict[str, Any]]:
+        """What the update of one variable takes, and the scalars that all share."""
+        now = self._now
         slots = {name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()}
-        scalars = self._now.scalars[_compute_dtype(var)]
-        if self.decays == "own" and self._now.excluded and "weight_decay" in scalars:
+        scalars = now.scalars[_compute_dtype(var)]
+        if self.decays == "own" and now.excluded and "weight_decay" in scalars:
             scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
-        return slots, scalars, self._now.decay
+        return Update(grad, var, slots, now.scale, now.decay), scalars
 
     @property
     def _is_declared(self) -> bool:
@@ -396,6 +411,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         # A kernel does not know of an `update` that a subclass puts in place of its parent's.
         cls._has_kernel = all(
             _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
+        )
+        # Rows apart must give what the whole does: a parent's word for it is not enough.
+        cls._by_rows = (
+            cls.resource_apply_dense is Optimizer.resource_apply_dense
+            and _definer(cls, "sparse") <= _definer(cls, "update")
         )
         for hook in ("create_slots", "resource_apply_dense", "resource_apply_sparse"):
             if f"_{hook}" in vars(cls):
@@ -486,11 +506,16 @@ def _definer(cls: type, name: str) -> int:
 class _Now:
     """What the hooks of the step that is going on need beyond their arguments."""
 
-    def __init__(self, values: dict[str, Any]):
+    def __init__(self, values: dict[str, Any], waiting: _compile.Waiting):
         self.values = values  # hyperparameters that live in no variable
+        self.waiting = waiting
         self.scalars: dict[tf.DType, dict[str, Any]] = {}
-        self.decay: Any = None  # of the variable being updated
+        self.decays: dict[tf.DType, Any] = {}
+        # Of the variable being updated:
         self.excluded = False
+        self.decay: Any = None
+        self.scale: Any = None
+        self.alone = True  # whether its update must not wait for others
 
 
 def _is_sparse(gradient: Any) -> bool:

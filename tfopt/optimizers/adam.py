@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._compile import inside_xla, kernel
+from tfopt._kernels import inside_xla, kernel
 from tfopt._slots import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -60,6 +60,7 @@ class Adam(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
     amsgrad = Static(False)
 
+    sparse = "exact"
     v1_weights = "unused slot"
 
     def slots(self, x: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._compile import kernel
+from tfopt._kernels import kernel
 from tfopt._slots import full, zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -83,12 +83,16 @@ class Ftrl(Optimizer):
         if self.uses("l2_shrinkage_regularization_strength"):
             g_hat = g + 2 * h.l2_shrinkage_regularization_strength * x
         n, n_old = s.accumulator + g * g, s.accumulator
-        rate, rate_old = n**-h.learning_rate_power, n_old**-h.learning_rate_power
+        rate, rate_old = self._power(n, h), self._power(n_old, h)
         z = s.linear + g_hat - (rate - rate_old) / h.learning_rate * x
         s.accumulator, s.linear = n, z
         l1 = h.l1_regularization_strength
         leader = (tf.sign(z) * l1 - z) / (rate / h.learning_rate + 2 * h.l2)
         return tf.where(tf.abs(z) > l1, leader, 0)
+
+    def _power(self, n: Any, h: Any) -> Any:
+        p = -h.learning_rate_power
+        return tf.cond(p == 0.5, lambda: tf.sqrt(n), lambda: n**p)  # the root is much faster
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
         slots = {"accum": s.accumulator, "linear": s.linear}

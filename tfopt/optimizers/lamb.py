@@ -69,12 +69,12 @@ class LAMB(Optimizer):
         return {"m": zeros(x), "v": zeros(x)}
 
     def begin(self, h: Any, state: Any) -> None:
-        h.correction_1, h.correction_2 = 1 - h.beta_1**h.t, 1 - h.beta_2**h.t
+        h.correction_1, h.correction_2 = 1 / (1 - h.beta_1**h.t), 1 / (1 - h.beta_2**h.t)
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         s.m = h.beta_1 * s.m + (1 - h.beta_1) * g
         s.v = h.beta_2 * s.v + (1 - h.beta_2) * g * g
-        u = s.m / h.correction_1 / (tf.sqrt(s.v / h.correction_2) + h.epsilon)
+        u = h.correction_1 * s.m / (tf.sqrt(h.correction_2 * s.v) + h.epsilon)
         if self.uses("weight_decay"):
             u = u + h.weight_decay * x
         x_norm, u_norm = tf.norm(x), tf.norm(u)

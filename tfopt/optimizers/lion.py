@@ -51,6 +51,8 @@ class Lion(Optimizer):
     beta_1 = Hyper(0.9, low=0, high=1)
     beta_2 = Hyper(0.99, low=0, high=1)
 
+    sparse = "exact"
+
     def slots(self, x: Any) -> dict[str, Any]:
         return {"m": zeros(x)}
 

@@ -72,13 +72,15 @@ class Nadam(Optimizer):
         return {"m": zeros(x), "v": zeros(x)}
 
     def begin(self, h: Any, state: Any) -> None:
-        h.mu = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * h.t))
-        h.mu_next = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * (h.t + 1)))
-        h.product = state.momentum_cache = state.momentum_cache * h.mu
-        h.correction = 1 - h.beta_2**h.t
+        mu = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * h.t))
+        mu_next = h.beta_1 * (1 - 0.5 * BASE ** (h.schedule_decay * (h.t + 1)))
+        product = state.momentum_cache = state.momentum_cache * mu
+        h.alpha_g = h.learning_rate * (1 - mu) / (1 - product)
+        h.alpha_m = h.learning_rate * mu_next / (1 - product * mu_next)
+        h.correction = 1 / (1 - h.beta_2**h.t)
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         s.m = h.beta_1 * s.m + (1 - h.beta_1) * g
         s.v = h.beta_2 * s.v + (1 - h.beta_2) * g * g
-        m_bar = (1 - h.mu) * g / (1 - h.product) + h.mu_next * s.m / (1 - h.product * h.mu_next)
-        return x - h.learning_rate * m_bar / (tf.sqrt(s.v / h.correction) + h.epsilon)
+        step = h.alpha_g * g + h.alpha_m * s.m
+        return x - step / (tf.sqrt(h.correction * s.v) + h.epsilon)
