@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -40,6 +39,7 @@ import tfopt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECTIONS = (imports, first, steps, fit, mirrored, memory)
+SECONDS = 1.5
 PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 
@@ -50,6 +50,7 @@ def main():
         results = json.loads(options.load.read_text())
     else:
         results = run(choose(options), options.seconds, console)
+        results["command"] = command(options)
     report.show(results, console)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
@@ -62,7 +63,9 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only what the targets need")
     parser.add_argument("--only", default="", help="only cases whose title has all these words")
-    parser.add_argument("--seconds", type=float, default=1.5, help="time for the rounds of a case")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time for the rounds of a case"
+    )
     parser.add_argument("--json", type=Path, help="a file to write the figures to")
     parser.add_argument("--load", type=Path, help="show the figures of this file; run nothing")
     parser.add_argument("--docs", action="store_true", help="write the docs in any case")
@@ -113,7 +116,6 @@ def run(cases, seconds, console):
         versions["torch"] = settings.torch.version
         settings.torch.stop()
     return {
-        "command": command(),
         "machine": machine(),
         "versions": {"Python": platform.python_version(), **versions},
         "bandwidth": bandwidth,
@@ -123,9 +125,12 @@ def run(cases, seconds, console):
     }
 
 
-def command():
-    arguments = shlex.join(sys.argv[1:])
-    return f'make bench BENCH_ARGS="{arguments}"' if arguments else "make bench"
+def command(options):
+    """What measures the same again."""
+    arguments = ["--quick"] if options.quick else []
+    arguments += [f"--only '{options.only}'"] if options.only else []
+    arguments += [f"--seconds {options.seconds:g}"] if options.seconds != SECONDS else []
+    return f'make bench BENCH_ARGS="{" ".join(arguments)}"' if arguments else "make bench"
 
 
 def machine():

@@ -93,7 +93,11 @@ class Step(Contender):
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
 
     def _apply_in_replicas(self, gradients):
-        self.strategy.run(self._apply, args=(gradients,))
+        self.strategy.run(self._apply_in_replica, args=(gradients,))
+
+    def _apply_in_replica(self, gradients):
+        # To sum gradients TensorFlow asks for their devices; arguments have none.
+        self._apply([tf.identity(gradient) for gradient in gradients])
 
     def slot_bytes(self):
         """What the optimizer's own variables take, but for scalars."""

@@ -10,6 +10,7 @@ import targets
 
 PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach")
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
+NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
 
 INTRODUCTION = """\
@@ -52,14 +53,14 @@ NOTES = {
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "
     "repeated; eight batches take turns. The others are the same beside default and lazy tfopt.",
     "mirrored": "Two replicas on two logical devices of one CPU, which share its cores.",
-    "fit": "Adam's share in training: two transformer layers of width 128, 20,000 words, batches "
-    "of 32 x 32.",
+    "fit": "A step of training with Adam: two transformer layers of width 128, 20,000 words, "
+    "batches of 32 x 32.",
     "first": "Of a fresh optimizer. The first call creates slots, traces and steps; legacy "
     "creates its slots while tracing.",
     "memory": "Slots, and what a step in a `tf.function` takes for a moment on top of all that "
     "is there at rest.",
-    "import": "After `import tensorflow`, in a fresh process. tfopt imports Keras 3, and tf-keras "
-    "where it is installed.",
+    "import": "`import tfopt` after `import tensorflow`, which imports Keras 3, in a fresh "
+    "process. tfopt imports tf-keras, where it is installed.",
 }
 
 
@@ -131,7 +132,7 @@ def _targets(rows):
     body = []
     for target, value, margin in targets.evaluate(rows):
         bound = f">= {target.least:.3g}" if target.least is not None else f"<= {target.most:.3g}"
-        verdict = "not run" if value is None else "met" if margin >= 0 else "missed"
+        verdict = NOT_RUN if value is None else "met" if margin >= 0 else "missed"
         by = "" if value is None else f" by {abs(margin):.0%}"
         measured = "-" if value is None else f"{value:.3g}{target.unit}"
         body.append([target.text, bound, measured, verdict + by])
@@ -148,7 +149,7 @@ def _slower(rows):
     note = (
         f"Cases in which tfopt is slower: three quarters of the rounds' ratios are below {SLOWER}."
     )
-    return Table("Slower than another", note, ["", "than", "ratio"], body or [["none", "", ""]])
+    return Table("Slower than another", note if body else "None.", ["", "than", "ratio"], body)
 
 
 def number(figure, scale=1):
@@ -161,41 +162,32 @@ def number(figure, scale=1):
     return f"{median:,.{decimals}f} ±{half:,.{decimals}f}"
 
 
-def other_formulas(rows):
-    """What the weights say after three steps: {library: optimizers that end elsewhere}."""
+def _formulas(rows):
+    """What the weights say after the warm-up."""
     found = {}
     for row in rows:
         for library, deviation in row.get("deviations", {}).items():
             if deviation > SAME:
-                names = found.setdefault(library, [])
-                label = row["title"].partition(", ")[0]
-                if label not in names:
-                    names.append(label)
-    return found
-
-
-def _formulas(rows):
-    found = other_formulas(rows)
+                found.setdefault(library, {})[row["title"].partition(", ")[0]] = None
     if not found:
-        return "After three dense steps all have the weights of tfopt."
-    parts = [f"{library}: {', '.join(names)}" for library, names in found.items()]
-    return "Weights after three dense steps are tfopt's, but for other formulas. " + "; ".join(
-        parts
-    )
+        return "After the warm-up all libraries' weights are those of tfopt."
+    others = "; ".join(f"{library}: {', '.join(names)}" for library, names in found.items())
+    return f"After the warm-up weights are those of tfopt, but for other formulas in {others}."
 
 
 def show(results, console):
-    """Prints all tables."""
+    """Prints all tables; of the targets, those that were run."""
     for table in tables(results):
-        view = rich.table.Table(
-            title=table.title, caption=table.note or None, box=rich.box.SIMPLE_HEAD
-        )
+        view = rich.table.Table(box=rich.box.SIMPLE_HEAD)
         for index, heading in enumerate(table.headings):
             view.add_column(heading, justify="right" if index else "left", no_wrap=not index)
         for cells in table.rows:
-            missed = any(cell.startswith("missed") for cell in cells)
-            view.add_row(*cells, style="red" if missed else None)
-        console.print(view)
+            if cells[-1] != NOT_RUN:
+                view.add_row(*cells, style="red" if cells[-1].startswith("missed") else None)
+        if view.rows:
+            console.print(table.title, style="bold")
+            console.print(table.note, style="dim", end="\n" if table.note else "")
+            console.print(view)
     console.print(_formulas(results["rows"]))
     console.print(f"Copy bandwidth: {_bandwidth(results)}.")
     for title, error in results["failures"].items():
@@ -226,12 +218,13 @@ def write_docs(results, folder):
             section = heading
             text.append(f"## {heading}\n")
             if heading == SECTIONS["dense"]:
-                text.append(f"{NOTES['dense']} {_formulas(results['rows'])}.\n")
+                text.append(f"{NOTES['dense']} {_formulas(results['rows'])}\n")
             elif table.note:
                 text.append(table.note + "\n")
         if group:
             text.append(f"### {group[0].upper() + group[1:]}\n")
-        text.append(_markdown(table))
+        if table.rows:
+            text.append(_markdown(table))
     for title, error in results["failures"].items():
         text.append(f"Failed: {title}: {error}\n")
     (folder / "benchmarks.md").write_text("\n".join(text))

@@ -28,6 +28,6 @@ class Case:
 
 def clean_up():
     """Frees the last contenders, whose functions and graphs are in cycles."""
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # which would collect, too
     tf_keras.backend.clear_session()
     gc.collect()
