@@ -17,7 +17,7 @@ print(time.perf_counter() - start)
 
 
 def cases():
-    yield Case(("import",), _imports)
+    yield Case(("import tfopt",), _imports)
 
 
 def _imports(settings):
@@ -27,4 +27,4 @@ def _imports(settings):
         subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(REPEATS)
     ]
     times = {"tfopt": [float(run.stdout.splitlines()[-1]) for run in runs]}
-    return [row("import", "import", times)]
+    return [row("import", "import tfopt", times)]

@@ -36,6 +36,7 @@ How to read it:
   its variables and slots, read and written once each, per second, over the bandwidth at which
   {threads} copied memory in the same rounds. Measured before them: {bandwidth}.
   Small variables stay in caches, where what takes time is something else.
+  A step may pass 100%: it writes where it has read, and a copy does not.
 """
 
 SECTIONS = {

@@ -121,7 +121,7 @@ TARGETS = (
         for problem in ("matrix", "transformer")
         for optimizer in FUSED
     ),
-    Takes("import", 0.5),
+    Takes("import tfopt", 0.5),
 )
 
 

@@ -52,15 +52,14 @@ class Torch:
 
     def contenders(self, optimizer, arguments, problem):
         """Those that PyTorch has; they replace the ones before."""
+        if self.process.poll() is not None:
+            return {}  # it crashed, which must not cost the others their figures
         self.ask("clear")
         return {
             f"PyTorch {implementation}": Remote(self, implementation)
             for implementation in IMPLEMENTATIONS
             if self.ask("make", implementation, optimizer, arguments, problem)
         }
-
-    def clear(self):
-        self.ask("clear")
 
     def stop(self):
         self.process.stdin.close()
