@@ -19,7 +19,7 @@ demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, 
 test: .venv/.installed-test ## run all tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
-bench: .venv/.installed-test ## compare the speed of steps with Keras 3, tf-keras and its legacy (BENCH_ARGS="--quick")
+bench: .venv/.installed-bench ## compare speed and memory with Keras and others, write docs/benchmarks.md (BENCH_ARGS="--quick")
 	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tests/benchmarks/bench.py $(BENCH_ARGS)
 
 test-oldest: .venv-oldest/.installed ## run the smoke test on the oldest supported versions (x86-64 Linux, Python 3.10)

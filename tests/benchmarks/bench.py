@@ -1,169 +1,155 @@
-"""Compares optimizer steps, interleaved in one process: `make bench`.
+"""Compares tfopt with Keras 3, tf-keras and its legacy OptimizerV2: `make bench`.
 
-Every contender does a few steps in turn, round after round, so that a drift of the machine's
-speed meets all of them alike. Ratios are of medians, peer over tfopt: above 1, tfopt is faster.
-The spread is that of the middle half of the rounds. The machine's copy bandwidth is measured
-in the same run; `% of copy` is the part of it that a dense tfopt step reaches, counting each
-variable, slot and gradient once for each time that it must be read or written.
+A full run takes about 25 minutes on two cores and writes docs/benchmarks.md and its plot.
+`--quick` runs what the targets need, `--only TEXT` the cases whose title has all words of TEXT;
+neither writes the docs, unless `--docs` is given.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
+import re
 import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the limit here is the CPU's memory
 
+import first
+import fit
+import imports
 import keras
-import numpy as np
-import tensorflow as tf
-from contenders import SHAPES, dense_problem, make_step, sparse_problem
+import memory
+import mirrored
+import numpy
+import report
+import steps
+import targets
+import tensorflow
+import tf_keras
+from measure import CORES, Copy
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from suite import Settings, clean_up
+from torch_reference import Torch
 
-PEERS = ("keras", "legacy", "tf_keras")
-OPTIMIZERS = ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta", "Adagrad", "Adamax", "Nadam", "Ftrl")
-# How often a dense step must pass over memory: gradient and variable and slots, read and written.
-PASSES = {"SGD": 3, "SGD momentum": 5, "RMSprop": 5, "Adagrad": 5}
+import tfopt
 
-
-def cases(quick):
-    """(label, optimizer, arguments, problem, mode), in the order of the table."""
-    for problem in ("transformer", "small", *(() if quick else ("matrix",))):
-        for mode in ("graph", "eager"):
-            for name in OPTIMIZERS:
-                yield f"{name}", name, {}, problem, mode
-            yield "SGD momentum", "SGD", {"momentum": 0.9}, problem, mode
-            yield "Adam global_clipnorm", "Adam", {"global_clipnorm": 1.0}, problem, mode
-            yield "SGD weight_decay", "SGD", {"weight_decay": 0.01}, problem, mode
-            if quick:
-                break
-    tables = [("1e6", 10**6)] if quick else [("1e4", 10**4), ("1e5", 10**5), ("1e6", 10**6)]
-    for size, rows in tables:
-        for distribution in ("uniform", "zipf"):
-            for name in ("SGD", "Adam", "Adagrad", "Ftrl", "Nadam", "RMSprop"):
-                for lazy in (None, True):
-                    label = f"{name} {'lazy' if lazy else 'default'}"
-                    yield label, name, {"lazy": lazy}, (size, rows, distribution), "graph"
-
-
-def problem_of(spec):
-    return dense_problem(SHAPES[spec]) if isinstance(spec, str) else sparse_problem(*spec[1:])
-
-
-def measure(steps, seconds):
-    """Times the contenders in turn; gives the seconds a step, a list for each."""
-    for step in steps.values():
-        for _ in range(3):
-            step()
-    counts = {name: max(1, int(0.02 / max(clock(step, 2), 1e-6))) for name, step in steps.items()}
-    times = {name: [] for name in steps}
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until or len(times["tfopt"]) < 7:
-        for name, step in steps.items():
-            times[name].append(clock(step, counts[name]))
-    return times
-
-
-def clock(step, count):
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) / count
-
-
-def copy_bandwidth():
-    """Bytes a second, read and written, by a copy of 256 MB."""
-    source = np.ones(2**25)
-    target = np.empty_like(source)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / statistics.median(times)
-
-
-def summary(times):
-    low, middle, high = np.percentile(times, [25, 50, 75])
-    return {"ms": middle * 1e3, "spread": (high - low) / middle}
-
-
-def run(options, console):
-    rows = []
-    chosen = [case for case in cases(options.quick) if options.only in f"{case[0]} {case[3]}"]
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=len(chosen))
-        for label, name, arguments, spec, mode in chosen:
-            progress.update(task, description=f"{label}, {spec}, {mode}")
-            values, gradients = problem_of(spec)
-            steps = {
-                library: make_step(library, name, values, gradients, mode, **arguments)
-                for library in ("tfopt", *PEERS)
-            }
-            times = measure({n: s for n, s in steps.items() if s is not None}, options.seconds)
-            row = {
-                "case": label,
-                "problem": spec if isinstance(spec, str) else "x".join(map(str, spec[::2])),
-                "mode": mode,
-                **{library: summary(t) for library, t in times.items()},
-            }
-            if isinstance(spec, str):
-                passes = PASSES.get(label, 7)
-                row["bytes"] = passes * sum(v.nbytes for v in values)
-            rows.append(row)
-            progress.advance(task)
-    return rows
-
-
-def show(rows, bandwidth, console):
-    table = Table(title=f"peer / tfopt, medians; copy bandwidth {bandwidth / 1e9:.1f} GB/s")
-    for heading in ("optimizer", "problem", "mode", "tfopt ms", "spread", *PEERS, "% of copy"):
-        table.add_column(
-            heading, justify="left" if heading in ("optimizer", "problem") else "right"
-        )
-    for row in rows:
-        mine = row["tfopt"]
-        ratios = [f"{row[p]['ms'] / mine['ms']:.2f}" if p in row else "-" for p in PEERS]
-        reached = row["bytes"] / (mine["ms"] / 1e3) / bandwidth if "bytes" in row else None
-        table.add_row(
-            row["case"],
-            row["problem"],
-            row["mode"],
-            f"{mine['ms']:.2f}",
-            f"{mine['spread']:.0%}",
-            *ratios,
-            f"{reached:.0%}" if reached else "-",
-        )
-    console.print(table)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SECTIONS = (imports, first, steps, fit, mirrored, memory)
+SECONDS = 1.5
+PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer cases, for a first look")
-    parser.add_argument("--only", default="", help="only cases whose label or problem has this")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time for each case")
-    parser.add_argument("--json", help="a file to write the figures to")
-    options = parser.parse_args()
-    console = Console(width=110)
-    before = copy_bandwidth()
-    rows = run(options, console)
-    bandwidth = statistics.median([before, copy_bandwidth()])
-    show(rows, bandwidth, console)
-    versions = {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "cores": os.cpu_count(),
-    }
-    console.print(versions)
+    options = parse()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if options.load:
+        results = json.loads(options.load.read_text())
+    else:
+        results = run(choose(options), options.seconds, console)
+        results["command"] = command(options)
+    report.show(results, console)
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"versions": versions, "bandwidth": bandwidth, "rows": rows}, file, indent=1)
+        options.json.write_text(json.dumps(results, indent=1))
+    if options.docs or not (options.quick or options.only or options.load):
+        report.write_docs(results, DOCS)
+    return bool(results["failures"])
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only what the targets need")
+    parser.add_argument("--only", default="", help="only cases whose title has all these words")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time for the rounds of a case"
+    )
+    parser.add_argument("--json", type=Path, help="a file to write the figures to")
+    parser.add_argument("--load", type=Path, help="show the figures of this file; run nothing")
+    parser.add_argument("--docs", action="store_true", help="write the docs in any case")
+    return parser.parse_args()
+
+
+def choose(options):
+    """The cases to run."""
+    needed = {title for target in targets.TARGETS for title in target.titles}
+    words = [re.compile(rf"\b{re.escape(word)}", re.I) for word in options.only.split()]
+    return [
+        case
+        for section in SECTIONS
+        for case in section.cases()
+        if not options.quick or needed & set(case.titles)
+        if any(all(word.search(title) for word in words) for title in case.titles)
+    ]
+
+
+def run(cases, seconds, console):
+    one, every = Copy(threads=1), Copy(threads=CORES)
+    bandwidth = {"one": one.bandwidth(), "all": every.bandwidth(), "cores": CORES}
+    fastest = one if bandwidth["one"] > bandwidth["all"] else every
+    bandwidth["threads"] = len(fastest.parts)
+    del one, every
+    settings = Settings(seconds, fastest, Torch.start())
+    rows, failures, took = [], {}, {}
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(cases))
+        for case in cases:
+            progress.update(task, description=case.titles[0])
+            start = time.perf_counter()
+            try:
+                rows += case.run(settings)
+            except Exception as error:  # one case must not cost all the others
+                failures[case.titles[0]] = repr(error)
+            clean_up()
+            took[case.titles[0]] = time.perf_counter() - start
+            progress.advance(task)
+    versions = {package.__name__: package.__version__ for package in PACKAGES}
+    if settings.torch is not None:
+        versions["torch"] = settings.torch.version
+        settings.torch.stop()
+    return {
+        "machine": machine(),
+        "versions": {"Python": platform.python_version(), **versions},
+        "bandwidth": bandwidth,
+        "rows": rows,
+        "failures": failures,
+        "took": took,
+    }
+
+
+def command(options):
+    """What measures the same again."""
+    arguments = ["--quick"] if options.quick else []
+    arguments += [f"--only '{options.only}'"] if options.only else []
+    arguments += [f"--seconds {options.seconds:g}"] if options.seconds != SECONDS else []
+    return f'make bench BENCH_ARGS="{" ".join(arguments)}"' if arguments else "make bench"
+
+
+def machine():
+    return {
+        "cpu": cpu(),
+        "cores": CORES,
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "system": f"{platform.system()}, {platform.machine()}",
+    }
+
+
+def cpu():
+    """The processor's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
 
 
 if __name__ == "__main__":

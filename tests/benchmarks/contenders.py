@@ -1,78 +1,117 @@
 """The same step by each library: tfopt, Keras 3, tf-keras and its legacy OptimizerV2."""
 
+import contextlib
 import functools
+import itertools
+import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from measure import Contender
 
 import tfopt
 
+# Where a library keeps its optimizers, and arguments that it gets on top.
 LIBRARIES = {
-    "tfopt": tfopt,
-    "keras": keras.optimizers,
-    "legacy": tf_keras.optimizers.legacy,
-    "tf_keras": tf_keras.optimizers,
+    "tfopt": (tfopt, {}),
+    "tfopt lazy": (tfopt, {"lazy": True}),
+    "Keras 3": (keras.optimizers, {}),
+    "legacy": (tf_keras.optimizers.legacy, {}),
+    "tf-keras": (tf_keras.optimizers, {}),
+}
+DENSE = ("tfopt", "Keras 3", "legacy", "tf-keras")
+SPARSE = ("tfopt lazy", *DENSE)
+
+# An optimizer as the benchmarks call it: the names it may have, and its arguments.
+OPTIMIZERS = {
+    "SGD": (("SGD",), {}),
+    "SGD momentum": (("SGD",), {"momentum": 0.9}),
+    "RMSprop": (("RMSprop",), {}),
+    "Adam": (("Adam",), {}),
+    "AdamW": (("AdamW",), {"weight_decay": 0.004}),
+    "Adadelta": (("Adadelta",), {}),
+    "Adagrad": (("Adagrad",), {}),
+    "Adamax": (("Adamax",), {}),
+    "Nadam": (("Nadam",), {}),
+    "Ftrl": (("Ftrl",), {}),
+    "Lion": (("Lion",), {}),
+    "LAMB": (("LAMB", "Lamb"), {}),
+    "Adafactor": (("Adafactor",), {}),
 }
 
-WIDTH, DEPTH = 512, 6
 
-
-def transformer_shapes():
-    """97 variables, 23 M parameters: embeddings and six encoder layers."""
-    layer = [(WIDTH, WIDTH)] * 4 + [(WIDTH,)] * 4 + [(WIDTH, 4 * WIDTH), (4 * WIDTH,)]
-    layer += [(4 * WIDTH, WIDTH), (WIDTH,)] + [(WIDTH,)] * 4
-    return [(8000, WIDTH)] + layer * DEPTH
-
-
-SHAPES = {
-    "matrix": [(4096, 4096)],
-    "transformer": transformer_shapes(),
-    "small": [(32, 32)] * 100 + [(32,)] * 100,
-}
-
-
-def dense_problem(shapes, seed=0):
-    """Variables and gradients of the given shapes."""
-    random = np.random.default_rng(seed)
-    values = [random.normal(size=shape).astype("float32") for shape in shapes]
-    gradients = [tf.constant(random.normal(size=s).astype("float32") * 1e-2) for s in shapes]
-    return values, gradients
-
-
-def sparse_problem(rows, distribution, count=4096, width=64, seed=0):
-    """A table, and gradients for some of its rows, repeated ones among them."""
-    random = np.random.default_rng(seed)
-    if distribution == "zipf":
-        indices = np.minimum(random.zipf(1.2, size=count), rows) - 1
-    else:
-        indices = random.integers(0, rows, size=count)
-    values = tf.constant(random.normal(size=(count, width)).astype("float32"))
-    gradient = tf.IndexedSlices(values, tf.constant(indices), tf.constant([rows, width]))
-    return [np.zeros((rows, width), "float32")], [gradient]
-
-
-def make_step(library, name, values, gradients, mode="graph", **arguments):
-    """A function of nothing that does one step; None where the library has no such optimizer."""
-    cls = getattr(LIBRARIES[library], name, None)
+def make_optimizer(library, optimizer, **arguments):
+    """None where the library has no such optimizer, or not with these arguments."""
+    namespace, extra = LIBRARIES[library]
+    names, own = OPTIMIZERS[optimizer]
+    cls = next((getattr(namespace, name) for name in names if hasattr(namespace, name)), None)
     if cls is None:
         return None
-    if library in ("keras", "tf_keras"):
-        arguments.pop("lazy", None)
-    if library == "legacy":
-        arguments.pop("lazy", None)
-        if {"weight_decay", "use_ema"} & arguments.keys():
-            return None
-    optimizer = cls(learning_rate=1e-3, **arguments)
-    make = keras.Variable if library == "keras" else tf.Variable
-    variables = [make(value) for value in values]
-    if library != "legacy":
-        optimizer.build(variables)
+    try:
+        return cls(**{"learning_rate": 1e-3, **own, **arguments, **extra})
+    except (NotImplementedError, TypeError, ValueError):
+        return None
 
-    def apply(gradients):
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    # A partial, since TensorFlow counts retraces by code object.
-    function = tf.function(functools.partial(apply)) if mode == "graph" else apply
-    return lambda: function(gradients)
+def make_all(libraries, optimizer, arguments, values, batches, mode, strategy=None):
+    """The contenders of these libraries, ready for their first step; some may not exist."""
+    made = {}
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        for library in libraries:
+            instance = make_optimizer(library, optimizer, **arguments)
+            if instance is not None:
+                made[library] = Step(library, instance, values, batches, mode, strategy)
+                made[library].build()
+    return made
+
+
+class Step(Contender):
+    """One library's optimizer, on variables of its own."""
+
+    def __init__(self, library, optimizer, values, batches, mode, strategy=None):
+        variable = keras.Variable if library == "Keras 3" else tf.Variable
+        self.library, self.optimizer, self.strategy = library, optimizer, strategy
+        self.variables = [variable(value) for value in values]
+        self.batches = itertools.cycle(batches)
+        # A partial, since TensorFlow counts retraces by code object.
+        apply = functools.partial(self._apply if strategy is None else self._apply_in_replicas)
+        self.function = tf.function(apply) if mode == "graph" else apply
+
+    def build(self):
+        if self.library != "legacy":  # which has its slots made by the first step
+            self.optimizer.build(self.variables)
+
+    def trace(self):
+        self.function.get_concrete_function(next(self.batches))
+
+    def step(self):
+        self.function(next(self.batches))
+
+    def _apply(self, gradients):
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+
+    def _apply_in_replicas(self, gradients):
+        self.strategy.run(self._apply_in_replica, args=(gradients,))
+
+    def _apply_in_replica(self, gradients):
+        # To sum gradients TensorFlow asks for their devices; arguments have none.
+        self._apply([tf.identity(gradient) for gradient in gradients])
+
+    def slot_bytes(self):
+        """What the optimizer's own variables take, but for scalars."""
+        variables = self.optimizer.variables
+        return sum(_bytes(v) for v in (variables() if callable(variables) else variables))
+
+    def step_bytes(self):
+        """What a step must move: gradients read; variables and slots read and written."""
+        return 3 * sum(map(_bytes, self.variables)) + 2 * self.slot_bytes()
+
+    def first_variable(self):
+        return np.asarray(self.variables[0])
+
+
+def _bytes(variable):
+    shape = tuple(variable.shape)
+    return math.prod(shape) * tf.as_dtype(variable.dtype).size if shape else 0

@@ -1,0 +1,83 @@
+"""Steps with dense and with sparse gradients."""
+
+import functools
+
+import contenders
+import numpy as np
+import problems
+import tensorflow as tf
+from measure import in_turn, row, summary, warm_up
+from suite import Case
+
+VARIANTS = {
+    "": {},
+    " global_clipnorm": {"global_clipnorm": 1.0},
+    " weight_decay": {"weight_decay": 0.004},
+    " use_ema": {"use_ema": True},
+}
+VARIED = {"SGD momentum", "Adam"}  # each optimizer, everywhere, would take an hour
+VARIED_IN = {("transformer", "graph"), ("transformer", "eager"), ("small", "eager")}
+SPARSE_OPTIMIZERS = ("SGD", "SGD momentum", "RMSprop", "Adam", "Adagrad", "Nadam", "Ftrl")
+
+
+def cases():
+    for problem in problems.DENSE:
+        for mode in ("graph", "eager"):
+            for optimizer in contenders.OPTIMIZERS:
+                varied = optimizer in VARIED and (problem, mode) in VARIED_IN
+                for variant in VARIANTS if varied else ("",):
+                    title = f"{optimizer}{variant}, {problem}, {mode}"
+                    arguments = VARIANTS[variant]
+                    run = functools.partial(_dense, title, optimizer, arguments, problem, mode)
+                    yield Case((title,), run)
+    for table in problems.TABLES:
+        for distribution in problems.DISTRIBUTIONS:
+            for optimizer in SPARSE_OPTIMIZERS:
+                title = f"{optimizer}, {table} {distribution}"
+                titles = {"tfopt": f"{title}, default", "tfopt lazy": f"{title}, lazy"}
+                run = functools.partial(_sparse, titles, optimizer, table, distribution)
+                yield Case(tuple(titles.values()), run)
+
+
+def _dense(title, optimizer, arguments, problem, mode, settings):
+    values, gradients = problems.dense(problem)
+    batches = [[tf.constant(gradient) for gradient in gradients]]
+    steps = contenders.make_all(contenders.DENSE, optimizer, arguments, values, batches, mode)
+    if "tfopt" not in steps:
+        return []
+    everyone = {**steps, "copy": settings.copy}
+    if settings.torch is not None:
+        everyone |= settings.torch.contenders(optimizer, arguments, problem)
+    first = warm_up(everyone)
+    deviations = _deviations(steps, values)
+    times = in_turn(everyone, settings.seconds, first=first)
+    bandwidths = steps["tfopt"].step_bytes() / np.array(times["tfopt"])
+    limits = settings.copy.bytes / np.array(times["copy"])
+    reached = summary(bandwidths / limits)
+    return [row("dense", title, times, reached=reached, deviations=deviations)]
+
+
+def _deviations(steps, values):
+    """How far other libraries' weights are from tfopt's, relative to the way these have come."""
+    way = steps["tfopt"].first_variable() - values[0]
+    length = np.linalg.norm(way)
+    if not 0 < length < np.inf:
+        raise ArithmeticError("tfopt's weights did not move, or are not finite")
+    return {
+        library: float(np.linalg.norm(step.first_variable() - values[0] - way) / length)
+        for library, step in steps.items()
+        if library != "tfopt"
+    }
+
+
+def _sparse(titles, optimizer, table, distribution, settings):
+    """Default and lazy tfopt beside the others, which have no such choice."""
+    value, lookups = problems.sparse(table, distribution)
+    shape = tf.constant(value.shape, tf.int64)
+    batches = [
+        [tf.IndexedSlices(tf.constant(gradient), tf.constant(indices), shape)]
+        for indices, gradient in lookups
+    ]
+    steps = contenders.make_all(contenders.SPARSE, optimizer, {}, [value], batches, "graph")
+    times = in_turn(steps, settings.seconds)
+    return [row("sparse", title, times, ours) for ours, title in titles.items() if ours in times]

@@ -1,0 +1,140 @@
+"""What tfopt should reach, as data: each target is about rows of a run, by title."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Faster:
+    """Another library takes at least so many times as long; of several, the faster one does."""
+
+    title: str
+    peers: tuple[str, ...]
+    least: float
+    unit = "x"
+    most = None
+
+    @property
+    def titles(self):
+        return (self.title,)
+
+    @property
+    def text(self):
+        return f"{self.title}: {' and '.join(self.peers)} over tfopt"
+
+    def value(self, rows):
+        ratios = rows[self.title]["ratios"]
+        found = [ratios[peer]["median"] for peer in self.peers if peer in ratios]
+        return min(found) if found else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Grows:
+    """One case takes at most so many times as long as another."""
+
+    title: str
+    base: str
+    most: float
+    unit = "x"
+    least = None
+
+    @property
+    def titles(self):
+        return (self.title, self.base)
+
+    @property
+    def text(self):
+        return f"{self.title} over {self.base}"
+
+    def value(self, rows):
+        return rows[self.title]["tfopt"]["median"] / rows[self.base]["tfopt"]["median"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reaches:
+    """A dense step moves its bytes at least at this part of the copy bandwidth."""
+
+    title: str
+    least: float
+    unit = " of copy bandwidth"
+    most = None
+
+    @property
+    def titles(self):
+        return (self.title,)
+
+    @property
+    def text(self):
+        return self.title
+
+    def value(self, rows):
+        return rows[self.title]["reached"]["median"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Takes:
+    """It takes tfopt at most so many seconds."""
+
+    title: str
+    most: float
+    unit = " s"
+    least = None
+
+    @property
+    def titles(self):
+        return (self.title,)
+
+    @property
+    def text(self):
+        return self.title
+
+    def value(self, rows):
+        return rows[self.title]["tfopt"]["median"]
+
+
+KERAS, LEGACY = ("Keras 3",), ("legacy",)
+BOTH = KERAS + LEGACY
+FUSED = ("SGD", "SGD momentum", "Adam", "Adadelta", "Adagrad", "Adamax", "Ftrl")
+
+TARGETS = (
+    Faster("SGD momentum, transformer, graph", KERAS, 1.8),
+    Faster("SGD momentum, transformer, graph", LEGACY, 0.97),
+    Faster("RMSprop, transformer, graph", BOTH, 3),
+    Faster("Adam, transformer, graph", KERAS, 3),
+    Faster("Adam, transformer, graph", LEGACY, 0.97),
+    Faster("Adam, transformer, graph", ("PyTorch fused",), 1 / 1.25),
+    Faster("Adam global_clipnorm, transformer, graph", KERAS, 4),
+    Faster("Adam global_clipnorm, transformer, graph", LEGACY, 1.6),
+    Faster("AdamW, transformer, graph", KERAS, 4),
+    Faster("Nadam, transformer, graph", BOTH, 4.5),
+    Faster("Lion, transformer, graph", KERAS, 3),
+    Faster("Adam, small, graph", BOTH, 1.4),
+    Faster("Adam, small, eager", KERAS, 40),
+    Faster("Adam, small, eager", LEGACY, 4),
+    Faster("Adam, 1e6 uniform, default", BOTH, 2),
+    Faster("Adam, 1e6 uniform, lazy", KERAS, 45),
+    Grows("Adam, 1e6 uniform, lazy", "Adam, 1e5 uniform, lazy", 1.3),
+    Faster("SGD momentum, 1e6 uniform, default", LEGACY, 1.1),
+    Faster("Adagrad, 1e6 uniform, default", LEGACY, 1.1),
+    Faster("Ftrl, 1e6 uniform, default", LEGACY, 1.1),
+    *(
+        Reaches(f"{optimizer}, {problem}, graph", 0.8)
+        for problem in ("matrix", "transformer")
+        for optimizer in FUSED
+    ),
+    Takes("import tfopt", 0.5),
+)
+
+
+def evaluate(rows):
+    """(target, value, how far on the right side of its bound); None for what was not run."""
+    by_title = {row["title"]: row for row in rows}
+    for target in TARGETS:
+        value = None
+        if all(title in by_title for title in target.titles):
+            value = target.value(by_title)
+        if value is None:
+            yield target, None, None
+        elif target.least is not None:
+            yield target, value, value / target.least - 1
+        else:
+            yield target, value, 1 - value / target.most
