@@ -21,7 +21,7 @@ from tfopt._warnings import warn
 
 Tensors = dict[str, Any]
 MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
-SMALL = 2**12  # elements; to launch the update of so few on a CPU costs more than to compute it
+SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
 TOGETHER = 8  # small variables of a shape updated by one launch; more take longer to compile
 
 
@@ -74,12 +74,11 @@ def dense(opt: Any, given: Update, scalars: Tensors, waiting: Waiting | None = N
 
     With `waiting`, the update of a small variable may wait there for others of its shape.
     """
-    small = _is_small(given.x)
-    if _may_use_kernel(opt, given) and not (small and _compiles(opt, given.x)):
+    if _may_use_kernel(opt, given):
         result = opt.fused(given.g, given.x, Scalars(**given.slots), Scalars(**scalars))
         if result is not NotImplemented:
             return result
-    if small and waiting is not None and _compiles(opt, given.x):
+    if waiting is not None and _compiles(opt, given.x) and _is_small(given.x):
         waiting.add(given, scalars)
     else:
         _run(opt, [given], scalars)
@@ -129,20 +128,10 @@ def _is_small(x: Any) -> bool:
 
 
 def _compiles(opt: Any, x: Any) -> bool:
-    """Whether the update of this variable is to be compiled by XLA."""
+    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
     if opt.jit_compile != "auto":
         return bool(opt.jit_compile)
-    if not x.shape.is_fully_defined():
-        return False
-    if _xla_is_there(_device_type(x)):
-        return True
-    if "XLA" not in opt._warned:
-        opt._warned.add("XLA")
-        warn(
-            f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
-            f"{x.device or 'the default one'}: {type(opt).__name__} runs plain ops instead."
-        )
-    return False
+    return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
 
 
 def _device_type(x: Any) -> str | None:
@@ -159,13 +148,20 @@ def _xla_is_there(device_type: str | None) -> bool:
 
 def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) -> None:
     """Runs updates of variables of one shape as one XLA cluster, or as plain ops."""
+    x = updates[0].x
     function = functools.partial(_read_compute_write, opt, moves=moves)
-    if _compiles(opt, updates[0].x):
+    if _compiles(opt, x):
         # Variables are passed as arguments: captured ones would need a trace each.
         key = (len(updates), moves, _signature(updates[0]))
         if key not in opt._cache.updates:
             opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
         function = opt._cache.updates[key]
+    elif opt.jit_compile == "auto" and x.shape.is_fully_defined() and "XLA" not in opt._warned:
+        opt._warned.add("XLA")
+        warn(
+            f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
+            f"{x.device or 'the default one'}: {type(opt).__name__} runs plain ops instead."
+        )
     function(updates, scalars)
 
 

@@ -413,10 +413,9 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
         )
         # Rows apart must give what the whole does: a parent's word for it is not enough.
-        cls._by_rows = (
-            cls.resource_apply_dense is Optimizer.resource_apply_dense
-            and _definer(cls, "sparse") <= _definer(cls, "update")
-        )
+        cls._by_rows = cls.resource_apply_dense is Optimizer.resource_apply_dense and _definer(
+            cls, "sparse"
+        ) <= _definer(cls, "update")
         for hook in ("create_slots", "resource_apply_dense", "resource_apply_sparse"):
             if f"_{hook}" in vars(cls):
                 raise RuntimeError(

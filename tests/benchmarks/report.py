@@ -28,8 +28,9 @@ How to read it:
 - The other columns are their time over tfopt's: above 1, tfopt is faster. A ratio is the median
   of the rounds' ratios. "legacy" is `tf_keras.optimizers.legacy`, "tf-keras" is
   `tf_keras.optimizers`; "-" is what a library does not have.
-- All get the same variables and the same gradients, as arguments. "Graph" is a step in a
-  `tf.function`, "eager" a call of `apply_gradients` outside of any.
+- All get the same variables and the same gradients. "Graph" is a step in a `tf.function`, of
+  small variables five steps, since calling it takes as long as one; "eager" is a call of
+  `apply_gradients` outside of any.
 - PyTorch has a process of its own, but its rounds are in turn with the others; it always runs
   eagerly.
 - "Of copy" is how near a step of tfopt is to the machine's limit: its gradients, read once, and

@@ -17,6 +17,8 @@ VARIANTS = {
 }
 VARIED = {"SGD momentum", "Adam"}  # each optimizer, everywhere, would take an hour
 VARIED_IN = {("transformer", "graph"), ("transformer", "eager"), ("small", "eager")}
+# Steps that a graph does in one call, where the call itself would take longer than the step.
+REPEATS = {("small", "graph"): 5}
 SPARSE_OPTIMIZERS = ("SGD", "SGD momentum", "RMSprop", "Adam", "Adagrad", "Nadam", "Ftrl")
 
 
@@ -42,7 +44,10 @@ def cases():
 def _dense(title, optimizer, arguments, problem, mode, settings):
     values, gradients = problems.dense(problem)
     batches = [[tf.constant(gradient) for gradient in gradients]]
-    steps = contenders.make_all(contenders.DENSE, optimizer, arguments, values, batches, mode)
+    repeats = REPEATS.get((problem, mode), 1)
+    steps = contenders.make_all(
+        contenders.DENSE, optimizer, arguments, values, batches, mode, repeats=repeats
+    )
     if "tfopt" not in steps:
         return []
     everyone = {**steps, "copy": settings.copy}

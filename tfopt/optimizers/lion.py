@@ -22,7 +22,7 @@ class Lion(Optimizer):
         learning_rate: the step size $\alpha$, at least 0. It suits Lion smaller than Adam, by
             a factor of 3 to 10.
         beta_1: the part of the momentum in the direction of a step, in [0, 1].
-        beta_2: how slowly the momentum forgets, in [0, 1].
+        beta_2: how slowly the momentum forgets, in (0, 1].
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` is
             the paper's $\lambda$, and suits Lion larger than AdamW by the same factor.
@@ -49,14 +49,17 @@ class Lion(Optimizer):
 
     learning_rate = Hyper(1e-3, low=0)
     beta_1 = Hyper(0.9, low=0, high=1)
-    beta_2 = Hyper(0.99, low=0, high=1)
+    beta_2 = Hyper(0.99, above=0, high=1)
 
     sparse = "exact"
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"m": zeros(x)}
 
+    def begin(self, h: Any, state: Any) -> None:
+        h.part = h.beta_1 / h.beta_2
+
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
-        direction = tf.sign(h.beta_1 * s.m + (1 - h.beta_1) * g)
         s.m = h.beta_2 * s.m + (1 - h.beta_2) * g
-        return x - h.learning_rate * direction
+        # The same direction, by the new momentum: with the old one XLA would have to copy it.
+        return x - h.learning_rate * tf.sign(h.part * s.m + (1 - h.part) * g)

@@ -1,0 +1,655 @@
+"""What runs a step: kernels, compiled updates, rows alone; read off its graph, or by its result."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import CASES, IDS
+from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
+
+import tfopt
+from tfopt import _compile
+
+LARGE = [128, 64]
+TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
+BY_ROWS = [case for case in CASES if case.sparse != "whole"]
+
+each_case = pytest.mark.parametrize("case", CASES, ids=IDS)
+
+
+def each(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+# --- graphs of steps ------------------------------------------------------------------------------
+
+
+def dense(shape, dtype=tf.float32):
+    return tf.TensorSpec(shape, dtype)
+
+
+def rows(shape, dtype=tf.float32, indices=tf.int64):
+    """Any number of rows."""
+    return tf.IndexedSlicesSpec(shape, dtype, indices, None, indices_shape=[None])
+
+
+def traced(optimizer, specs, **options):
+    """The concrete function of a step with such gradients, and its variables."""
+    variables = [tf.Variable(tf.ones(*shape_and_dtype(spec))) for spec in specs]
+    optimizer.build(variables)
+    step = tf.function(
+        lambda grads: optimizer.apply_gradients(zip(grads, variables, strict=True)), **options
+    )
+    return step.get_concrete_function(specs), variables
+
+
+def shape_and_dtype(spec):
+    if isinstance(spec, tf.IndexedSlicesSpec):
+        return spec._shape, spec._values_dtype
+    return spec.shape, spec.dtype
+
+
+def graphs(function):
+    """The graph of a concrete function and of all functions that it calls."""
+    nested = function.graph._functions.values()
+    return [function.graph, *(inner.graph for inner in nested)]
+
+
+def op_types(function):
+    return [op.type for graph in graphs(function) for op in graph.get_operations()]
+
+
+def called(node):
+    """The names of the functions that a node calls."""
+    for value in node.attr.values():
+        for function in [value.func, *value.list.func]:
+            if function.name:
+                yield function.name
+
+
+def compiled_functions(definition):
+    """The names of the functions that XLA compiles, those that they call included."""
+    library = {f.signature.name: f for f in definition.library.function}
+    found = {name for name, f in library.items() if f.attr["_XlaMustCompile"].b}
+    waiting = list(found)
+    while waiting:
+        inner = {name for node in library[waiting.pop()].node_def for name in called(node)}
+        waiting += inner - found
+        found |= inner
+    return found
+
+
+def launches(function):
+    """The ops of a step, outside of what it calls, that update variables of any size."""
+    definition = function.graph.as_graph_def()
+    compiled = compiled_functions(definition)
+    fused = [node for node in definition.node if node.op.startswith("ResourceApply")]
+    return fused + [node for node in definition.node if compiled & set(called(node))]
+
+
+# --- every step can run on an accelerator ---------------------------------------------------------
+
+HOST_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # registered for GPUs, and run on the host
+REGISTERED = {}
+
+
+def has_kernel(node, devices):
+    """Whether a kernel of one of these devices takes the types of this node."""
+    if node.op not in REGISTERED:
+        REGISTERED[node.op] = kernels.get_registered_kernels_for_op(node.op).kernel
+    for kernel in REGISTERED[node.op]:
+        if kernel.device_type in devices and all(
+            c.name in node.attr
+            and set(types_of(node.attr[c.name])) <= set(c.allowed_values.list.type)
+            for c in kernel.constraint
+        ):
+            return True
+    return False
+
+
+def types_of(attribute):
+    return [attribute.type] if attribute.type else list(attribute.list.type)
+
+
+def unready(function, all_compiled=False, placed=False):
+    """The nodes of a step that keep it off a GPU, each with the reason.
+
+    Args:
+        function: the step.
+        all_compiled: whether XLA compiles the whole step.
+        placed: whether the step's devices are those of replicas.
+    """
+    definition = function.graph.as_graph_def()
+    compiled = compiled_functions(definition)
+    bodies = [(definition.node, all_compiled)]
+    for inner in definition.library.function:
+        name = inner.signature.name
+        bodies.append((inner.node_def, all_compiled or name in compiled))
+    found = set()
+    for nodes, by_xla in bodies:
+        for node in nodes:
+            types = {t for attribute in node.attr.values() for t in types_of(attribute)}
+            if node.op in HOST_OPS:
+                found.add((node.op, "runs Python"))
+            if tf.string.as_datatype_enum in types:
+                found.add((node.op, "strings"))
+            if "CPU" in node.device and not placed:
+                found.add((node.op, "placed on the host"))
+            if node.op == "Placeholder":
+                continue  # an argument
+            # What is registered for the default device runs on any.
+            if not by_xla and not has_kernel(node, {"GPU", "DEFAULT"}):
+                found.add((node.op, f"no GPU kernel for {sorted(types)}"))
+            for device in ("XLA_GPU_JIT", "XLA_CPU_JIT"):
+                if by_xla and not has_kernel(node, {device}):
+                    found.add((node.op, f"no {device} kernel for {sorted(types)}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def registry():
+    """The registry of kernels, complete: XLA's are registered when it first compiles."""
+    if not tf.test.is_built_with_gpu_support():
+        pytest.skip("this TensorFlow knows of no GPU kernels")
+    tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0))
+    REGISTERED.clear()
+
+
+def decay(case):
+    return {"weight_decay": 0.125} if case.cls.decays else {}
+
+
+MIXED = [
+    dense(LARGE),
+    dense(LARGE, tf.float16),
+    dense(LARGE, tf.float64),
+    rows(TABLE),
+    rows(TABLE, tf.float16, tf.int32),
+]
+READY = {
+    "plain": {},
+    "clipped": {"clipvalue": 1.0, "global_clipnorm": 1.0},
+    "lazy": {"lazy": True, "clipnorm": 1.0},
+    "no-xla": {"jit_compile": False, "clipnorm": 1.0},
+}
+
+
+@each_case
+@pytest.mark.parametrize("variant", READY)
+def test_every_op_of_a_step_has_a_kernel_for_gpus(case, variant, registry):
+    if variant == "lazy" and case.sparse == "whole":
+        pytest.skip("it refuses to be lazy")
+    options = {**READY[variant], **(decay(case) if variant in ("clipped", "lazy") else {})}
+    assert not unready(traced(case.make(**options), MIXED)[0])
+    if variant in ("plain", "lazy"):  # inside of a user's compiled function
+        function, _ = traced(case.make(**options), MIXED, jit_compile=True)
+        assert not unready(function, all_compiled=True)
+
+
+@each([case for case in CASES if not case.note])
+def test_every_op_of_a_mirrored_step_has_a_kernel_for_gpus(case, registry, mirrored):
+    with mirrored.scope():
+        matrix, table = tf.Variable(tf.ones(LARGE)), tf.Variable(tf.ones(TABLE))
+        optimizer = case.make(clipnorm=1.0)
+        optimizer.build([matrix, table])
+
+    def replica():
+        slices = tf.IndexedSlices(tf.ones([3, 8]), tf.constant([1, 2, 1]))
+        optimizer.apply_gradients([(tf.ones(LARGE), matrix), (slices, table)])
+
+    function = tf.function(lambda: mirrored.run(replica)).get_concrete_function()
+    assert not unready(function, placed=True)
+
+
+def test_ops_that_keep_a_step_off_a_gpu_are_seen(registry):
+    @tf.function
+    def bad(x):
+        tf.raw_ops.UniqueV2(x=x, axis=[0])
+        tf.py_function(lambda: None, [], [])
+        tf.strings.as_string(x)
+        with tf.device("CPU:0"):
+            tf.raw_ops.Neg(x=x)
+
+    reasons = dict(sorted(unready(bad.get_concrete_function(dense([3])))))
+    assert "GPU kernel" in reasons["UniqueV2"]
+    assert reasons["EagerPyFunc"] == "runs Python"
+    assert reasons["Neg"] == "placed on the host"
+    assert "AsString" in reasons
+
+    table, vhat = tf.Variable(tf.ones([3])), tf.Variable(tf.ones([3]))
+
+    @tf.function(jit_compile=True)
+    def worse(g):
+        scalars = dict.fromkeys(["lr", "beta1", "beta2", "epsilon"], 0.5)
+        powers = {"beta1_power": 0.5, "beta2_power": 0.5}
+        handles = dict.fromkeys(["var", "m", "v"], table.handle)
+        tf.raw_ops.ResourceApplyAdamWithAmsgrad(
+            **handles, vhat=vhat.handle, **scalars, **powers, grad=g
+        )
+
+    function = tf.function(lambda g: worse(g)).get_concrete_function(dense([3]))
+    assert {op for op, _ in unready(function)} == {"ResourceApplyAdamWithAmsgrad"}
+
+
+# --- launches -------------------------------------------------------------------------------------
+
+CLIPS = {
+    "plain": {},
+    "clipnorm": {"clipnorm": 1.0},
+    "global_clipnorm": {"global_clipnorm": 1.0},
+}
+
+
+def made_of_shape(function, shape):
+    """The types of the ops outside nested functions that make tensors of a shape."""
+    return {
+        op.type
+        for op in function.graph.get_operations()
+        for output in op.outputs
+        if output.shape.rank is not None and output.shape.as_list() == shape
+    } - {"Placeholder"}
+
+
+@each_case
+@pytest.mark.parametrize("clip", CLIPS)
+def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip):
+    """Clipping's factor and weight decay are parts of the update."""
+    options = {**CLIPS[clip], **(decay(case) if clip == "clipnorm" else {})}
+    optimizer = case.make(**options)
+    function, _ = traced(optimizer, [dense(LARGE)] * 3)
+    assert len(launches(function)) == 3
+    assert not made_of_shape(function, LARGE)
+    assert sum(f.experimental_get_tracing_count() for f in optimizer._cache.updates.values()) <= 1
+
+
+def test_what_is_made_of_a_gradients_shape_is_seen():
+    function, _ = traced(tfopt.SGD(jit_compile=False, clipnorm=1.0), [dense(LARGE)])
+    assert "Mul" in made_of_shape(function, LARGE)
+
+
+@each_case
+def test_small_variables_of_a_shape_share_launches(case):
+    optimizer, count = case.make(), 2 * _compile.TOGETHER + 4
+    function, _ = traced(optimizer, [dense([3, 2])] * count)
+    assert len(launches(function)) == 2 + 4
+    assert len(optimizer._cache.updates) == 2
+    for update in optimizer._cache.updates.values():
+        assert update.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("count", [1, 8, 17])
+def test_traces_grow_with_shapes_and_not_with_variables(count):
+    shapes = [[2], [3, 2], LARGE]
+    optimizer = tfopt.Nadam()
+    function, _ = traced(optimizer, [dense(shape) for shape in shapes for _ in range(count)])
+    together, alone = divmod(count, _compile.TOGETHER)
+    assert len(launches(function)) == 2 * (together + alone) + count
+    traces = sum(f.experimental_get_tracing_count() for f in optimizer._cache.updates.values())
+    assert traces == 2 * (bool(together) + bool(alone)) + 1
+
+
+def test_a_variable_is_small_up_to_a_number_of_elements():
+    for size, calls in [(_compile.SMALL, 1), (_compile.SMALL + 1, _compile.TOGETHER)]:
+        function, _ = traced(tfopt.Nadam(), [dense([size])] * _compile.TOGETHER)
+        assert len(launches(function)) == calls
+
+
+# --- launches that are shared give the same bits --------------------------------------------------
+
+SHAPES = [(3, 2)] * 6 + [(4,)] + [(3, 2)] * 5 + [(4,)]  # 11 of a shape, and others between
+ALL = tuple(range(len(SHAPES)))
+
+
+def train(optimizer, which=ALL, dtype="float32", clip=None):
+    """Variables after a few steps; number i always starts and is updated in the same way."""
+    random = np.random.default_rng(1)
+    start = [random.normal(size=shape) for shape in SHAPES]
+    steps = [[random.normal(size=shape) for shape in SHAPES] for _ in range(3)]
+    variables = [tf.Variable(start[i], dtype=dtype) for i in which]
+    for values in steps:
+        grads = [tf.constant(values[i], dtype) for i in which]
+        grads = grads if clip is None else clip(grads)
+        optimizer.apply_gradients(zip(grads, variables, strict=True))
+    return [variable.numpy() for variable in variables]
+
+
+def launch_sizes(optimizer):
+    return {size for size, *_ in optimizer._cache.updates}
+
+
+def equal_bits(actual, expected):
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
+    """The first eight of a shape share a launch; their twins, behind them, have one each."""
+    together, vector = (0, 1, 2, 3, 4, 5, 7, 8), 6
+    optimizer = case.make()
+    values = train(optimizer, (*together[:4], vector, *together[4:], *together[:7]), dtype)
+    assert launch_sizes(optimizer) == {1, len(together)} == {1, _compile.TOGETHER}
+    del values[4]
+    equal_bits(values[8:], values[:7])
+
+
+def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
+    optimizer = tfopt.Adam(0.125)
+    together = train(optimizer)
+    assert launch_sizes(optimizer) == {1, _compile.TOGETHER}
+    equal_bits([train(tfopt.Adam(0.125), [i])[0] for i in ALL], together)
+
+
+def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, monkeypatch):
+    def train_mirrored():
+        random = np.random.default_rng(1)
+        start = [random.normal(size=shape).astype("float32") for shape in SHAPES]
+        grads = [random.normal(size=shape).astype("float32") for shape in SHAPES]
+        with mirrored.scope():
+            variables, optimizer = [tf.Variable(x) for x in start], tfopt.Adam(0.125)
+
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            factor = tf.cast(number + 1, tf.float32)
+            scaled = [g * factor for g in grads]
+            optimizer.apply_gradients(zip(scaled, variables, strict=True))
+
+        step = tf.function(lambda: mirrored.run(replica))
+        for _ in range(3):
+            step()
+        return optimizer, [mirrored.experimental_local_results(v) for v in variables]
+
+    optimizer, together = train_mirrored()
+    assert launch_sizes(optimizer) == {1, _compile.TOGETHER}
+    monkeypatch.setattr(_compile, "TOGETHER", 1)
+    optimizer, alone = train_mirrored()
+    assert launch_sizes(optimizer) == {1}
+    for copies, others in zip(together, alone, strict=True):
+        for copy in (*copies, *others):
+            np.testing.assert_array_equal(copy, others[0])
+
+
+# --- gradients of rows ----------------------------------------------------------------------------
+
+DENSIFYING = ("ScatterNd", "TensorScatter")
+
+
+def densified(function, variables):
+    """What a step of rows does with whole variables: pairs of an op and what is wrong with it."""
+    handles = {v.handle.ref() for v in variables}
+    inner = {i.ref() for outer, i in function.graph.captures if outer.ref() in handles}
+    assert len(inner) == len(variables)
+    found = set()
+    for op in function.graph.get_operations():
+        reads = [tensor for tensor in op.inputs if tensor.ref() in inner]
+        if reads and op.type not in ("ResourceGather", "ResourceScatterUpdate"):
+            found.add((op.type, "takes the variable"))
+    for graph in graphs(function):
+        for op in graph.get_operations():
+            if op.type.startswith(DENSIFYING):
+                found.add((op.type, "densifies"))
+            for output in op.outputs:
+                if output.dtype != tf.resource and TABLE[0] in (output.shape.as_list() or []):
+                    found.add((op.type, "is as large as the table"))
+    return found
+
+
+def whole_ops(case, **options):
+    optimizer = case.make(**options)
+    function, variables = traced(optimizer, [rows(TABLE)])
+    return densified(function, [*variables, *optimizer._slots.of(variables[0]).values()])
+
+
+ROW_CLIPS = [{"clipnorm": 1.0, "clipvalue": 0.5}, {"global_clipnorm": 1.0}]
+
+
+@each(BY_ROWS)
+@pytest.mark.parametrize("clip", ROW_CLIPS, ids=lambda clip: "-".join(clip))
+def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, clip):
+    assert not whole_ops(case, lazy=True, **clip, **decay(case))
+    if case.sparse == "rows":
+        assert not whole_ops(case, **clip, **decay(case))
+
+
+@each(CASES)
+def test_what_has_the_size_of_the_table_is_seen(case):
+    reasons = {reason for _, reason in whole_ops(case, lazy=False)}
+    assert "takes the variable" in reasons
+    assert "is as large as the table" in reasons
+
+
+@each(BY_ROWS)
+def test_a_lazy_step_leaves_other_rows_as_they_are(case):
+    random = np.random.default_rng(1)
+    start = random.normal(size=[7, 4]).astype("float32")
+    table = tf.Variable(start)
+    optimizer = case.make(lazy=True, clipvalue=0.5, global_clipnorm=1.0, **decay(case))
+    optimizer.build([table])
+    slots = [optimizer.get_slot(table, name) for name in case.slots]
+    before = [slot.numpy() for slot in slots]
+    for _ in range(2):
+        values = tf.constant(random.normal(size=[3, 4]), tf.float32)
+        optimizer.apply_gradients([(tf.IndexedSlices(values, tf.constant([5, 2, 5])), table)])
+    others = [0, 1, 3, 4, 6]
+    for variable, old in zip([table, *slots], [start, *before], strict=True):
+        np.testing.assert_array_equal(variable.numpy()[others], old[others])
+        assert (variable.numpy()[[2, 5]] != old[[2, 5]]).all()
+
+
+def scatters(function):
+    return [op for op in op_types(function) if op.startswith(DENSIFYING)]
+
+
+@each(CASES)
+@pytest.mark.parametrize("lazy", [None, False])
+def test_exact_rows_make_no_dense_gradient(case, lazy):
+    function, _ = traced(case.make(lazy=lazy), [rows(TABLE)])
+    assert bool(scatters(function)) == (case.sparse == "whole")
+
+
+class Centered(tfopt.Adam):
+    """Not row by row: it takes the mean of the whole gradient away from it."""
+
+    def update(self, g, x, s, h):
+        return super().update(g - tf.reduce_mean(g), x, s, h)
+
+
+class Undeclared(tfopt.Optimizer):
+    """Says nothing of rows."""
+
+    learning_rate = tfopt.Hyper(0.25, low=0)
+
+    def update(self, g, x, s, h):
+        return x - h.learning_rate * (g - tf.reduce_mean(g))
+
+
+class Misdeclared(Centered):
+    sparse = "exact"
+
+    def update(self, g, x, s, h):
+        return super().update(g, x, s, h)
+
+
+def of_rows_and_dense(make):
+    """The table after steps with gradients of rows, and with the same gradients, dense."""
+    results = []
+    for by_rows in (True, False):
+        table, optimizer = tf.Variable(np.arange(8.0).reshape(4, 2)), make()
+        for first in (1, 2):
+            values = tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]], tf.float64)
+            indices = tf.constant([first, 3, first])
+            if by_rows:
+                gradient = tf.IndexedSlices(values, indices)
+            else:
+                gradient = tf.math.unsorted_segment_sum(values, indices, 4)
+            optimizer.apply_gradients([(gradient, table)])
+        results.append(table.numpy())
+    return results
+
+
+@pytest.mark.parametrize("make", [Centered, Undeclared])
+def test_a_parents_word_does_not_make_an_update_row_by_row(make):
+    by_rows, by_dense = of_rows_and_dense(make)
+    np.testing.assert_allclose(by_rows, by_dense, rtol=1e-12)
+    assert scatters(traced(make(), [rows(TABLE)])[0])
+
+
+def test_a_word_of_its_own_is_taken():
+    by_rows, by_dense = of_rows_and_dense(Misdeclared)
+    assert not np.allclose(by_rows, by_dense, rtol=1e-6)
+    assert not scatters(traced(Misdeclared(), [rows(TABLE)])[0])
+
+
+def test_no_word_is_no_leave_to_be_lazy():
+    with pytest.raises(ValueError, match="lazy"):
+        Undeclared(lazy=True)
+
+
+# --- the factor of clipping -----------------------------------------------------------------------
+
+LIMIT = 0.5
+SCALED = {
+    "clipnorm": lambda grads: [tf.clip_by_norm(g, LIMIT) for g in grads],
+    "global_clipnorm": lambda grads: tf.clip_by_global_norm(grads, LIMIT)[0],
+}
+
+
+@each_case
+@pytest.mark.parametrize(
+    ("clip", "dtype"), [("clipnorm", "float32"), ("global_clipnorm", "float64")]
+)
+def test_clipping_inside_the_update_is_clipping_before_it(case, clip, dtype):
+    which = [0, 1]
+    clipped = train(case.make(**{clip: LIMIT}), which, dtype)
+    before = train(case.make(), which, dtype, clip=SCALED[clip])
+    tolerance = 1e-6 if dtype == "float32" else 1e-12
+    for one, other in zip(clipped, before, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+class Hooked(tfopt.Optimizer):
+    def resource_apply_dense(self, grad, var):
+        return var.assign_sub(grad)
+
+
+@pytest.mark.parametrize("clip", SCALED)
+def test_hooks_and_transformers_see_the_scaled_gradient(clip):
+    grads = [tf.constant([3.0, 4.0]), tf.constant([[0.5], [12.0]])]
+    expected = SCALED[clip](grads)
+    assert np.abs(expected[1] - grads[1]).max() > 1
+    seen = []
+
+    def look(pairs):
+        seen.extend(gradient.numpy() for gradient, _ in pairs)
+        return pairs
+
+    transformed = tfopt.SGD(1.0, gradient_transformers=[look], **{clip: LIMIT})
+    for optimizer in (Hooked(**{clip: LIMIT}), transformed):
+        variables = [tf.Variable(tf.zeros_like(g)) for g in grads]
+        optimizer.apply_gradients(zip(grads, variables, strict=True))
+        for variable, g in zip(variables, expected, strict=True):
+            np.testing.assert_allclose(variable, -g, rtol=1e-6)
+    for gradient, g in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(gradient, g, rtol=1e-6)
+
+
+# --- without XLA ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_xla(monkeypatch):
+    monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: False)
+
+
+def after_two_steps(optimizer, shape):
+    """The variables, and the warnings on the way."""
+    variables = [tf.Variable(tf.ones(shape), name=name) for name in ("first", "second")]
+    grads = [tf.fill(shape, 0.5), tf.fill(shape, -2.0)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            optimizer.apply_gradients(zip(grads, variables, strict=True))
+        late = tf.Variable(tf.ones(shape))
+        optimizer.apply_gradients([(grads[0], late)])  # another function
+    messages = [str(w.message) for w in caught if issubclass(w.category, tfopt.TfoptWarning)]
+    return [variable.numpy() for variable in [*variables, late]], messages
+
+
+@pytest.mark.parametrize("shape", [[3], LARGE])
+def test_plain_ops_take_the_place_of_xla_with_one_warning(shape, without_xla):
+    values, (message,) = after_two_steps(tfopt.Nadam(0.25), shape)
+    assert "CPU:0" in message
+    assert "first" in message
+    assert "Nadam" in message
+    expected, none = after_two_steps(tfopt.Nadam(0.25, jit_compile=False), shape)
+    assert not none
+    equal_bits(values, expected)
+
+
+@pytest.mark.parametrize("shape", [[3], LARGE], ids=["small", "large"])
+def test_a_fused_kernel_does_not_miss_xla(shape, without_xla):
+    """It runs whether or not XLA is there, so there is nothing to warn of."""
+    values, messages = after_two_steps(tfopt.Adam(0.25), shape)
+    assert not messages
+    equal_bits(values, after_two_steps(tfopt.Adam(0.25, jit_compile=False), shape)[0])
+
+
+# --- eager mode -----------------------------------------------------------------------------------
+
+
+@each_case
+def test_an_eager_step_is_traced_once_for_any_number_of_rows(case):
+    begun = []
+
+    class Counted(case.cls):
+        def begin(self, h, state):
+            begun.append(1)
+            super().begin(h, state)
+
+    table, optimizer = tf.Variable(tf.ones([6, 2])), Counted(**case.arguments)
+    for count in (2, 5, 1, 0):
+        slices = tf.IndexedSlices(tf.ones([count, 2]), tf.range(count))
+        optimizer.apply_gradients([(slices, table)])
+    assert len(begun) == len(optimizer._cache.steps) == 1
+    assert optimizer.iterations.numpy() == 4
+
+
+def test_a_gradient_may_be_an_array_a_number_or_a_variable():
+    def after(*grads):
+        variables = [tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0]), tf.Variable(3.0)]
+        optimizer = tfopt.Adam(0.25)
+        for _ in range(2):
+            optimizer.apply_gradients(zip(grads, variables, strict=True))
+        assert len(optimizer._cache.steps) == 1
+        return [variable.numpy() for variable in variables]
+
+    expected = after(tf.constant([0.5, -1.0]), tf.constant([2.0, 0.0]), tf.constant(-2.0))
+    values = np.array([0.5, -1.0], "float32")
+    equal_bits(after(values, tf.Variable([2.0, 0.0]), -2.0), expected)
+    equal_bits(after(values.astype("float64"), tf.Variable([2.0, 0.0]), -2), expected)
+    equal_bits(after(values, np.array([2.0, 0.0], "float32"), np.float32(-2)), expected)
+
+
+def test_a_variable_as_gradient_is_read_at_each_step():
+    variable, gradient, optimizer = tf.Variable(0.0), tf.Variable(1.0), tfopt.SGD(1.0)
+    optimizer.apply_gradients([(gradient, variable)])
+    gradient.assign(10.0)
+    optimizer.apply_gradients([(gradient, variable)])
+    assert variable.numpy() == -11.0
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nadam"])
+@pytest.mark.parametrize("shape", [[2], LARGE], ids=["small", "large"])
+def test_an_outer_tape_goes_on_with_the_new_value(name, shape):
+    variable, alone = tf.Variable(tf.fill(shape, 3.0)), tf.Variable(tf.fill(shape, 3.0))
+    optimizer, other = getattr(tfopt, name)(0.25), getattr(tfopt, name)(0.25)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            loss = variable * variable
+        optimizer.apply_gradients([(inner.gradient(loss, variable), variable)])
+        after = variable**2
+    other.apply_gradients([(tf.fill(shape, 6.0), alone)])
+    np.testing.assert_array_equal(variable, alone.numpy())
+    np.testing.assert_allclose(outer.gradient(after, variable), 2 * alone.numpy(), rtol=1e-6)
