@@ -39,7 +39,7 @@ import tfopt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECTIONS = (imports, first, steps, fit, mirrored, memory)
-SECONDS = 1.5
+SECONDS = 1.0
 PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 
