@@ -270,12 +270,17 @@ def test_what_is_made_of_a_gradients_shape_is_seen():
 
 @each_case
 def test_small_variables_of_a_shape_share_launches(case):
-    optimizer, count = case.make(), 2 * _compile.TOGETHER + 4
+    optimizer, count = case.make(jit_compile=True), 2 * _compile.TOGETHER + 4
     function, _ = traced(optimizer, [dense([3, 2])] * count)
     assert len(launches(function)) == 2 + 4
     assert len(optimizer._cache.updates) == 2
     for update in optimizer._cache.updates.values():
         assert update.experimental_get_tracing_count() == 1
+
+
+def test_a_kernel_takes_small_variables_too():
+    function, _ = traced(tfopt.Adam(), [dense([3, 2])] * 20)
+    assert [node.op for node in launches(function)] == ["ResourceApplyAdam"] * 20
 
 
 @pytest.mark.parametrize("count", [1, 8, 17])
@@ -328,7 +333,7 @@ def equal_bits(actual, expected):
 def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
     """The first eight of a shape share a launch; their twins, behind them, have one each."""
     together, vector = (0, 1, 2, 3, 4, 5, 7, 8), 6
-    optimizer = case.make()
+    optimizer = case.make(jit_compile=True)
     values = train(optimizer, (*together[:4], vector, *together[4:], *together[:7]), dtype)
     assert launch_sizes(optimizer) == {1, len(together)} == {1, _compile.TOGETHER}
     del values[4]
@@ -336,10 +341,10 @@ def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
 
 
 def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
-    optimizer = tfopt.Adam(0.125)
+    optimizer = tfopt.Nadam(0.125)
     together = train(optimizer)
     assert launch_sizes(optimizer) == {1, _compile.TOGETHER}
-    equal_bits([train(tfopt.Adam(0.125), [i])[0] for i in ALL], together)
+    equal_bits([train(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
 
 def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, monkeypatch):
@@ -348,7 +353,7 @@ def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, mon
         start = [random.normal(size=shape).astype("float32") for shape in SHAPES]
         grads = [random.normal(size=shape).astype("float32") for shape in SHAPES]
         with mirrored.scope():
-            variables, optimizer = [tf.Variable(x) for x in start], tfopt.Adam(0.125)
+            variables, optimizer = [tf.Variable(x) for x in start], tfopt.Nadam(0.125)
 
         def replica():
             number = tf.distribute.get_replica_context().replica_id_in_sync_group

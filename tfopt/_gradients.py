@@ -152,15 +152,10 @@ def clip(
         total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
         by_dtype = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in sums}}
         scales = [by_dtype[square_sum.dtype] for square_sum in sums]
+    sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
     return (
-        [
-            scaled(g, scale) if isinstance(g, tf.IndexedSlices) else g
-            for g, scale in zip(gradients, scales, strict=True)
-        ],
-        [
-            None if isinstance(g, tf.IndexedSlices) else scale
-            for g, scale in zip(gradients, scales, strict=True)
-        ],
+        [scaled(g, s) if rows else g for g, s, rows in zip(gradients, scales, sparse, strict=True)],
+        [None if rows else s for s, rows in zip(scales, sparse, strict=True)],
     )
 
 

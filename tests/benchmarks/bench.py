@@ -49,11 +49,8 @@ def main():
     if options.load:
         results = json.loads(options.load.read_text())
     else:
-        results = run(choose(options), options.seconds, console)
-        results["command"] = command(options)
+        results = run(choose(options), options, console)
     report.show(results, console)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
     if options.docs or not (options.quick or options.only or options.load):
         report.write_docs(results, DOCS)
     return bool(results["failures"])
@@ -85,14 +82,25 @@ def choose(options):
     ]
 
 
-def run(cases, seconds, console):
+def run(cases, options, console):
     one, every = Copy(threads=1), Copy(threads=CORES)
     bandwidth = {"one": one.bandwidth(), "all": every.bandwidth(), "cores": CORES}
     fastest = one if bandwidth["one"] > bandwidth["all"] else every
     bandwidth["threads"] = len(fastest.parts)
     del one, every
-    settings = Settings(seconds, fastest, Torch.start())
-    rows, failures, took = [], {}, {}
+    settings = Settings(options.seconds, fastest, Torch.start())
+    versions = {package.__name__: package.__version__ for package in PACKAGES}
+    if settings.torch is not None:
+        versions["torch"] = settings.torch.version
+    results = {
+        "command": command(options),
+        "machine": machine(),
+        "versions": {"Python": platform.python_version(), **versions},
+        "bandwidth": bandwidth,
+        "rows": [],
+        "failures": {},
+        "took": {},
+    }
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -105,24 +113,17 @@ def run(cases, seconds, console):
             progress.update(task, description=case.titles[0])
             start = time.perf_counter()
             try:
-                rows += case.run(settings)
+                results["rows"] += case.run(settings)
             except Exception as error:  # one case must not cost all the others
-                failures[case.titles[0]] = repr(error)
+                results["failures"][case.titles[0]] = repr(error)
             clean_up()
-            took[case.titles[0]] = time.perf_counter() - start
+            results["took"][case.titles[0]] = time.perf_counter() - start
+            if options.json:  # after each case: a run is long
+                options.json.write_text(json.dumps(results, indent=1))
             progress.advance(task)
-    versions = {package.__name__: package.__version__ for package in PACKAGES}
     if settings.torch is not None:
-        versions["torch"] = settings.torch.version
         settings.torch.stop()
-    return {
-        "machine": machine(),
-        "versions": {"Python": platform.python_version(), **versions},
-        "bandwidth": bandwidth,
-        "rows": rows,
-        "failures": failures,
-        "took": took,
-    }
+    return results
 
 
 def command(options):
