@@ -10,6 +10,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+collect_ignore = ["benchmarks"]  # nothing there is a test
+
 CPUS = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
