@@ -140,10 +140,9 @@ def _device_type(x: Any) -> str | None:
 
 
 def _xla_is_there(device_type: str | None) -> bool:
-    if device_type in (None, "CPU", "TPU"):
-        return bool(tf.test.is_built_with_xla())
     # GPUs of pluggable devices have none.
-    return bool(tf.test.is_built_with_xla() and tf.test.is_built_with_gpu_support())
+    native = device_type in (None, "CPU", "TPU") or tf.test.is_built_with_gpu_support()
+    return bool(tf.test.is_built_with_xla() and native)
 
 
 def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) -> None:

@@ -144,7 +144,7 @@ def clip(
         gradients = [_map(functools.partial(_clip_by_value, limit=value), g) for g in gradients]
     if norm is None and global_norm is None:
         return list(gradients), [None] * len(gradients)
-    sums = [_square_sum(_values(gradient)) for gradient in gradients]
+    sums = [_square_sum(gradient) for gradient in gradients]
     if norm is not None:
         scales = [_scale(square_sum, norm, square_sum.dtype) for square_sum in sums]
     else:
@@ -161,37 +161,35 @@ def clip(
 
 def scaled(gradient: Any, scale: Any) -> Any:
     """The gradient times a scalar of its compute dtype, or as it is if that is None."""
-    return gradient if scale is None else _map(lambda values: values * scale, gradient)
+    return gradient if scale is None else _map(lambda values: _wide(values) * scale, gradient)
 
 
 def cast(gradient: Any, dtype: Any) -> Any:
     """The gradient in another dtype."""
-    if isinstance(gradient, tf.IndexedSlices):
-        values = tf.cast(gradient.values, dtype)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return tf.cast(gradient, dtype)
-
-
-def _values(gradient: Any) -> Any:
-    """The numbers of a gradient, wide enough to be squared."""
-    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-    return tf.cast(values, _variables.compute_dtype(values.dtype))
+    return _map(lambda values: tf.cast(values, dtype), gradient)
 
 
 def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
-    """The gradient with `function` of its numbers, in the compute dtype."""
-    values = function(_values(gradient))
+    """The gradient with `function` of its numbers."""
     if isinstance(gradient, tf.IndexedSlices):
+        values = function(gradient.values)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return values
+    return function(gradient)
+
+
+def _wide(values: Any) -> Any:
+    """Numbers wide enough to be squared."""
+    return tf.cast(values, _variables.compute_dtype(values.dtype))
 
 
 def _clip_by_value(values: Any, limit: Any) -> Any:
+    values = _wide(values)
     limit = tf.cast(limit, values.dtype)
     return tf.clip_by_value(values, -limit, limit)
 
 
-def _square_sum(tensor: Any) -> Any:
+def _square_sum(gradient: Any) -> Any:
+    tensor = _wide(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient)
     if tensor.dtype.is_complex:
         return tf.reduce_sum(tensor * tf.math.conj(tensor))
     return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy

@@ -4,18 +4,32 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Faster:
-    """Another library takes at least so many times as long; of several, the faster one does."""
+class Target:
+    """A bound for a figure of one row, or of more."""
 
     title: str
-    peers: tuple[str, ...]
-    least: float
-    unit = "x"
-    most = None
+    least = most = None  # one of them is a field
+    unit = ""
 
     @property
     def titles(self):
         return (self.title,)
+
+    @property
+    def text(self):
+        return self.title
+
+    def value(self, rows):
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Faster(Target):
+    """Another library takes at least so many times as long; of several, the faster one does."""
+
+    peers: tuple[str, ...]
+    least: float
+    unit = "x"
 
     @property
     def text(self):
@@ -28,14 +42,12 @@ class Faster:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grows:
+class Grows(Target):
     """One case takes at most so many times as long as another."""
 
-    title: str
     base: str
     most: float
     unit = "x"
-    least = None
 
     @property
     def titles(self):
@@ -50,42 +62,22 @@ class Grows:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reaches:
+class Reaches(Target):
     """A dense step moves its bytes at least at this part of the copy bandwidth."""
 
-    title: str
     least: float
     unit = " of copy bandwidth"
-    most = None
-
-    @property
-    def titles(self):
-        return (self.title,)
-
-    @property
-    def text(self):
-        return self.title
 
     def value(self, rows):
         return rows[self.title]["reached"]["median"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Takes:
+class Takes(Target):
     """It takes tfopt at most so many seconds."""
 
-    title: str
     most: float
     unit = " s"
-    least = None
-
-    @property
-    def titles(self):
-        return (self.title,)
-
-    @property
-    def text(self):
-        return self.title
 
     def value(self, rows):
         return rows[self.title]["tfopt"]["median"]
