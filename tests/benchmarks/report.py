@@ -24,7 +24,8 @@ Written by `{command}`, which measures everything anew and replaces this page.
 How to read it:
 
 - Times are medians, ± half the width of the middle half of the rounds. All contenders of a case
-  are in one process and do a few steps in turn, in an order that changes from round to round.
+  are in one process and do a few steps in turn, in orders in which each stands equally often
+  in each place and after each other one.
 - The other columns are their time over tfopt's: above 1, tfopt is faster. A ratio is the median
   of the rounds' ratios. "legacy" is `tf_keras.optimizers.legacy`, "tf-keras" is
   `tf_keras.optimizers`; "-" is what a library does not have.
