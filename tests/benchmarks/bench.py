@@ -33,7 +33,7 @@ from worker import CASES, Workers
 import tfopt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-SECONDS = 1.0
+SECONDS = 3.0
 PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 

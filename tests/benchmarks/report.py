@@ -8,7 +8,7 @@ import rich.box
 import rich.table
 import targets
 
-PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach")
+PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself")
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
 NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
@@ -42,6 +42,7 @@ How to read it:
 """
 
 SECTIONS = {
+    "control": "Control",
     "dense": "Dense gradients",
     "sparse": "Sparse gradients",
     "mirrored": "MirroredStrategy",
@@ -51,6 +52,8 @@ SECTIONS = {
     "import": "Import",
 }
 NOTES = {
+    "control": "tfopt's step beside an identical one, with Keras 3 and legacy between: how far "
+    "from 1 chance takes a ratio on this machine.",
     "dense": "The matrix is 4096 x 4096; the transformer has 23 M parameters in 97 variables; "
     "small are 200 variables of 1,024 or 32 numbers.",
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "

@@ -22,12 +22,15 @@ VARIED = {
     "AdamW": VARIANTS.keys() - {" weight_decay"},
 }
 VARIED_IN = {("transformer", "graph"), ("small", "eager")}
+CONTROL = "control Adam, transformer, graph"
 # Steps that a graph does in one call, where the call itself would take longer than the step.
 REPEATS = {("small", "graph"): 5}
 SPARSE_OPTIMIZERS = ("SGD", "SGD momentum", "RMSprop", "Adam", "Adagrad", "Nadam", "Ftrl")
+ZIPF_OPTIMIZERS = ("SGD momentum", "Adam", "Adagrad")
 
 
 def cases():
+    yield Case((CONTROL,), _control)
     for problem in problems.DENSE:
         for mode in ("graph", "eager"):
             for optimizer in contenders.OPTIMIZERS:
@@ -40,11 +43,20 @@ def cases():
                     yield Case((title,), run)
     for table in problems.TABLES:
         for distribution in problems.DISTRIBUTIONS:
-            for optimizer in SPARSE_OPTIMIZERS:
+            for optimizer in ZIPF_OPTIMIZERS if distribution == "Zipf" else SPARSE_OPTIMIZERS:
                 title = f"{optimizer}, {table} {distribution}"
                 titles = {"tfopt": f"{title}, default", "tfopt lazy": f"{title}, lazy"}
                 run = functools.partial(_sparse, titles, optimizer, table, distribution)
                 yield Case(tuple(titles.values()), run)
+
+
+def _control(settings):
+    """tfopt against itself, with others in between: what chance and order make of a ratio."""
+    values, gradients = problems.dense("transformer")
+    batches = [[tf.constant(gradient) for gradient in gradients]]
+    steps = contenders.make_all(contenders.CONTROL, "Adam", {}, values, batches, "graph")
+    times = in_turn(steps, settings.seconds)
+    return [row("control", CONTROL, {name: times[name] for name in ("tfopt", "itself")})]
 
 
 def _dense(title, optimizer, arguments, problem, mode, settings):

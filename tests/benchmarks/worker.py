@@ -22,7 +22,7 @@ from torch_reference import Torch
 CASES = [
     case for section in (imports, first, steps, fit, mirrored, memory) for case in section.cases()
 ]
-LIMIT = 4 * 2**30  # bytes that a process may hold when it starts with a case
+LIMIT = 6 * 2**30  # bytes that a process may hold when it starts with a case
 
 
 class Workers:
