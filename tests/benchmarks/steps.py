@@ -22,7 +22,7 @@ VARIED = {
     "AdamW": VARIANTS.keys() - {" weight_decay"},
 }
 VARIED_IN = {("transformer", "graph"), ("small", "eager")}
-CONTROL = "control Adam, transformer, graph"
+CONTROL = "control Adam, transformer"
 # Steps that a graph does in one call, where the call itself would take longer than the step.
 REPEATS = {("small", "graph"): 5}
 SPARSE_OPTIMIZERS = ("SGD", "SGD momentum", "RMSprop", "Adam", "Adagrad", "Nadam", "Ftrl")
