@@ -7,6 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
+SHARING = (  # strategies in which a variable has no copies
+    tf.distribute.ParameterServerStrategy,
+    tf.distribute.experimental.CentralStorageStrategy,
+    tf.compat.v1.distribute.experimental.ParameterServerStrategy,
+    tf.compat.v1.distribute.experimental.CentralStorageStrategy,
+)
+
 
 def require_replica_context(variables: Iterable[Any]) -> None:
     """Raises outside a replica, where a gradient belongs to no one."""
@@ -25,6 +32,17 @@ def require_replica_context(variables: Iterable[Any]) -> None:
         )
 
 
+def require_copies() -> None:
+    """Raises where replicas share variables: an update takes only the first one's gradients."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, SHARING):
+        raise NotImplementedError(
+            "`experimental_aggregate_gradients` must not be False (nor "
+            "`skip_gradients_aggregation` True) under a strategy whose replicas share their "
+            f"variables; got {type(strategy).__name__}."
+        )
+
+
 def has_strategy() -> bool:
     """Whether a strategy is active, with however many replicas."""
     return bool(tf.distribute.has_strategy())
@@ -35,7 +53,25 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     if not has_strategy():
         return list(gradients)
     context = tf.distribute.get_replica_context()
-    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+    summed = list(gradients)
+    for places in _packs(gradients):
+        values = [gradients[place] for place in places]
+        results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        for place, result in zip(places, results, strict=True):
+            summed[place] = result
+    return summed
+
+
+def _packs(gradients: Sequence[Any]) -> list[list[int]]:
+    """The places of gradients that are summed by one collective: dense ones of one dtype.
+
+    `IndexedSlices` are gathered, not packed; TensorFlow would pack unlike dtypes, and fail.
+    """
+    packs: dict[Any, list[int]] = {}
+    for place, gradient in enumerate(gradients):
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        packs.setdefault(None if sparse else gradient.dtype, []).append(place)
+    return list(packs.values())
 
 
 def across_replicas(function: Callable[..., None], *args: Any) -> None:

@@ -47,6 +47,7 @@ class Stateful:
     _statics: Any
     _excluded: Any
     _check_arguments: Any
+    _check_shards: Any
     _init_engine: Any
     _track_trackable: Any
 
@@ -189,12 +190,12 @@ class Stateful:
         )
 
     def get_slot(self, var: Any, slot_name: str) -> Any:
-        """The slot variable `slot_name` of `var`.
+        """The slot variable `slot_name` of `var`; of a sharded variable, a sharded one.
 
         Raises:
             KeyError: if there is none (yet): slots appear when `var` is first updated.
         """
-        if not isinstance(_variables.unwrap(var), tf.Variable):
+        if not isinstance(_variables.unwrap(var), tf.Variable | _variables.ShardedVariable):
             raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
         slot = self._slots.get(var, slot_name)
         if slot is None:
@@ -238,6 +239,7 @@ class Stateful:
         variables = [_variables.unwrap(variable) for variable in var_list]
         if self._slots.knows(variables):
             return
+        var_list, variables = _variables.shards(var_list), _variables.shards(variables)
         new = {
             key: variable
             for key, variable in zip(map(_variables.key, variables), variables, strict=True)
@@ -247,6 +249,7 @@ class Stateful:
             return
         self._slots.name(var_list)
         self._check_arguments()
+        self._check_shards(new.values())
         if self._pending_lr is not None:
             raise TypeError(
                 f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "

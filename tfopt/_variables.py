@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,9 @@ import tensorflow as tf
 
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
+
+# A variable in parts along its first axis, each a variable, perhaps on parameter servers.
+ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
 # For what users' functions call: nothing inside needs AutoGraph, which would rewrite it all.
 plain_python = tf.autograph.experimental.do_not_convert
@@ -26,10 +29,25 @@ def unwrap(variable: Any) -> Any:
     return variable.value if isinstance(variable, KERAS_VARIABLE) else variable
 
 
+def shards(variables: Iterable[Any]) -> list[Any]:
+    """The variables, with the shards of sharded ones in their place."""
+    return [
+        part
+        for variable in variables
+        for part in (variable.variables if isinstance(variable, ShardedVariable) else [variable])
+    ]
+
+
+def whole(variable: Any) -> Any:
+    """The sharded variable that this one is a shard of, or the variable itself."""
+    container = getattr(variable, "_sharded_container", lambda: None)()
+    return variable if container is None else container
+
+
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
-    if not isinstance(variable, tf.distribute.DistributedValues):
+    if not isinstance(variable, tf.distribute.DistributedValues | ShardedVariable):
         for holder in (variable, variable.handle):  # either knows what it is a copy of
             if hasattr(holder, "_distributed_container"):
                 variable = holder._distributed_container() or variable

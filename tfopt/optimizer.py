@@ -190,6 +190,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         self.build([pair.given for pair in pairs])
         values = self._hypers.evaluate()
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        if not aggregate:
+            _distribute.require_copies()
         if self._runs_in_place():
             with tf.name_scope(_variables.scope_name(name or self.name)):
                 return self._step(pairs, values, aggregate)
@@ -200,7 +202,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         """A whole step, as one replica sees it."""
         gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
-        gradients, scales = _gradients.clip(gradients, **self._clips(values))
+        variables = [pair.variable for pair in pairs]
+        gradients, scales = _gradients.clip(gradients, variables, **self._clips(values))
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
         update_all = functools.partial(self._update_all, pairs, values=values)
@@ -467,6 +470,17 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                 f"`gradient_transformers` must be a list of functions; got {transformers!r}."
             )
 
+    def _check_shards(self, variables: Iterable[Any]) -> None:
+        """An `update` that needs the whole variable must not see the shards of one."""
+        for variable in variables:
+            is_shard = _variables.whole(variable) is not variable
+            if is_shard and self.sparse == "whole" and self._is_declared:
+                raise ValueError(
+                    f"{type(self).__name__} needs whole variables; `{_variables.path(variable)}` "
+                    "is a shard of one. Create it with a `variable_partitioner` that leaves it "
+                    "whole, or declare `sparse` if `update` takes any rows of a variable."
+                )
+
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
             by_rows = _is_sparse(pair.gradient) and self._rows_word in ("rows", "rows_move")
@@ -492,7 +506,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                 "`exclude_from_weight_decay` must come before the optimizer sees variables."
             )
         for entries in (var_list, var_names):
-            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), tf.Variable)
+            kinds = tf.Variable | _variables.ShardedVariable
+            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), kinds)
             for entry in [entries] if alone else entries if entries is not None else ():
                 self._excluded.add(entry)
 
