@@ -25,7 +25,14 @@ STRATEGIES = {  # how many replicas each has
     "ParameterServer": 1,
     "CentralStorage": 2,
 }
-GRADIENTS = ("dense", "sparse", "lazy")
+GRADIENTS = ("dense", "sparse", "lazy", "fit")
+FIT = {  # a Keras that can fit there; under several workers and parameter servers Keras 3 cannot
+    "OneDevice": "keras",
+    "Mirrored2": "keras",
+    "MultiWorkerMirrored": "tf_keras",
+    "ParameterServer": "tf_keras",
+    "CentralStorage": "tf_keras",
+}
 STEPS = 20
 SHAPES = [(5, 3), (4,), (4,)]  # two of one shape, which share a compiled update
 TIMEOUT = 500  # seconds for a strategy; a hang must fail
@@ -192,6 +199,15 @@ class Problem:
         return optimizer.minimize(loss, variables, tape=tape)
 
 
+def kinds(name, case):
+    """The rows of the table that one optimizer has under a strategy."""
+    yield from ("dense", "sparse")
+    if case.sparse != "whole" and name in ("Mirrored2", "ParameterServer"):
+        yield "lazy"  # once with copies, once with shards
+    if name in FIT and not case.note:
+        yield "fit"
+
+
 def run_strategy(name, file):
     """Trains the column of a strategy."""
     from cases import CASES
@@ -201,8 +217,11 @@ def run_strategy(name, file):
     problem = Problem(STRATEGIES[name])
     results = {}
     for case in CASES:
-        for kind in GRADIENTS:
-            if kind != "lazy" or case.sparse != "whole":
+        halves.shards = 1 if case.sparse == "whole" else 2
+        for kind in kinds(name, case):
+            if kind == "fit":
+                results[f"{case.name}/{kind}"] = fit(strategy, FIT[name], case)
+            else:
                 results[f"{case.name}/{kind}"] = cell(strategy, call, problem, case, kind)
     Path(file).write_text(json.dumps(results))
 
@@ -230,17 +249,16 @@ def cell(strategy, call, problem, case, kind):
     arguments = {"lazy": True} if kind == "lazy" else {}
     alone, expected = case.make(**arguments), problem.variables()
     optimizer = None if kind == "dense" else case.make(**arguments)  # outside of the scope
-    halves.shards = 1 if case.sparse == "whole" else 2
     with strategy.scope():
         variables = problem.variables()
         optimizer = optimizer or case.make(**arguments)
 
-    @tf.function
+    @tf.function(autograph=False)
     def one(step):
         replicas = range(problem.replicas)
         problem.minimize(alone, expected, step, replicas, sparse)
 
-    @tf.function
+    @tf.function(autograph=False)
     def all_replicas(step):
         def replica():
             context = tf.distribute.get_replica_context()
@@ -264,6 +282,48 @@ def cell(strategy, call, problem, case, kind):
         "difference": max(difference(ours[0], theirs) for ours, theirs in found),
         "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],
         "collectives": collectives(all_replicas, strategy),
+    }
+
+
+def fit(strategy, library, case):
+    """The same by `fit`, of a model with an embedding; every step sees the same batch."""
+    import contextlib
+    import importlib
+
+    import numpy as np
+    import tensorflow as tf
+
+    keras = importlib.import_module(library)
+    getattr(keras, "config", keras.backend).set_floatx("float64")
+    random = np.random.default_rng(3)
+    words, targets = random.integers(0, 4, size=(4, 2)), random.normal(size=(4, 2))
+    start = [random.normal(size=shape) for shape in [(5, 3), (6, 2), (2,)]]
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    found = []
+    for scope in (strategy.scope(), contextlib.nullcontext()):
+        data = tf.data.Dataset.from_tensor_slices((words, targets)).batch(4).repeat()
+        with scope:
+            layers = [
+                keras.layers.Embedding(5, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(2),
+            ]
+            model = keras.Sequential([keras.Input((2,), dtype="int64"), *layers])
+            optimizer = case.make()
+            model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
+        variables = [layers[0].embeddings, layers[2].kernel, layers[2].bias]
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        model.fit(data.with_options(options), epochs=STEPS, steps_per_epoch=1, verbose=0)
+        assert model.optimizer is optimizer
+        variables = [getattr(v, "value", v) if library == "keras" else v for v in variables]
+        found.append([copies(strategy, v) for v in (*variables, optimizer.iterations)])
+    ours, theirs = found
+    return {
+        "moved": min(difference(y[0], x) for x, y in zip(start, theirs)),
+        "difference": max(difference(x[0], y[0]) for x, y in zip(ours, theirs, strict=True)),
+        "copies": [digest(each) for each in zip(*ours, strict=True)],
     }
 
 

@@ -21,7 +21,7 @@ class Initial(NamedTuple):
 def full(x: Any, value: Any) -> Initial:
     """A slot of the shape of `x` that starts at `value` everywhere."""
     del x  # part of the notation; the shape is that of the variable at creation
-    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype)))
+    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.constant(value, dtype)))
 
 
 def zeros(x: Any, axis: int | None = None) -> Initial:
@@ -178,7 +178,8 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[_variables.key(variable)]}/{name}"
         with tf.init_scope(), _variables.beside(variable):
-            slot = _variables.create(initial, full_name, dtype, shape)
+            layout = _variables.layout_of(variable, shape)
+            slot = _variables.create(initial, full_name, dtype, shape, layout)
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot
         return slot
 

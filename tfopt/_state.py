@@ -54,6 +54,7 @@ class Stateful:
     _slot_variables: Slots
     _scalars: dict[str, Any]
     _iterations: Any
+    _scalar_layout: Any
     _added: dict[str, Any]
     _pending: list[np.ndarray]
     _saved: Saved | None
@@ -66,6 +67,7 @@ class Stateful:
             _slot_variables=Slots(),
             _scalars={},
             _iterations=None,
+            _scalar_layout=None,  # for scalars on a DTensor mesh
             _added={},  # the variables of `add_weight`, by name
             _pending=[],  # what `set_weights` was given before there were slots
             _saved=None,  # what was loaded for slots that are not there yet
@@ -115,6 +117,7 @@ class Stateful:
             value,
             self._names.unique(f"{self.name}/{name}"),
             dtype,
+            layout=self._scalar_layout,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
@@ -255,6 +258,7 @@ class Stateful:
                 f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "
                 "called `_set_hyper('learning_rate', ...)`."
             )
+        self._join_mesh(variables)
         _ = self.iterations
         self._hypers.create()
         if not new:
@@ -271,6 +275,19 @@ class Stateful:
         self._slots.blocks.append(list(new.values()))
         self._hypers.freeze()
         self._expose_weights()
+
+    def _join_mesh(self, variables: Sequence[Any]) -> None:
+        """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
+        layout = _variables.layout_of(variables[0], ())
+        if str(layout) == str(self._scalar_layout):  # a layout compares with layouts only
+            return
+        if self._iterations is not None:
+            raise ValueError(
+                f"`{self.name}` has its scalars on {self._scalar_layout or 'no mesh'} already, "
+                f"where they cannot update `{_variables.path(variables[0])}`, which is on "
+                f"{layout or 'no mesh'}: use an optimizer for each, and read none before."
+            )
+        self.__dict__["_scalar_layout"] = layout
 
     def _load_waiting(self, block: list[tuple[str, str, Any]]) -> None:
         """Gives new slots the values that wait for them."""

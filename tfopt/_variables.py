@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.experimental import dtensor
 
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
@@ -136,23 +137,46 @@ def beside(variable: Any) -> Iterator[None]:
         yield
 
 
-def create(initial_value: Any, name: str, dtype: Any, shape: Any = None, **kwargs: Any) -> Any:
+def create(
+    initial_value: Any,
+    name: str,
+    dtype: Any,
+    shape: Any = None,
+    layout: Any = None,
+    **kwargs: Any,
+) -> Any:
     """A variable that is not trained, made outside any function being traced.
 
-    `initial_value` is a value or a function of nothing. The variable gets a `path`, since
-    Keras 3 files state under one.
+    `initial_value` is a value or a function of nothing. With a DTensor `layout` it lies on
+    that mesh. The variable gets a `path`, since Keras 3 files state under one.
     """
+    kwargs.update(name=scope_name(name), dtype=dtype, shape=shape, trainable=False)
     with tf.init_scope(), _no_function_creators():
-        variable = tf.Variable(
-            initial_value,
-            name=scope_name(name),
-            dtype=dtype,
-            shape=shape,
-            trainable=False,
-            **kwargs,
-        )
+        if layout is None:
+            variable = tf.Variable(initial_value, **kwargs)
+        else:
+            value = dtensor.call_with_layout(_value_of, layout, initial_value, dtype)
+            variable = dtensor.DVariable(value, layout=layout, **kwargs)
     variable.path = name
     return variable
+
+
+def _value_of(initial_value: Any, dtype: Any) -> Any:
+    return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
+
+
+def layout_of(variable: Any, shape: Any) -> Any:
+    """The DTensor layout of a slot: its variable's, if they have one shape; None without."""
+    layout = getattr(variable, "layout", None)
+    if layout is None or variable.shape == shape:
+        return layout
+    return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+
+
+def laid_out(value: Any, variable: Any) -> Any:
+    """A tensor in the DTensor layout of the variable, if that has one."""
+    layout = getattr(variable, "layout", None)
+    return value if layout is None else dtensor.relayout(value, layout)
 
 
 @contextlib.contextmanager

@@ -258,6 +258,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
+        grad = _variables.laid_out(grad, var)
         waiting = None if self._now.alone else self._now.waiting
         return _compile.dense(self, *self._inputs(grad, var), waiting)
 
