@@ -1,6 +1,6 @@
 """Every optimizer on a DTensor mesh of four devices: what `dtensor_test.py` checks.
 
-    python tests/on_mesh.py results.json
+python tests/on_mesh.py results.json
 """
 
 import json
@@ -29,9 +29,7 @@ def run(file):
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * 4
     tf.config.set_logical_device_configuration(cpu, devices)
-    mesh = dtensor.create_mesh(
-        [("batch", 2), ("model", 2)], devices=[f"CPU:{i}" for i in range(4)]
-    )
+    mesh = dtensor.create_mesh([("batch", 2), ("model", 2)], devices=[f"CPU:{i}" for i in range(4)])
     clipped = type(CASES[0])(tfopt.SGD, {"learning_rate": 0.5, "clipnorm": 1.0}, None, note="clip")
     results = {}
     for case in [*CASES, clipped]:

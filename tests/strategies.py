@@ -52,17 +52,21 @@ def ports(count):
     return found
 
 
+def environment_of(**changes):
+    """The environment of a process that finds tfopt, and these files."""
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    base = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    return {**base, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", **changes}
+
+
 def run_python(*argument_lists, timeout, environments=None):
     """Runs Python processes side by side, and kills them all when the time is over."""
     environments = environments or [{}] * len(argument_lists)
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    base = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
-    base.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     processes = [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
-            env={**base, **environment},
+            env=environment_of(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -277,7 +281,7 @@ def cell(strategy, call, problem, case, kind):
             pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
     found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
     return {
-        "moved": min(difference(y.numpy(), x) for x, y in zip(problem.values, expected)),
+        "moved": min(difference(y.numpy(), x) for x, y in zip(problem.values, expected, strict=True)),
         "shards": len(getattr(variables[0], "variables", [0])),
         "difference": max(difference(ours[0], theirs) for ours, theirs in found),
         "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],
@@ -321,7 +325,7 @@ def fit(strategy, library, case):
         found.append([copies(strategy, v) for v in (*variables, optimizer.iterations)])
     ours, theirs = found
     return {
-        "moved": min(difference(y[0], x) for x, y in zip(start, theirs)),
+        "moved": min(difference(y[0], x) for x, y in zip(start, theirs, strict=False)),
         "difference": max(difference(x[0], y[0]) for x, y in zip(ours, theirs, strict=True)),
         "copies": [digest(each) for each in zip(*ours, strict=True)],
     }
