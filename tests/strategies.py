@@ -281,7 +281,9 @@ def cell(strategy, call, problem, case, kind):
             pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
     found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
     return {
-        "moved": min(difference(y.numpy(), x) for x, y in zip(problem.values, expected, strict=True)),
+        "moved": min(
+            difference(y.numpy(), x) for x, y in zip(problem.values, expected, strict=True)
+        ),
         "shards": len(getattr(variables[0], "variables", [0])),
         "difference": max(difference(ours[0], theirs) for ours, theirs in found),
         "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],

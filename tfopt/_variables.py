@@ -48,7 +48,9 @@ def whole(variable: Any) -> Any:
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
-    if not isinstance(variable, tf.distribute.DistributedValues | ShardedVariable):
+    if isinstance(variable, ShardedVariable):
+        return "sharded", variable._unique_id  # which may be that of its first shard
+    if not isinstance(variable, tf.distribute.DistributedValues):
         for holder in (variable, variable.handle):  # either knows what it is a copy of
             if hasattr(holder, "_distributed_container"):
                 variable = holder._distributed_container() or variable
