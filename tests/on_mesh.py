@@ -37,6 +37,8 @@ def run(file):
             for kind in ("graph", "eager") if name == "columns" else ("graph",):
                 layout = dtensor.Layout(specs, mesh)
                 results[f"{case.name}/{name}-{kind}"] = cell(mesh, layout, case, kind)
+    results["state"] = state(dtensor.Layout(LAYOUTS["columns"], mesh), Path(file).parent)
+    results["refused"] = refused(dtensor.Layout(LAYOUTS["columns"], mesh))
     Path(file).write_text(json.dumps(results))
 
 
@@ -90,6 +92,59 @@ def cell(mesh, layout, case, kind):
         "difference": max(difference(read(ours), theirs.numpy()) for ours, theirs in pairs),
         "slots are laid out as their variable": like,
     }
+
+
+def state(layout, folder):
+    """Whether state comes back by each way out and in."""
+    gradient = on(layout, np.arange(24.0).reshape(SHAPE))
+
+    def make(steps):
+        variable, optimizer = dtensor.DVariable(on(layout, np.ones(SHAPE))), tfopt.Adam(0.5)
+        for _ in range(steps):
+            optimizer.apply_gradients([(gradient, variable)])
+        return variable, optimizer
+
+    def same(variable, optimizer):
+        found = [read(optimizer.iterations), *(read(s) for s in optimizer.weights[1:])]
+        return len(found) == 3 and all(map(np.array_equal, found, expected))
+
+    variable, giver = make(3)
+    expected = giver.get_weights()
+    path = tf.train.Checkpoint(variable=variable, optimizer=giver).save(folder / "mesh")
+    listed = make(1)
+    listed[1].set_weights(expected)
+    restored, later = make(1), make(0)
+    for found, optimizer in (restored, later):
+        tf.train.Checkpoint(variable=found, optimizer=optimizer).restore(path)
+    later[1].build([later[0]])
+    giver.learning_rate = 0.25
+    return {
+        "set_weights": same(*listed),
+        "checkpoint": same(*restored),
+        "deferred checkpoint": same(*later),
+        "learning rate": giver.get_config()["learning_rate"] == 0.25,
+    }
+
+
+def refused(layout):
+    """What is refused, and how."""
+    variable = dtensor.DVariable(on(layout, np.ones(SHAPE)))
+    read_before, elsewhere = tfopt.SGD(), tfopt.SGD()
+    read_before.iterations.assign_add(1)
+    elsewhere.build([variable])
+    slices = tf.IndexedSlices(tf.ones([1, SHAPE[1]], tf.float64), [0])
+    attempts = {
+        "sparse": lambda: tfopt.SGD().apply_gradients([(slices, variable)]),
+        "read before": lambda: read_before.build([variable]),
+        "on two meshes": lambda: elsewhere.build([tf.Variable(1.0)]),
+    }
+    messages = {}
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except (ValueError, NotImplementedError) as error:
+            messages[name] = str(error)
+    return messages
 
 
 if __name__ == "__main__":

@@ -114,6 +114,29 @@ def results_of(name):
     return first
 
 
+def table(columns):
+    """The table of the docs: a row for each optimizer and kind of gradient."""
+    rows = list(dict.fromkeys(cell for column in columns.values() for cell in column))
+    rows.sort(key=lambda cell: list(columns["Mirrored2"]).index(cell))
+    lines = [
+        "| optimizer | gradient | " + " | ".join(columns) + " |",
+        "| --- | --- |" + " --- |" * len(columns),
+    ]
+    for cell in rows:
+        found = [column.get(cell) for column in columns.values()]
+        numbers = ["" if result is None else f"{result['difference']:.0g}" for result in found]
+        lines.append(f"| {' | '.join([*cell.split('/'), *numbers])} |")
+    return "\n".join(lines)
+
+
+def write_docs(columns):
+    """Puts the table into the docs, between its two comments."""
+    before, rest = DOCS.read_text().split("<!-- table: python tests/strategies.py -->\n")
+    after = rest.split("<!-- end of table -->")[1]
+    marked = f"<!-- table: python tests/strategies.py -->\n{table(columns)}\n<!-- end of table -->"
+    DOCS.write_text(before + marked + after)
+
+
 # --- in the process of a strategy -----------------------------------------------------------------
 
 
@@ -363,5 +386,8 @@ def collectives(function, strategy):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        write_docs({name: results_of(name) for name in STRATEGIES})
+        sys.exit()
     run_strategy(*sys.argv[1:])
     os._exit(0)  # servers in this process would wait for each other

@@ -283,9 +283,9 @@ class Stateful:
             return
         if self._iterations is not None:
             raise ValueError(
-                f"`{self.name}` has its scalars on {self._scalar_layout or 'no mesh'} already, "
-                f"where they cannot update `{_variables.path(variables[0])}`, which is on "
-                f"{layout or 'no mesh'}: use an optimizer for each, and read none before."
+                f"`{self.name}` has its scalars {_where(self._scalar_layout)} already, and cannot "
+                f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
+                "optimizer for each, and do not read it before it has seen its variables."
             )
         self.__dict__["_scalar_layout"] = layout
 
@@ -626,6 +626,10 @@ class Stateful:
         """Called by a restore, for each slot value that the checkpoint holds."""
         dtype = _variables.compute_dtype(_variables.unwrap(variable).dtype)
         return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+
+
+def _where(layout: Any) -> str:
+    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"
 
 
 def _unpickle(

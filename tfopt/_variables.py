@@ -94,7 +94,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
             )
         return list(session.run([variable.read_value() for variable in variables]))
     with tf.init_scope():
-        return [np.array(variable.numpy()) for variable in variables]
+        return [np.array(_gathered(variable).numpy()) for variable in variables]
 
 
 def value_of(variable: Any, default: Any = _RAISE) -> Any:
@@ -119,7 +119,7 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            variable.assign(tf.cast(value, variable.dtype))
+            variable.assign(_scattered(tf.cast(value, variable.dtype), variable))
 
 
 @contextlib.contextmanager
@@ -173,6 +173,22 @@ def layout_of(variable: Any, shape: Any) -> Any:
     if layout is None or variable.shape == shape:
         return layout
     return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+
+
+def _gathered(variable: Any) -> Any:
+    """What has the whole value of a variable, which DTensor may have in parts."""
+    if not hasattr(variable, "layout"):
+        return variable
+    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0]
+
+
+def _scattered(value: Any, variable: Any) -> Any:
+    """A whole value, in parts if the variable is."""
+    if not hasattr(variable, "layout"):
+        return value
+    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return dtensor.relayout(dtensor.copy_to_mesh(value, everywhere), variable.layout)
 
 
 def laid_out(value: Any, variable: Any) -> Any:

@@ -484,6 +484,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
 
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
+            if _is_sparse(pair.gradient) and hasattr(pair.variable, "layout"):
+                raise NotImplementedError(
+                    f"Variable `{pair.path}` is a DTensor's and has a sparse gradient, whose ops "
+                    "DTensor cannot split: look rows up by a product with `tf.one_hot`."
+                )
             by_rows = _is_sparse(pair.gradient) and self._rows_word in ("rows", "rows_move")
             if by_rows and pair.constraint is not None:
                 raise RuntimeError(
