@@ -1,6 +1,5 @@
 """Every optimizer on a DTensor mesh, against one device; on_mesh.py trains them."""
 
-import functools
 import json
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
 KINDS = ("batch-graph", "columns-graph", "columns-eager", "rows-graph")
 
 
-@functools.cache
+@strategies.once
 def results():
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"

@@ -132,7 +132,7 @@ def refused(layout):
     read_before, elsewhere = tfopt.SGD(), tfopt.SGD()
     read_before.iterations.assign_add(1)
     elsewhere.build([variable])
-    slices = tf.IndexedSlices(tf.ones([1, SHAPE[1]], tf.float64), [0])
+    slices = tf.IndexedSlices(tf.ones([1, SHAPE[1]], tf.float64), tf.constant([0]))
     attempts = {
         "sparse": lambda: tfopt.SGD().apply_gradients([(slices, variable)]),
         "read before": lambda: read_before.build([variable]),

@@ -7,6 +7,7 @@ two), which trains its whole column of the table and writes what came of it as J
     python tests/strategies.py Mirrored2 results.json   # one
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "distribution.md"
@@ -63,24 +65,48 @@ def environment_of(**changes):
 def run_python(*argument_lists, timeout, environments=None):
     """Runs Python processes side by side, and kills them all when the time is over."""
     environments = environments or [{}] * len(argument_lists)
+    outputs = [tempfile.TemporaryFile("w+") for _ in argument_lists]
     processes = [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             env=environment_of(**environment),
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        for arguments, environment in zip(argument_lists, environments, strict=True)
+        for arguments, environment, output in zip(
+            argument_lists, environments, outputs, strict=True
+        )
     ]
     try:
-        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+        deadline = time.monotonic() + timeout
+        for process in processes:
+            process.wait(deadline - time.monotonic())
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output[-4000:]
-    return outputs
+        output.seek(0)
+        assert process.returncode == 0, output.read()[-4000:]
+
+
+def once(function):
+    """Remembers results, and failures: what took minutes to fail is not tried again."""
+
+    @functools.cache
+    def tried(*args):
+        try:
+            return function(*args), None
+        except Exception as error:
+            return None, error
+
+    def call(*args):
+        result, error = tried(*args)
+        if error is not None:
+            raise error
+        return result
+
+    return call
 
 
 def cluster_environments(workers):

@@ -1,9 +1,5 @@
 """Every optimizer under every strategy, against one replica; strategies.py trains them."""
 
-import functools
-import json
-import os
-
 import numpy as np
 import pytest
 import strategies
@@ -16,13 +12,7 @@ from tfopt._variables import ShardedVariable
 TOLERANCE = 1e-12  # in float64; sums over replicas are in another order
 
 
-@functools.cache
-def column(name):
-    """The results of one strategy: of training, or from a folder that holds them."""
-    folder = os.environ.get("TFOPT_STRATEGY_RESULTS")
-    if folder:
-        return json.loads((strategies.Path(folder) / f"{name}.json").read_text())
-    return strategies.results_of(name)
+column = strategies.once(strategies.results_of)
 
 
 def cells():

@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.experimental import dtensor
 
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
+
+dtensor = tf.experimental.dtensor
 
 # A variable in parts along its first axis, each a variable, perhaps on parameter servers.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
