@@ -95,6 +95,22 @@ def test_nothing_is_summed_twice(mirrored):
     assert variable.numpy() == -2.0
 
 
+def test_replicas_that_share_variables_must_sum():
+    strategy = tf.distribute.experimental.CentralStorageStrategy(["CPU:0", "CPU:1"], "CPU:0")
+    with strategy.scope():
+        variable, optimizer = tf.Variable(1.0), tfopt.SGD(1.0)
+    for off in ({"experimental_aggregate_gradients": False}, {"skip_gradients_aggregation": True}):
+
+        @tf.function
+        def step(off=off):
+            strategy.run(lambda: optimizer.apply_gradients([(tf.constant(1.0), variable)], **off))
+
+        with pytest.raises(NotImplementedError, match="share their variables; got CentralStorage"):
+            step()
+    assert variable.numpy() == 1.0
+    assert not optimizer.built
+
+
 # --- shards ---------------------------------------------------------------------------------------
 
 

@@ -181,17 +181,19 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             ValueError: if a gradient does not fit its variable, or no variable has one.
             RuntimeError: in cross-replica context; or if a gradient of rows meets a
                 variable with a constraint.
+            NotImplementedError: for summed gradients, where replicas share variables; for
+                a gradient of rows of a DTensor variable.
         """
         pairs = _gradients.check(grads_and_vars, self._warned, self.complex_numbers)
         if not pairs:
             return self._result(self.iterations.read_value(), name)
         self._check_constraints(pairs)
         _distribute.require_replica_context(pair.variable for pair in pairs)
-        self.build([pair.given for pair in pairs])
-        values = self._hypers.evaluate()
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         if not aggregate:
             _distribute.require_copies()
+        self.build([pair.given for pair in pairs])
+        values = self._hypers.evaluate()
         if self._runs_in_place():
             with tf.name_scope(_variables.scope_name(name or self.name)):
                 return self._step(pairs, values, aggregate)
