@@ -118,6 +118,7 @@ def _may_use_kernel(opt: Any, given: Update) -> bool:
     """Whether a fused kernel, which takes one dtype and just the gradient, may take this."""
     return (
         opt._has_kernel
+        and not hasattr(given.x, "layout")  # DTensor knows how to split but a few kernels
         and opt.jit_compile is not True
         and given.scale is None
         and given.decay is None
@@ -134,6 +135,8 @@ def _is_small(x: Any) -> bool:
 
 def _compiles(opt: Any, x: Any) -> bool:
     """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
+    if hasattr(x, "layout"):
+        return False  # DTensor splits plain ops over its mesh
     if opt.jit_compile != "auto":
         return bool(opt.jit_compile)
     return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
@@ -160,7 +163,12 @@ def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) 
         if key not in opt._cache.updates:
             opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
         function = opt._cache.updates[key]
-    elif opt.jit_compile == "auto" and x.shape.is_fully_defined() and "XLA" not in opt._warned:
+    elif (
+        opt.jit_compile == "auto"
+        and x.shape.is_fully_defined()
+        and not hasattr(x, "layout")
+        and "XLA" not in opt._warned
+    ):
         opt._warned.add("XLA")
         warn(
             f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "

@@ -7,6 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
+SHARING = (  # strategies in which a variable has no copies
+    tf.distribute.ParameterServerStrategy,
+    tf.distribute.experimental.CentralStorageStrategy,
+    tf.compat.v1.distribute.experimental.ParameterServerStrategy,
+    tf.compat.v1.distribute.experimental.CentralStorageStrategy,
+)
+
 
 def require_replica_context(variables: Iterable[Any]) -> None:
     """Raises outside a replica, where a gradient belongs to no one."""
@@ -25,13 +32,13 @@ def require_replica_context(variables: Iterable[Any]) -> None:
         )
 
 
-def require_in_step(what: str) -> None:
-    """Raises where replicas do not take their steps together."""
+def require_copies(what: str) -> None:
+    """Raises where replicas share variables: an update takes only the first one's gradients."""
     strategy = tf.distribute.get_strategy()
-    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+    if isinstance(strategy, SHARING):
         raise NotImplementedError(
-            f"{what} is not supported under ParameterServerStrategy: replicas' steps are not "
-            "taken together there."
+            f"{what} is not supported under a strategy whose replicas share their variables; got "
+            f"{type(strategy).__name__}."
         )
 
 
@@ -45,7 +52,25 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     if not has_strategy():
         return list(gradients)
     context = tf.distribute.get_replica_context()
-    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+    summed = list(gradients)
+    for places in _packs(gradients):
+        values = [gradients[place] for place in places]
+        results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        for place, result in zip(places, results, strict=True):
+            summed[place] = result
+    return summed
+
+
+def _packs(gradients: Sequence[Any]) -> list[list[int]]:
+    """The places of gradients that are summed by one collective: dense ones of one dtype.
+
+    `IndexedSlices` are gathered, not packed; TensorFlow would pack unlike dtypes, and fail.
+    """
+    packs: dict[Any, list[int]] = {}
+    for place, gradient in enumerate(gradients):
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        packs.setdefault(None if sparse else gradient.dtype, []).append(place)
+    return list(packs.values())
 
 
 def across_replicas(function: Callable[..., None], *args: Any) -> None:

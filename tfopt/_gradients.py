@@ -55,7 +55,8 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
         variable = _variables.unwrap(given)
         if not isinstance(variable, tf.Variable):
             raise TypeError(
-                "`grads_and_vars` must hold a variable second in each pair; "
+                "`grads_and_vars` must hold a variable second in each pair, one shard of a "
+                "sharded one; "
                 f"got {type(given).__name__}: {given!r}."
             )
         if not hasattr(variable, "handle"):
@@ -124,7 +125,7 @@ def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool)
 
 
 def clip(
-    gradients: Sequence[Any], value: Any, norm: Any, global_norm: Any
+    gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
 ) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or of all of them.
 
@@ -132,8 +133,9 @@ def clip(
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
+        variables: theirs; the shards of one have a norm together.
         value: the largest absolute value, or None.
-        norm: the largest Euclidean norm of each gradient, or None.
+        norm: the largest Euclidean norm of each variable's gradient, or None.
         global_norm: the largest Euclidean norm of all gradients together, or None.
 
     Returns:
@@ -146,6 +148,7 @@ def clip(
         return list(gradients), [None] * len(gradients)
     sums = [_square_sum(gradient) for gradient in gradients]
     if norm is not None:
+        sums = _of_whole_variables(sums, variables)
         scales = [_scale(square_sum, norm, square_sum.dtype) for square_sum in sums]
     else:
         widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
@@ -223,6 +226,16 @@ def _square_sum(gradient: Any) -> Any:
     return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy
 
 
+def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+    """For each shard of a variable the sum for all of its shards."""
+    owners = [id(_variables.whole(variable)) for variable in variables]
+    by_owner: dict[int, list[Any]] = {}
+    for owner, square_sum in zip(owners, sums, strict=True):
+        by_owner.setdefault(owner, []).append(square_sum)
+    totals = {owner: tf.add_n(parts) for owner, parts in by_owner.items() if len(parts) > 1}
+    return [totals.get(owner, own) for owner, own in zip(owners, sums, strict=True)]
+
+
 def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
     """Limit / max(norm, limit), and 0 where both are."""
     norm = tf.sqrt(tf.math.real(square_sum))
@@ -256,8 +269,9 @@ class Excluded:
                     f"got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
-        elif isinstance(_variables.unwrap(entry), tf.Variable):
-            self._keys[_variables.key(entry)] = path_of(entry)
+        elif isinstance(_variables.unwrap(entry), tf.Variable | _variables.ShardedVariable):
+            for variable in _variables.shards([entry]):
+                self._keys[_variables.key(variable)] = path_of(variable)
         else:
             raise TypeError(
                 "`exclude_from_weight_decay` must hold variables and regular expressions; "

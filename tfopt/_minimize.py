@@ -107,7 +107,7 @@ class Minimizer:
 
 
 def _checked_variables(var_list: Any) -> list[Any]:
-    variables = tf.nest.flatten(var_list)
+    variables = _variables.shards(tf.nest.flatten(var_list))
     for variable in variables:
         if not isinstance(_variables.unwrap(variable), tf.Variable):
             raise ValueError(f"`var_list` must hold variables; got {variable!r}.")

@@ -154,7 +154,7 @@ class Policies:
         if self.use_ema:
             slots |= _ema.slots(x, self.iterations.read_value(), by_rows)
         if self._accumulates:
-            _distribute.require_in_step("`gradient_accumulation_steps`")
+            _distribute.require_copies("`gradient_accumulation_steps`")
             slots |= _accumulate.slots(x, first, by_rows)
         return slots
 

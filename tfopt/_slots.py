@@ -39,7 +39,7 @@ class Initial(NamedTuple):
 def full(x: Any, value: Any) -> Initial:
     """A slot of the shape of `x` that starts at `value` everywhere."""
     del x  # part of the notation; the shape is that of the variable at creation
-    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.cast(value, dtype)))
+    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.constant(value, dtype)))
 
 
 def zeros(x: Any, axis: int | None = None) -> Initial:
@@ -93,6 +93,7 @@ class Slots:
         self._paths: dict[Any, str] = {}
         self._ordered: list[Any] = []  # slots in the order of `weights`
         self._restored: list[Any] = []  # slots a checkpoint made before their turn
+        self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
         self._deferred: dict[tuple[str, Any], list[Any]] = {}
         self._unique = _variables.Names()
 
@@ -124,12 +125,25 @@ class Slots:
 
     def get(self, variable: Any, name: str) -> Any:
         """The slot, or None."""
+        if isinstance(variable, _variables.ShardedVariable):
+            return self._get_sharded(variable, name)
         return self._by_key.get(_variables.key(variable), {}).get(name)
 
     def first_of_block(self, variable: Any) -> Any:
         """The first of the variables that turned up together with this one."""
         key = _variables.key(variable)
         return next(b[0] for b in self.blocks if any(_variables.key(v) == key for v in b))
+
+    def _get_sharded(self, variable: Any, name: str) -> Any:
+        """The slots of all shards as one, which checkpoints save; None if some are missing."""
+        parts = [self.get(shard, name) for shard in variable.variables]
+        if any(part is None for part in parts):
+            return None
+        key = (name, _variables.key(variable))
+        known = self._sharded.get(key)
+        if known is None or any(a is not b for a, b in zip(known.variables, parts, strict=True)):
+            self._sharded[key] = _variables.ShardedVariable(parts, name=name)
+        return self._sharded[key]
 
     def name(self, variables: Iterable[Any]) -> None:
         """Notes the paths of variables as the user knows them, made unique."""
@@ -179,8 +193,10 @@ class Slots:
         slot = self.get(variable, name)
         if slot is None:
             slot = self._create(variable, name, initial, dtype, shape)
-            for position in self._take_deferred(variable, name):
-                position.restore(slot)
+            for owner in (variable, _variables.whole(variable)):
+                found = self.get(owner, name)
+                for position in self._take_deferred(owner, name) if found is not None else ():
+                    position.restore(found)
             self._ordered.append(slot)
         elif any(slot is early for early in self._restored):
             self._restored = [early for early in self._restored if early is not slot]
@@ -189,12 +205,13 @@ class Slots:
 
     def restore(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""
-        self.name([variable])
+        self.name(_variables.shards([variable]))
         variable = _variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is not None:
             return slot
-        if not tf.executing_eagerly() or not position.is_simple_variable():
+        sharded = isinstance(variable, _variables.ShardedVariable)
+        if sharded or not tf.executing_eagerly() or not position.is_simple_variable():
             self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
             return None
         shape, dtype = position.value_shape(), _dtype(variable, name)
@@ -208,7 +225,9 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[_variables.key(variable)]}/{name}"
         with tf.init_scope(), _variables.beside(variable):
-            slot = _variables.create(initial, full_name, dtype, shape, **_replication(name))
+            layout = _variables.layout_of(variable, shape)
+            kwargs = _replication(name)
+            slot = _variables.create(initial, full_name, dtype, shape, layout, **kwargs)
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot
         return slot
 

@@ -48,6 +48,7 @@ class Stateful:
     _statics: Any
     _excluded: Any
     _check_arguments: Any
+    _check_shards: Any
     _init_engine: Any
     _track_trackable: Any
 
@@ -57,6 +58,7 @@ class Stateful:
     _policy_slots: Any
     _policy_counters: Any
     _iterations: Any
+    _scalar_layout: Any
     _added: dict[str, Any]
     _pending: list[np.ndarray]
     _saved: Saved | None
@@ -70,6 +72,7 @@ class Stateful:
             _scalars={},
             _counters={},  # of policies, last in `weights`
             _iterations=None,
+            _scalar_layout=None,  # for scalars on a DTensor mesh
             _added={},  # the variables of `add_weight`, by name
             _pending=[],  # what `set_weights` was given before there were slots
             _saved=None,  # what was loaded for slots that are not there yet
@@ -119,6 +122,7 @@ class Stateful:
             value,
             self._names.unique(f"{self.name}/{name}"),
             dtype,
+            layout=self._scalar_layout,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
@@ -194,12 +198,12 @@ class Stateful:
         )
 
     def get_slot(self, var: Any, slot_name: str) -> Any:
-        """The slot variable `slot_name` of `var`.
+        """The slot variable `slot_name` of `var`; of a sharded variable, a sharded one.
 
         Raises:
             KeyError: if there is none (yet): slots appear when `var` is first updated.
         """
-        if not isinstance(_variables.unwrap(var), tf.Variable):
+        if not isinstance(_variables.unwrap(var), tf.Variable | _variables.ShardedVariable):
             raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
         slot = self._slots.get(var, slot_name)
         if slot is None:
@@ -249,6 +253,7 @@ class Stateful:
         variables = [_variables.unwrap(variable) for variable in var_list]
         if self._slots.knows(variables):
             return
+        var_list, variables = _variables.shards(var_list), _variables.shards(variables)
         new = {
             key: variable
             for key, variable in zip(map(_variables.key, variables), variables, strict=True)
@@ -258,11 +263,13 @@ class Stateful:
             return
         self._slots.name(var_list)
         self._check_arguments()
+        self._check_shards(new.values())
         if self._pending_lr is not None:
             raise TypeError(
                 f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "
                 "called `_set_hyper('learning_rate', ...)`."
             )
+        self._join_mesh(variables)
         _ = self.iterations
         self._hypers.create()
         if not new:
@@ -280,6 +287,19 @@ class Stateful:
         self._slots.blocks.append(list(new.values()))
         self._hypers.freeze()
         self._expose_weights()
+
+    def _join_mesh(self, variables: Sequence[Any]) -> None:
+        """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
+        layout = _variables.layout_of(variables[0], ())
+        if str(layout) == str(self._scalar_layout):  # a layout compares with layouts only
+            return
+        if self._iterations is not None:
+            raise ValueError(
+                f"`{self.name}` has its scalars {_where(self._scalar_layout)} already, and cannot "
+                f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
+                "optimizer for each, and do not read it before it has seen its variables."
+            )
+        self.__dict__["_scalar_layout"] = layout
 
     def _load_waiting(self, block: list[tuple[str, str, Any]]) -> None:
         """Gives new slots the values that wait for them."""
@@ -628,6 +648,10 @@ class Stateful:
     ) -> Any:
         """Called by a restore, for each slot value that the checkpoint holds."""
         return self._slots.restore(variable, slot_name, slot_variable_position)
+
+
+def _where(layout: Any) -> str:
+    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"
 
 
 def _unpickle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,11 @@ import tensorflow as tf
 
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
+
+dtensor = tf.experimental.dtensor
+
+# A variable in parts along its first axis, each a variable, perhaps on parameter servers.
+ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
 # For what users' functions call: nothing inside needs AutoGraph, which would rewrite it all.
 plain_python = tf.autograph.experimental.do_not_convert
@@ -26,9 +31,26 @@ def unwrap(variable: Any) -> Any:
     return variable.value if isinstance(variable, KERAS_VARIABLE) else variable
 
 
+def shards(variables: Iterable[Any]) -> list[Any]:
+    """The variables, with the shards of sharded ones in their place."""
+    return [
+        part
+        for variable in variables
+        for part in (variable.variables if isinstance(variable, ShardedVariable) else [variable])
+    ]
+
+
+def whole(variable: Any) -> Any:
+    """The sharded variable that this one is a shard of, or the variable itself."""
+    container = getattr(variable, "_sharded_container", lambda: None)()
+    return variable if container is None else container
+
+
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
+    if isinstance(variable, ShardedVariable):
+        return "sharded", variable._unique_id  # which may be that of its first shard
     if not isinstance(variable, tf.distribute.DistributedValues):
         for holder in (variable, variable.handle):  # either knows what it is a copy of
             if hasattr(holder, "_distributed_container"):
@@ -73,7 +95,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
             )
         return list(session.run([variable.read_value() for variable in variables]))
     with tf.init_scope():
-        return [np.array(variable.numpy()) for variable in variables]
+        return [np.array(_gathered(variable).numpy()) for variable in variables]
 
 
 def value_of(variable: Any, default: Any = _RAISE) -> Any:
@@ -108,7 +130,7 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            variable.assign(tf.cast(value, variable.dtype))
+            variable.assign(_scattered(tf.cast(value, variable.dtype), variable))
 
 
 @contextlib.contextmanager
@@ -128,23 +150,62 @@ def beside(variable: Any) -> Iterator[None]:
         yield
 
 
-def create(initial_value: Any, name: str, dtype: Any, shape: Any = None, **kwargs: Any) -> Any:
+def create(
+    initial_value: Any,
+    name: str,
+    dtype: Any,
+    shape: Any = None,
+    layout: Any = None,
+    **kwargs: Any,
+) -> Any:
     """A variable that is not trained, made outside any function being traced.
 
-    `initial_value` is a value or a function of nothing. The variable gets a `path`, since
-    Keras 3 files state under one.
+    `initial_value` is a value or a function of nothing. With a DTensor `layout` it lies on
+    that mesh. The variable gets a `path`, since Keras 3 files state under one.
     """
+    kwargs.update(name=scope_name(name), dtype=dtype, shape=shape, trainable=False)
     with tf.init_scope(), _no_function_creators():
-        variable = tf.Variable(
-            initial_value,
-            name=scope_name(name),
-            dtype=dtype,
-            shape=shape,
-            trainable=False,
-            **kwargs,
-        )
+        if layout is None:
+            variable = tf.Variable(initial_value, **kwargs)
+        else:
+            value = dtensor.call_with_layout(_value_of, layout, initial_value, dtype)
+            variable = dtensor.DVariable(value, layout=layout, **kwargs)
     variable.path = name
     return variable
+
+
+def _value_of(initial_value: Any, dtype: Any) -> Any:
+    return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
+
+
+def layout_of(variable: Any, shape: Any) -> Any:
+    """The DTensor layout of a slot: its variable's, if they have one shape; None without."""
+    layout = getattr(variable, "layout", None)
+    if layout is None or variable.shape == shape:
+        return layout
+    return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+
+
+def _gathered(variable: Any) -> Any:
+    """What has the whole value of a variable, which DTensor may have in parts."""
+    if not hasattr(variable, "layout"):
+        return variable
+    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0]
+
+
+def _scattered(value: Any, variable: Any) -> Any:
+    """A whole value, in parts if the variable is."""
+    if not hasattr(variable, "layout"):
+        return value
+    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return dtensor.relayout(dtensor.copy_to_mesh(value, everywhere), variable.layout)
+
+
+def laid_out(value: Any, variable: Any) -> Any:
+    """A tensor in the DTensor layout of the variable, if that has one."""
+    layout = getattr(variable, "layout", None)
+    return value if layout is None else dtensor.relayout(value, layout)
 
 
 @contextlib.contextmanager

@@ -208,6 +208,8 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             ValueError: if a gradient does not fit its variable, or no variable has one.
             RuntimeError: in cross-replica context; or if a gradient of rows meets a
                 variable with a constraint.
+            NotImplementedError: for summed gradients, where replicas share variables; for
+                a gradient of rows of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         return self._apply_guarded(grads_and_vars, name, aggregate, self._guard)
@@ -225,6 +227,8 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             return self._result(self.iterations.read_value(), name)
         self._check_constraints(pairs)
         _distribute.require_replica_context(pair.variable for pair in pairs)
+        if not aggregate:
+            _distribute.require_copies("`experimental_aggregate_gradients=False`")
         self.build([pair.given for pair in pairs])
         values = self._hypers.evaluate()
         if self._runs_in_place():
@@ -269,7 +273,8 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             if not aggregate or self.gradient_aggregator is not None:
                 finite = _distribute.agreed(finite)
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
-        gradients, scales = _gradients.clip(gradients, **self._clips(values))
+        variables = [pair.variable for pair in pairs]
+        gradients, scales = _gradients.clip(gradients, variables, **self._clips(values))
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
         update = functools.partial(self._update_if_finite, pairs, values=values, guard=guard)
@@ -347,6 +352,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
+        grad = _variables.laid_out(grad, var)
         waiting = None if self._now.alone else self._now.waiting
         return _compile.dense(self, *self._inputs(grad, var), waiting)
 
@@ -573,8 +579,24 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
                 f"`gradient_transformers` must be a list of functions; got {transformers!r}."
             )
 
+    def _check_shards(self, variables: Iterable[Any]) -> None:
+        """An `update` that needs the whole variable must not see the shards of one."""
+        for variable in variables:
+            is_shard = _variables.whole(variable) is not variable
+            if is_shard and self.sparse == "whole" and self._is_declared:
+                raise ValueError(
+                    f"{type(self).__name__} needs whole variables; `{_variables.path(variable)}` "
+                    "is a shard of one. Create it with a `variable_partitioner` that leaves it "
+                    "whole, or declare `sparse` if `update` takes any rows of a variable."
+                )
+
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
+            if _is_sparse(pair.gradient) and hasattr(pair.variable, "layout"):
+                raise NotImplementedError(
+                    f"Variable `{pair.path}` is a DTensor's and has a sparse gradient, whose ops "
+                    "DTensor cannot split: look rows up by a product with `tf.one_hot`."
+                )
             by_rows = _is_sparse(pair.gradient) and self._moves_rows()
             if by_rows and pair.constraint is not None:
                 raise RuntimeError(
@@ -598,7 +620,8 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
                 "`exclude_from_weight_decay` must come before the optimizer sees variables."
             )
         for entries in (var_list, var_names):
-            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), tf.Variable)
+            kinds = tf.Variable | _variables.ShardedVariable
+            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), kinds)
             for entry in [entries] if alone else entries if entries is not None else ():
                 self._excluded.add(entry)
 

@@ -1,0 +1,419 @@
+"""Every optimizer under every strategy: what `strategies_test.py` checks and the docs show.
+
+A strategy wants devices, ports and collective keys of its own, so each gets a process (or
+two), which trains its whole column of the table and writes what came of it as JSON:
+
+    python tests/strategies.py                          # all strategies, and the docs' table
+    python tests/strategies.py Mirrored2 results.json   # one
+"""
+
+import functools
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "distribution.md"
+STRATEGIES = {  # how many replicas each has
+    "OneDevice": 1,
+    "Mirrored2": 2,
+    "Mirrored4": 4,
+    "MultiWorkerMirrored": 2,
+    "ParameterServer": 1,
+    "CentralStorage": 2,
+}
+GRADIENTS = ("dense", "sparse", "lazy", "fit")
+FIT = {  # a Keras that can fit there; under several workers and parameter servers Keras 3 cannot
+    "OneDevice": "keras",
+    "Mirrored2": "keras",
+    "MultiWorkerMirrored": "tf_keras",
+    "ParameterServer": "tf_keras",
+    "CentralStorage": "tf_keras",
+}
+STEPS = 20
+SHAPES = [(5, 3), (4,), (4,)]  # two of one shape, which share a compiled update
+TIMEOUT = 800  # seconds for a strategy; a hang must fail
+
+
+# --- the processes --------------------------------------------------------------------------------
+
+
+def ports(count):
+    """Ports of this machine that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("localhost", 0))
+    found = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return found
+
+
+def environment_of(**changes):
+    """The environment of a process that finds tfopt, and these files."""
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)])
+    base = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    return {**base, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", **changes}
+
+
+def run_python(*argument_lists, timeout, environments=None):
+    """Runs Python processes side by side, and kills them all when the time is over."""
+    environments = environments or [{}] * len(argument_lists)
+    outputs = [tempfile.TemporaryFile("w+") for _ in argument_lists]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=environment_of(**environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        for arguments, environment, output in zip(
+            argument_lists, environments, outputs, strict=True
+        )
+    ]
+    try:
+        deadline = time.monotonic() + timeout
+        for process in processes:
+            process.wait(deadline - time.monotonic())
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    for process, output in zip(processes, outputs, strict=True):
+        output.seek(0)
+        assert process.returncode == 0, output.read()[-4000:]
+
+
+def once(function):
+    """Remembers results, and failures: what took minutes to fail is not tried again."""
+
+    @functools.cache
+    def tried(*args):
+        try:
+            return function(*args), None
+        except Exception as error:
+            return None, error
+
+    def call(*args):
+        result, error = tried(*args)
+        if error is not None:
+            raise error
+        return result
+
+    return call
+
+
+def cluster_environments(workers):
+    """TF_CONFIG for each process of a cluster of workers on this machine."""
+    cluster = {"worker": [f"localhost:{port}" for port in ports(workers)]}
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})}
+        for i in range(workers)
+    ]
+
+
+def results_of(name):
+    """Trains everything under one strategy, in processes of its own.
+
+    Returns:
+        {cell: what came of it}, with the digests of all processes' copies.
+    """
+    workers = 2 if name == "MultiWorkerMirrored" else 1
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{i}.json" for i in range(workers)]
+        run_python(
+            *([__file__, name, file] for file in files),
+            timeout=TIMEOUT,
+            environments=cluster_environments(2) if workers == 2 else None,
+        )
+        first, *others = [json.loads(file.read_text()) for file in files]
+    for other in others:
+        for cell, result in first.items():
+            if "copies" in result:
+                result["copies"] += other[cell]["copies"]
+    return first
+
+
+def table(columns):
+    """The table of the docs: a row for each optimizer and kind of gradient."""
+    rows = list(dict.fromkeys(cell for column in columns.values() for cell in column))
+    rows.sort(key=lambda cell: list(columns["Mirrored2"]).index(cell))
+    lines = [
+        "| optimizer | gradient | " + " | ".join(columns) + " |",
+        "| --- | --- |" + " --- |" * len(columns),
+    ]
+    for cell in rows:
+        found = [column.get(cell) for column in columns.values()]
+        numbers = ["" if result is None else f"{result['difference']:.0g}" for result in found]
+        lines.append(f"| {' | '.join([*cell.split('/'), *numbers])} |")
+    return "\n".join(lines)
+
+
+def write_docs(columns):
+    """Puts the table into the docs, between its two comments."""
+    before, rest = DOCS.read_text().split("<!-- table: python tests/strategies.py -->\n")
+    after = rest.split("<!-- end of table -->")[1]
+    marked = f"<!-- table: python tests/strategies.py -->\n{table(columns)}\n<!-- end of table -->"
+    DOCS.write_text(before + marked + after)
+
+
+# --- in the process of a strategy -----------------------------------------------------------------
+
+
+def make_strategy(name):
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if name != "ParameterServer":
+        count = {"Mirrored4": 4, "MultiWorkerMirrored": 1}.get(name, 2)
+        devices = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, devices)
+    if name == "OneDevice":
+        return tf.distribute.OneDeviceStrategy("CPU:1")
+    if name.startswith("Mirrored"):
+        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(STRATEGIES[name])])
+    if name == "CentralStorage":
+        return tf.distribute.experimental.CentralStorageStrategy(["CPU:0", "CPU:1"], "CPU:0")
+    if name == "MultiWorkerMirrored":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return parameter_server()
+
+
+def parameter_server():
+    """Two workers and two parameter servers in this process; variables in two shards."""
+    import tensorflow as tf
+
+    found = ports(4)
+    cluster = tf.train.ClusterSpec(
+        {
+            "worker": [f"localhost:{port}" for port in found[:2]],
+            "ps": [f"localhost:{port}" for port in found[2:]],
+        }
+    )
+    # With fewer threads than workers they wait for each other.
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=8)
+    parameter_server.servers = [
+        tf.distribute.Server(cluster, job_name=job, task_index=i, protocol="grpc", config=config)
+        for job in cluster.jobs
+        for i in range(2)
+    ]
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, rpc_layer="grpc")
+    return tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=halves)
+
+
+def halves(shape, dtype, **_):
+    """A partitioner: two shards along the first axis, unless told otherwise."""
+    return [halves.shards] + [1] * (shape.rank - 1)
+
+
+class Problem:
+    """A loss that is linear in the variables, so that its gradients are what they are here."""
+
+    def __init__(self, replicas):
+        import numpy as np
+        import tensorflow as tf
+
+        random = np.random.default_rng(5)
+        size = (STEPS, replicas)
+        self.replicas = replicas
+        self.values = [random.normal(size=shape) for shape in SHAPES]
+        self.dense = [tf.constant(random.normal(size=(*size, *shape))) for shape in SHAPES]
+        self.rows = tf.constant(random.normal(size=(*size, 4, *SHAPES[0][1:])))
+        self.indices = tf.constant(random.integers(0, 4, size=(*size, 4)))  # some repeated
+
+    def variables(self):
+        import tensorflow as tf
+
+        return [tf.Variable(value) for value in self.values]
+
+    def loss(self, variables, step, replica, sparse):
+        import tensorflow as tf
+
+        tensors = [tf.convert_to_tensor(variable) for variable in variables[sparse:]]
+        factors = [factor[step, replica] for factor in self.dense[sparse:]]
+        loss = tf.add_n([tf.reduce_sum(x * g) for x, g in zip(tensors, factors, strict=True)])
+        if sparse:
+            count = 3 + replica % 2  # not as many on each replica
+            found = tf.nn.embedding_lookup(variables[0], self.indices[step, replica, :count])
+            loss += tf.reduce_sum(found * self.rows[step, replica, :count])
+        return loss
+
+    def minimize(self, optimizer, variables, step, replicas, sparse):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([self.loss(variables, step, r, sparse) for r in replicas])
+        return optimizer.minimize(loss, variables, tape=tape)
+
+
+def kinds(name, case):
+    """The rows of the table that one optimizer has under a strategy."""
+    yield from ("dense", "sparse")
+    if case.sparse != "whole" and name in ("Mirrored2", "ParameterServer"):
+        yield "lazy"  # once with copies, once with shards
+    if name in FIT and not case.note:
+        yield "fit"
+
+
+def run_strategy(name, file):
+    """Trains the column of a strategy."""
+    from cases import CASES
+
+    strategy = make_strategy(name)
+    call = caller(strategy, name)
+    problem = Problem(STRATEGIES[name])
+    results = {}
+    for case in CASES:
+        halves.shards = 1 if case.sparse == "whole" else 2
+        for kind in kinds(name, case):
+            if kind == "fit":
+                results[f"{case.name}/{kind}"] = fit(strategy, FIT[name], case)
+            else:
+                results[f"{case.name}/{kind}"] = cell(strategy, call, problem, case, kind)
+    Path(file).write_text(json.dumps(results))
+
+
+def caller(strategy, name):
+    """How a function is called once under the strategy, and waited for."""
+    import tensorflow as tf
+
+    if name != "ParameterServer":
+        return lambda function, *args: function(*args)
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+
+    def call(function, *args):
+        coordinator.schedule(function, args=args)
+        coordinator.join()
+
+    return call
+
+
+def cell(strategy, call, problem, case, kind):
+    """Trains with one optimizer, beside the same without a strategy."""
+    import tensorflow as tf
+
+    sparse = kind != "dense"
+    arguments = {"lazy": True} if kind == "lazy" else {}
+    alone, expected = case.make(**arguments), problem.variables()
+    optimizer = None if kind == "dense" else case.make(**arguments)  # outside of the scope
+    with strategy.scope():
+        variables = problem.variables()
+        optimizer = optimizer or case.make(**arguments)
+
+    @tf.function(autograph=False)
+    def one(step):
+        replicas = range(problem.replicas)
+        problem.minimize(alone, expected, step, replicas, sparse)
+
+    @tf.function(autograph=False)
+    def all_replicas(step):
+        def replica():
+            context = tf.distribute.get_replica_context()
+            number = [tf.convert_to_tensor(context.replica_id_in_sync_group)]
+            problem.minimize(optimizer, variables, step, number, sparse)
+
+        strategy.run(replica)
+
+    for step in range(STEPS):
+        one(tf.constant(step))
+        call(all_replicas, tf.constant(step))
+    pairs = [(optimizer.iterations, alone.iterations)]
+    for variable, other in zip(variables, expected, strict=True):
+        pairs.append((variable, other))
+        for slot in alone._slots.of(other):
+            pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
+    found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
+    return {
+        "moved": min(
+            difference(y.numpy(), x) for x, y in zip(problem.values, expected, strict=True)
+        ),
+        "shards": len(getattr(variables[0], "variables", [0])),
+        "difference": max(difference(ours[0], theirs) for ours, theirs in found),
+        "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],
+        "collectives": collectives(all_replicas, strategy),
+    }
+
+
+def fit(strategy, library, case):
+    """The same by `fit`, of a model with an embedding; every step sees the same batch."""
+    import contextlib
+    import importlib
+
+    import numpy as np
+    import tensorflow as tf
+
+    keras = importlib.import_module(library)
+    getattr(keras, "config", keras.backend).set_floatx("float64")
+    random = np.random.default_rng(3)
+    words, targets = random.integers(0, 4, size=(4, 2)), random.normal(size=(4, 2))
+    start = [random.normal(size=shape) for shape in [(5, 3), (6, 2), (2,)]]
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    found = []
+    for scope in (strategy.scope(), contextlib.nullcontext()):
+        data = tf.data.Dataset.from_tensor_slices((words, targets)).batch(4).repeat()
+        with scope:
+            layers = [
+                keras.layers.Embedding(5, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(2),
+            ]
+            model = keras.Sequential([keras.Input((2,), dtype="int64"), *layers])
+            optimizer = case.make()
+            model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
+        variables = [layers[0].embeddings, layers[2].kernel, layers[2].bias]
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        model.fit(data.with_options(options), epochs=STEPS, steps_per_epoch=1, verbose=0)
+        assert model.optimizer is optimizer
+        variables = [getattr(v, "value", v) if library == "keras" else v for v in variables]
+        found.append([copies(strategy, v) for v in (*variables, optimizer.iterations)])
+    ours, theirs = found
+    return {
+        "moved": min(difference(y[0], x) for x, y in zip(start, theirs, strict=False)),
+        "difference": max(difference(x[0], y[0]) for x, y in zip(ours, theirs, strict=True)),
+        "copies": [digest(each) for each in zip(*ours, strict=True)],
+    }
+
+
+def copies(strategy, variable):
+    """The values of a variable, one array for each copy in this process."""
+    return [copy.numpy() for copy in strategy.experimental_local_results(variable)]
+
+
+def difference(ours, theirs):
+    """The largest difference, relative to the largest number."""
+    import numpy as np
+
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float(np.max(np.abs(ours - theirs)) / max(np.max(np.abs(theirs)), 1e-30))
+
+
+def digest(arrays):
+    """What is equal if and only if all bits are."""
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def collectives(function, strategy):
+    """The collective ops of a traced function, by name, for each local replica."""
+    import tensorflow as tf
+
+    graph = function.get_concrete_function(tf.constant(0)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    names = [node.op for node in nodes if node.op.startswith("Collective")]
+    local = max(len(strategy.extended.worker_devices), 1)
+    return {op: names.count(op) / local for op in sorted(set(names))}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        write_docs({name: results_of(name) for name in STRATEGIES})
+        sys.exit()
+    run_strategy(*sys.argv[1:])
+    os._exit(0)  # servers in this process would wait for each other

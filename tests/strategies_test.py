@@ -1,0 +1,219 @@
+"""Every optimizer under every strategy, against one replica; strategies.py trains them."""
+
+import numpy as np
+import pytest
+import strategies
+import tensorflow as tf
+from cases import CASES
+
+import tfopt
+from tfopt._variables import ShardedVariable
+
+TOLERANCE = 1e-12  # in float64; sums over replicas are in another order
+
+
+column = strategies.once(strategies.results_of)
+
+
+def cells():
+    for name, replicas in strategies.STRATEGIES.items():
+        for case in CASES:
+            for kind in strategies.kinds(name, case):
+                yield pytest.param(name, replicas, case, kind, id=f"{name}-{case.name}-{kind}")
+
+
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+@pytest.mark.parametrize(("name", "replicas", "case", "kind"), list(cells()))
+def test_replicas_are_one_on_the_summed_gradient(name, replicas, case, kind):
+    result = column(name)[f"{case.name}/{kind}"]
+    assert result["moved"] > 1e-3
+    assert result["difference"] < TOLERANCE
+    has_copies = name.startswith("Mirrored") or name == "MultiWorkerMirrored"
+    assert len(result["copies"]) == (replicas if has_copies else 1)
+    assert len(set(result["copies"])) == 1  # after 20 steps, bit by bit
+    if kind == "fit":
+        return
+    shards = 2 if name == "ParameterServer" and case.sparse != "whole" else 1
+    assert result["shards"] == shards
+    if has_copies:  # all dense gradients are one dtype; rows are gathered: 1 size, 2 times 2
+        rows = {} if kind == "dense" else {"CollectiveGatherV2": 5}
+        assert result["collectives"] == {**rows, "CollectiveReduceV2": 1}
+    else:
+        assert result["collectives"] == {}
+
+
+def test_the_docs_have_the_table():
+    text = strategies.DOCS.read_text()
+    for name in strategies.STRATEGIES:
+        assert f"| {name}" in text or f" {name} |" in text, name
+    for case in CASES:
+        assert f"| {case.name} |" in text, case.name
+
+
+# --- replicas -------------------------------------------------------------------------------------
+
+
+def test_each_dtype_is_one_collective(mirrored):
+    """TensorFlow would pack unlike dtypes together, and fail."""
+    dtypes = ["float32", "float64", "float16", "float32", "bfloat16", "float64"]
+    with mirrored.scope():
+        variables = [tf.Variable(tf.zeros([3], dtype)) for dtype in dtypes]
+        optimizer = tfopt.SGD(1.0)
+
+    @tf.function
+    def step():
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            gradients = [tf.fill([3], tf.cast(number + 1, dtype)) for dtype in dtypes]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        mirrored.run(replica)
+
+    step()
+    for variable in variables:
+        for copy in mirrored.experimental_local_results(variable):
+            np.testing.assert_array_equal(tf.cast(copy, tf.float32), [-3.0, -3.0, -3.0])
+    graph = step.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    assert [node.op for node in nodes].count("CollectiveReduceV2") == 2 * len(set(dtypes))
+
+
+def test_nothing_is_summed_twice(mirrored):
+    with mirrored.scope():
+        variable, optimizer = tf.Variable(0.0), tfopt.SGD(1.0)
+
+    @tf.function
+    def step():
+        def replica():
+            context = tf.distribute.get_replica_context()
+            total = context.all_reduce("sum", tf.constant(1.0))
+            optimizer.apply_gradients([(total, variable)], experimental_aggregate_gradients=False)
+
+        mirrored.run(replica)
+
+    step()
+    assert variable.numpy() == -2.0
+
+
+def test_replicas_that_share_variables_must_sum():
+    strategy = tf.distribute.experimental.CentralStorageStrategy(["CPU:0", "CPU:1"], "CPU:0")
+    with strategy.scope():
+        variable, optimizer = tf.Variable(1.0), tfopt.SGD(1.0)
+    for off in ({"experimental_aggregate_gradients": False}, {"skip_gradients_aggregation": True}):
+
+        @tf.function
+        def step(off=off):
+            strategy.run(lambda: optimizer.apply_gradients([(tf.constant(1.0), variable)], **off))
+
+        with pytest.raises(NotImplementedError, match="share their variables; got CentralStorage"):
+            step()
+    assert variable.numpy() == 1.0
+    assert not optimizer.built
+
+
+# --- shards ---------------------------------------------------------------------------------------
+
+
+def halves(value):
+    """A variable in two shards, as under ParameterServerStrategy, but in this process."""
+    half = (len(value) + 1) // 2
+    return ShardedVariable([tf.Variable(value[:half]), tf.Variable(value[half:])])
+
+
+def gradients_of(sharded, gradient):
+    half = sharded.variables[0].shape[0]
+    return [tf.constant(gradient[:half]), tf.constant(gradient[half:])]
+
+
+CLIPS = [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 0.5}]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: "".join(clip))
+def test_a_norm_is_that_of_all_shards(clip, sparse):
+    value, gradient = np.ones([5, 2]), np.arange(10.0).reshape(5, 2)
+    sharded, whole, other = halves(value), tf.Variable(value), tf.Variable([1.0, 1.0])
+    parts = gradients_of(sharded, gradient)
+    if sparse:
+        parts = [tf.IndexedSlices(part, tf.range(len(part))) for part in parts]
+    ours, theirs = tfopt.Adam(0.5, **clip), tfopt.Adam(0.5, **clip)
+    last, again = tf.constant([3.0, 4.0]), tf.Variable(other)
+    for _ in range(3):
+        ours.apply_gradients([*zip(parts, sharded.variables, strict=True), (last, other)])
+        theirs.apply_gradients([(tf.constant(gradient), whole), (last, again)])
+    np.testing.assert_allclose(sharded.numpy(), whole, rtol=1e-12)
+    np.testing.assert_allclose(other, again, rtol=1e-6)
+
+
+def test_a_slot_of_a_sharded_variable_is_sharded():
+    sharded, optimizer = halves(np.ones([5, 2])), tfopt.Adam()
+    with pytest.raises(KeyError, match="no slot"):
+        optimizer.get_slot(sharded, "m")
+    optimizer.build([sharded])
+    slot = optimizer.get_slot(sharded, "m")
+    assert isinstance(slot, ShardedVariable)
+    assert slot.shape == [5, 2]
+    assert optimizer.get_slot(sharded, "m") is slot
+    for part, shard in zip(slot.variables, sharded.variables, strict=True):
+        assert part is optimizer.get_slot(shard, "m")
+    assert len(optimizer.weights) == 5
+
+
+def test_minimize_takes_a_sharded_variable():
+    sharded, optimizer = halves(np.array([1.0, 2.0, 3.0])), tfopt.SGD(0.5)
+    optimizer.minimize(lambda: tf.reduce_sum(tf.convert_to_tensor(sharded) ** 2), [sharded])
+    np.testing.assert_array_equal(sharded.numpy(), [0.0, 0.0, 0.0])
+    with pytest.raises(TypeError, match="one shard"):
+        optimizer.apply_gradients([(tf.ones([3], tf.float64), sharded)])
+
+
+def test_a_sharded_variable_is_excluded_whole():
+    sharded, optimizer = halves(np.ones([3])), tfopt.SGD(1.0, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([sharded])
+    zeros = gradients_of(sharded, np.zeros(3))
+    optimizer.apply_gradients(zip(zeros, sharded.variables, strict=True))
+    np.testing.assert_array_equal(sharded.numpy(), np.ones(3))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("target", [halves, tf.Variable], ids=["sharded", "whole"])
+@pytest.mark.parametrize("source", [halves, tf.Variable], ids=["from-sharded", "from-whole"])
+def test_checkpoints_do_not_know_shards(tmp_path, source, target, deferred):
+    """What was saved from any number of shards is restored into any other."""
+
+    def train(optimizer, variable, steps):
+        for step in range(steps):
+            gradient = np.arange(10.0).reshape(5, 2) - step
+            if isinstance(variable, ShardedVariable):
+                parts = gradients_of(variable, gradient)
+                optimizer.apply_gradients(zip(parts, variable.variables, strict=True))
+            else:
+                optimizer.apply_gradients([(tf.constant(gradient), variable)])
+
+    first, giver = source(np.ones([5, 2])), tfopt.Adam(0.5)
+    train(giver, first, 3)
+    path = tf.train.Checkpoint(variable=first, optimizer=giver).save(tmp_path / "ckpt")
+    second, taker = target(np.zeros([5, 2])), tfopt.Adam(0.5)
+    if not deferred:
+        taker.build([second])
+    status = tf.train.Checkpoint(variable=second, optimizer=taker).restore(path)
+    if not deferred:
+        status.assert_existing_objects_matched()
+    taker.build([second])
+    for name in ("m", "v"):
+        np.testing.assert_array_equal(
+            taker.get_slot(second, name).numpy(), giver.get_slot(first, name).numpy()
+        )
+    train(giver, first, 2)
+    train(taker, second, 2)
+    np.testing.assert_allclose(second.numpy(), first.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.sparse == "whole"], ids=lambda c: c.name)
+def test_who_needs_whole_variables_refuses_shards(case):
+    sharded, optimizer = halves(np.ones([5, 2])), case.make()
+    parts = gradients_of(sharded, np.ones([5, 2]))
+    with pytest.raises(ValueError, match="is a shard of one"):
+        optimizer.apply_gradients(zip(parts, sharded.variables, strict=True))
+    np.testing.assert_array_equal(sharded.numpy(), np.ones([5, 2]))
+    assert not optimizer.built
