@@ -129,9 +129,10 @@ def layer_wise(legacy):
                 self.add_slot(var, "m")
 
         def _step_of(self, m_t, var):
-            step = m_t
+            step = tf.identity(m_t)
             if not any(re.search(pattern, var.name) for pattern in self.exclude_from_weight_decay):
-                step += self._get_hyper("weight_decay_rate", var.dtype.base_dtype) * var
+                rate = self._get_hyper("weight_decay_rate", var.dtype.base_dtype)
+                step = step + rate * var
             w_norm, step_norm = tf.norm(var, ord=2), tf.norm(step, ord=2)
             ratio = tf.where(w_norm > 0, tf.where(step_norm > 0, w_norm / step_norm, 1.0), 1.0)
             return ratio * self._decayed_lr(var.dtype.base_dtype) * step
@@ -298,12 +299,13 @@ def with_scalar(legacy):
                 self.add_slot(var, "total", initializer=tf.keras.initializers.Constant(0.25))
 
         def _prepare(self, var_list):
-            self._scale.assign(self._scale * tf.cast(self._get_hyper("growth"), self._scale.dtype))
+            growth = tf.cast(self._get_hyper("growth"), self._scale.dtype)
+            self._scale_now = tf.identity(self._scale.assign(self._scale * growth))
             return super()._prepare(var_list)
 
         def _prepare_local(self, var_device, var_dtype, apply_state):
             super()._prepare_local(var_device, var_dtype, apply_state)
-            scale = tf.cast(tf.identity(self._scale), var_dtype)
+            scale = tf.cast(self._scale_now, var_dtype)
             apply_state[(var_device, var_dtype)]["step"] = (
                 apply_state[(var_device, var_dtype)]["lr_t"] * tf.tanh(scale)
             )
