@@ -166,6 +166,9 @@ class Optimizer(engine.Optimizer):
     # --- hyperparameters and other attributes -----------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_iterations" and value is not self._iterations:
+            # A wrapper shares its own: one that somebody read before is no state any more.
+            self._weights[:] = [w for w in self._weights if w is not self._iterations]
         if name in self.__dict__.get("_hypers", ()):
             super().__setattr__(name, value)
         else:
@@ -303,11 +306,16 @@ class Optimizer(engine.Optimizer):
             )
         _ = self.iterations
         self._create_hypers()
-        if var_list:
-            self._create_slots(var_list)
+        if not var_list:
+            return
+        known = self._slots.knows(var_list)
+        self._create_slots(var_list)
+        if not known:
             self._keep(var_list)
             self._hypers.freeze()
-            self._load_pending()
+            for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
+                if isinstance(optimizer, Optimizer) and optimizer.built:
+                    optimizer._load_pending()
         self._expose_weights()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
