@@ -56,9 +56,9 @@ def decoupled_adam(legacy):
 
         def _coefficients_of(self, var, apply_state):
             var_device, var_dtype = var.device, var.dtype.base_dtype
-            return (apply_state or {}).get(
-                (var_device, var_dtype)
-            ) or self._fallback_apply_state(var_device, var_dtype)
+            return (apply_state or {}).get((var_device, var_dtype)) or self._fallback_apply_state(
+                var_device, var_dtype
+            )
 
         def _resource_apply_dense(self, grad, var, apply_state=None):
             c = self._coefficients_of(var, apply_state)
@@ -74,9 +74,7 @@ def decoupled_adam(legacy):
             c = self._coefficients_of(var, apply_state)
             m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
             rows = tf.gather(var, indices)
-            decayed = self._resource_scatter_update(
-                var, indices, rows - c["lr_t"] * c["wd"] * rows
-            )
+            decayed = self._resource_scatter_update(var, indices, rows - c["lr_t"] * c["wd"] * rows)
             with tf.control_dependencies([decayed]):
                 m_t = m.assign(c["beta_1_t"] * m)
                 with tf.control_dependencies([m_t]):
@@ -259,9 +257,9 @@ def lazy_adam(legacy):
     class LazyAdam(legacy.Adam):
         def _resource_apply_sparse(self, grad, var, indices, apply_state=None):
             var_device, var_dtype = var.device, var.dtype.base_dtype
-            c = (apply_state or {}).get(
-                (var_device, var_dtype)
-            ) or self._fallback_apply_state(var_device, var_dtype)
+            c = (apply_state or {}).get((var_device, var_dtype)) or self._fallback_apply_state(
+                var_device, var_dtype
+            )
             epsilon = tf.convert_to_tensor(self.epsilon, var_dtype)
             m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
             m_rows = c["beta_1_t"] * tf.gather(m, indices) + c["one_minus_beta_1_t"] * grad
@@ -306,9 +304,9 @@ def with_scalar(legacy):
         def _prepare_local(self, var_device, var_dtype, apply_state):
             super()._prepare_local(var_device, var_dtype, apply_state)
             scale = tf.cast(self._scale_now, var_dtype)
-            apply_state[(var_device, var_dtype)]["step"] = (
-                apply_state[(var_device, var_dtype)]["lr_t"] * tf.tanh(scale)
-            )
+            apply_state[(var_device, var_dtype)]["step"] = apply_state[(var_device, var_dtype)][
+                "lr_t"
+            ] * tf.tanh(scale)
 
         def _resource_apply_dense(self, grad, var, apply_state):
             total = self.get_slot(var, "total")

@@ -70,12 +70,12 @@ class _Declared(Optimizer):
         if "epsilon" in self._config_fields:
             h.epsilon = tf.convert_to_tensor(self.epsilon, var_dtype)
         self.begin(h, Scalars())
-        coefficients.update(
-            {there: getattr(h, h_name) for h_name, there in self._coefficients.items()}
-        )
+        for h_name, name in self._coefficients.items():
+            if hasattr(h, h_name):
+                coefficients[name] = getattr(h, h_name)
 
-    def _shared(self, var: Any, apply_state: Any) -> Scalars:
-        """The scalars of this step, for `update`."""
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        """The scalars of this step, for `update` by a dense gradient or one of rows."""
         place = var.device, var.dtype.base_dtype
         coefficients = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
         return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})
@@ -84,7 +84,7 @@ class _Declared(Optimizer):
         return {n: _distribute.local(self.get_slot(var, n), var) for n in self.slots(var)}
 
     def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
-        h, slots = self._shared(var, apply_state), self._slots_beside(var)
+        h, slots = self._shared(var, apply_state, rows=False), self._slots_beside(var)
         result = self.fused(grad, var, Scalars(**slots), h)
         if result is not NotImplemented:
             return result
@@ -95,7 +95,7 @@ class _Declared(Optimizer):
     def _resource_apply_sparse(
         self, grad: Any, var: Any, indices: Any, apply_state: Any = None
     ) -> Any:
-        h, slots = self._shared(var, apply_state), self._slots_beside(var)
+        h, slots = self._shared(var, apply_state, rows=True), self._slots_beside(var)
         if self.sparse == "rows":
             s = Scalars(**{name: _rows.read(slot, indices) for name, slot in slots.items()})
             x = self.update(grad, _rows.read(var, indices), s, h)
@@ -136,7 +136,8 @@ class RMSprop(_Declared, rmsprop.RMSprop):
     """`tfopt.RMSprop` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `rho`, `momentum`, `one_minus_rho`.
-    `_momentum` tells whether there is momentum.
+    `_momentum` tells whether there is momentum; without it sparse gradients are applied with
+    `neg_lr_t`, all others with `lr_t`.
     """
 
     _coefficients = {
@@ -144,6 +145,7 @@ class RMSprop(_Declared, rmsprop.RMSprop):
         "rho": "rho",
         "momentum": "momentum",
         "epsilon": "epsilon",
+        "neg_lr_t": "neg_lr_t",
     }
 
     def __init__(
@@ -165,6 +167,12 @@ class RMSprop(_Declared, rmsprop.RMSprop):
         coefficients = apply_state[var_device, var_dtype]
         coefficients["neg_lr_t"] = -coefficients["lr_t"]
         coefficients["one_minus_rho"] = 1 - coefficients["rho"]
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
+        if rows and not self._momentum:
+            h.learning_rate = -h.neg_lr_t
+        return h
 
 
 @freed
@@ -291,8 +299,8 @@ class Adamax(_Declared, adamax.Adamax):
         coefficients["one_minus_beta_1_t"] = 1 - coefficients["beta_1_t"]
         coefficients["zero"] = tf.zeros([], tf.int64)
 
-    def _shared(self, var: Any, apply_state: Any) -> Scalars:
-        h = super()._shared(var, apply_state)
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
         h.alpha = -h.alpha
         return h
 
@@ -372,15 +380,16 @@ class Nadam(_Declared, nadam.Nadam):
             "v_t_prime_denominator": 1 - beta_2**t,
         }
 
-    def _shared(self, var: Any, apply_state: Any) -> Scalars:
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
         place = var.device, var.dtype.base_dtype
         c = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
+        rate = -c["neg_lr_t"] if rows else c["lr_t"]
         return Scalars(
             beta_1=c["beta_1_t"],
             beta_2=c["beta_2_t"],
             epsilon=c["epsilon"],
-            alpha_g=c["lr_t"] * c["one_minus_m_t"] / c["one_minus_m_schedule_new"],
-            alpha_m=c["lr_t"] * c["m_t_1"] / c["one_minus_m_schedule_next"],
+            alpha_g=rate * c["one_minus_m_t"] / c["one_minus_m_schedule_new"],
+            alpha_m=rate * c["m_t_1"] / c["one_minus_m_schedule_next"],
             correction=1 / c["v_t_prime_denominator"],
         )
 
@@ -428,8 +437,8 @@ class Ftrl(_Declared, ftrl.Ftrl):
         self._initial_accumulator_value = self.initial_accumulator_value
         self._l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
 
-    def _shared(self, var: Any, apply_state: Any) -> Scalars:
-        h = super()._shared(var, apply_state)
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
         self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
         return h
 

@@ -641,9 +641,13 @@ class Optimizer(engine.Optimizer):
         engine_own |= {"_hypers", "_module_variables"}
         twin.__dict__["_hypers"] = self._hypers.copy_for(twin, memo)
         twin.__dict__["_slot_variables"] = slots.copied(memo)
+        shared = {id(v): v for v in slots.variables.values() if id(v) not in memo}
+        memo.update(shared)  # an attribute that holds them is no reason to copy them
         for name, value in self.__dict__.items():
             if name not in engine_own and not name.startswith("_self_"):
                 twin.__dict__[name] = copy.deepcopy(value, memo)
+        for key in shared:
+            del memo[key]
         for name, child in self._trackable_children().items():
             if id(child) in memo:
                 twin._track_trackable(memo[id(child)], name, overwrite=True)
