@@ -45,6 +45,28 @@ def across_replicas(function: Callable[..., None], *args: Any) -> None:
     )
 
 
+def on_each_replica(function: Callable[[], None]) -> None:
+    """Calls `function` on each replica, from where `across_replicas` calls."""
+    if tf.distribute.in_cross_replica_context():
+        tf.distribute.get_strategy().extended.call_for_each_replica(function)
+    else:  # there is no such place where `merge_call` is not needed
+        function()
+
+
+def agreed(flag: Any) -> Any:
+    """Whether `flag` holds on all replicas, where they may differ."""
+    if not has_strategy():
+        return flag
+    against = tf.cast(tf.logical_not(flag), tf.float32)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
+
+
+def first(value: Any) -> Any:
+    """The first replica's value, in what `across_replicas` calls."""
+    return tf.distribute.get_strategy().experimental_local_results(value)[0]
+
+
 def update(variable: Any, function: Callable[..., Any], *args: Any) -> None:
     """Calls `function(copy, *args)` for each copy of the variable, on its device."""
     strategy = tf.distribute.get_strategy()

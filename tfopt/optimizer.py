@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _compile, _distribute, _gradients, _rows, _variables
+from tfopt import (
+    _accumulate,
+    _compile,
+    _distribute,
+    _ema,
+    _gradients,
+    _precision,
+    _rows,
+    _variables,
+)
 from tfopt._compile import Scalars, Update
 from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
 from tfopt._minimize import Minimizer
+from tfopt._slots import POLICIES
 from tfopt._state import Stateful
 from tfopt._variables import plain_python
-from tfopt.hyper import Alias, Hyper, Later, Static
+from tfopt.hyper import Alias, Hyper, Static
 
 SPARSE = ("rows", "exact", "rows_move", "whole")
 
@@ -29,9 +40,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     The constructor creates no variable: `iterations` and hyperparameters appear on first use,
     slots when a variable is first updated, each beside its variable.
 
-    The order of a step: sum over replicas, sum of repeated indices, clipping, gradient
-    transformers, weight decay, update, constraint, `iterations` + 1. Newer Keras clips and
-    decays before it sums over replicas.
+    The order of a step: gradients are unscaled, accumulated, summed over replicas and checked
+    to be finite; repeated indices are summed; then clipping, gradient transformers, weight
+    decay, update, constraint, averages, `iterations` + 1. Newer Keras clips and decays before
+    it sums over replicas.
 
     These are the keywords that all optimizers share. Numbers may be changed while training,
     by assigning to the attribute; what was None stays None once slots exist.
@@ -60,9 +72,24 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             dense gradient would.
         jit_compile: "auto" takes a fused kernel where there is one, else a function compiled
             by XLA that variables of a shape share. True always compiles, False never.
-        use_ema, ema_momentum, ema_overwrite_frequency, gradient_accumulation_steps,
-            loss_scale_factor, skip_nonfinite, master_weights: not supported yet; only their
-            neutral values are taken.
+        gradient_accumulation_steps: how many calls' gradients are averaged before they are
+            applied, at least 1: replicas sum, and `iterations`, schedules, clipping and averages
+            advance, only then. Calls are counted for each set of variables that was first seen
+            together; each of them should come with a gradient, or without, in all calls of a
+            window: what one has accumulated waits for the last call of a window that brings a
+            gradient for it. See `flush`.
+        use_ema: whether to keep an average of each variable, from its first value on: after
+            each step it becomes ema_momentum * average + (1 - ema_momentum) * variable. See
+            `averaged_weights` and `finalize_variable_values`.
+        ema_momentum: between 0 and 1.
+        ema_overwrite_frequency: after how many steps, each time, variables become their
+            averages; None for never.
+        loss_scale_factor: what the loss was multiplied by, see `scale_loss`; above 0.
+            Gradients are divided by it. `minimize` does both.
+        skip_nonfinite: whether a step is left out, with nothing changed, when a gradient,
+            summed over replicas, has an infinity or NaN; `skipped_steps` counts them.
+        master_weights: whether variables of float16 and bfloat16 are kept in float32 as well,
+            so that small steps add up. A value assigned to the variable counts.
 
     Dtypes:
         Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
@@ -93,13 +120,13 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     gradient_transformers = Static(None)
     lazy = Static(None, choices=(None, True, False))
     jit_compile = Static("auto", choices=("auto", True, False))
-    use_ema = Later(False)
-    ema_momentum = Later(0.99)
-    ema_overwrite_frequency = Later(None)
-    gradient_accumulation_steps = Later(None)
-    loss_scale_factor = Later(None)
-    skip_nonfinite = Later(False)
-    master_weights = Later(False)
+    use_ema = Static(False)
+    ema_momentum = Static(0.99, low=0, high=1)
+    ema_overwrite_frequency = Static(None, whole=True, low=1)
+    gradient_accumulation_steps = Static(None, whole=True, low=1)
+    loss_scale_factor = Hyper(None, off=None, above=0, tracked=False)
+    skip_nonfinite = Static(False)
+    master_weights = Static(False)
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
@@ -187,6 +214,17 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             RuntimeError: in cross-replica context; or if a gradient of rows meets a
                 variable with a constraint.
         """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        return self._apply_guarded(grads_and_vars, name, aggregate, self._guard)
+
+    def _apply_guarded(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None,
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> Any:
+        """`apply_gradients`, for wrappers that have a guard of their own."""
         pairs = _gradients.check(grads_and_vars, self._warned, self.complex_numbers)
         if not pairs:
             return self._result(self.iterations.read_value(), name)
@@ -194,23 +232,72 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         _distribute.require_replica_context(pair.variable for pair in pairs)
         self.build([pair.given for pair in pairs])
         values = self._hypers.evaluate()
-        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         if self._runs_in_place():
             with tf.name_scope(_variables.scope_name(name or self.name)):
-                return self._step(pairs, values, aggregate)
-        step = _compile.cached_step(self, pairs, values, aggregate)
+                return self._step(pairs, values, aggregate, guard)
+        step = _compile.cached_step(self, pairs, values, aggregate, guard)
         return self._result(step([pair.gradient for pair in pairs], values), name)
 
-    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
-        """A whole step, as one replica sees it."""
-        gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
+    def _step(
+        self,
+        pairs: Sequence[Pair],
+        values: dict[str, Any],
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> Any:
+        """A whole step, or one that only accumulates, as one replica sees it."""
+        gradients = self._unscale([pair.gradient for pair in pairs], values, guard)
+        apply = functools.partial(
+            self._apply, pairs, values=values, aggregate=aggregate, guard=guard
+        )
+        if self._accumulates:
+            _accumulate.step(self, pairs, gradients, apply)
+        else:
+            apply(gradients)
+        return self.iterations.read_value()
+
+    def _apply(
+        self,
+        pairs: Sequence[Pair],
+        gradients: Sequence[Any],
+        *,
+        values: dict[str, Any],
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> None:
+        """From the gradients of one replica to the update that all make together."""
+        if aggregate:
+            gradients = self._aggregate(pairs, gradients)
+        finite = None
+        if guard is not None:
+            finite = _gradients.all_finite(gradients)
+            if not aggregate or self.gradient_aggregator is not None:
+                finite = _distribute.agreed(finite)
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
         gradients, scales = _gradients.clip(gradients, **self._clips(values))
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
-        update_all = functools.partial(self._update_all, pairs, values=values)
-        _distribute.across_replicas(update_all, gradients, scales)
-        return self.iterations.read_value()
+        update = functools.partial(self._update_if_finite, pairs, values=values, guard=guard)
+        _distribute.across_replicas(update, gradients, scales, finite)
+
+    def _update_if_finite(
+        self,
+        pairs: Sequence[Pair],
+        gradients: Sequence[Any],
+        scales: Sequence[Any],
+        finite: Any,
+        *,
+        values: dict[str, Any],
+        guard: _precision.Guard | None,
+    ) -> None:
+        """Once for all replicas: updates, unless the guard's check has failed."""
+        update = functools.partial(self._update_all, pairs, gradients, scales, values=values)
+        if guard is None:
+            update()
+        else:
+            finite = _distribute.first(finite)
+            tf.cond(finite, update, lambda: None)
+            guard.decided(finite)
 
     def _update_all(
         self,
@@ -220,8 +307,9 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         *,
         values: dict[str, Any],
     ) -> None:
-        """Updates every copy of every variable, then `iterations`: once for all replicas."""
-        self.__dict__["_now"] = _Now(values, _compile.Waiting(self))
+        """Updates every copy of every variable, then `iterations` and averages."""
+        steps = self.iterations.read_value()
+        self.__dict__["_now"] = _Now(values, steps, _compile.Waiting(self))
         try:
             self._begin({_compute_dtype(pair.variable) for pair in pairs})
             for pair, gradient, scale in zip(pairs, gradients, scales, strict=True):
@@ -229,6 +317,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                 _distribute.update(pair.variable, update, gradient, scale)
             self._now.waiting.run()
             self.iterations.assign_add(1, read_value=False)
+            if self.use_ema:
+                _ema.follow(self, [pair.variable for pair in pairs])
         finally:
             self.__dict__["_now"] = None
 
@@ -239,6 +329,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         now.decay = None if now.excluded else now.decays.get(_compute_dtype(variable))
         now.scale = scale
         now.alone = pair.constraint is not None or not self._is_declared
+        if self.use_ema:
+            _ema.before(self, variable, gradient, now.steps)
         if not self._is_declared:  # hooks see decayed weights, and gradients of their dtype
             gradient = _gradients.cast(_gradients.scaled(gradient, scale), variable.dtype)
             self._decay_in_place(variable, gradient)
@@ -282,12 +374,110 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             return _compile.rows(self, given, indices, scalars)
         return _compile.all_rows(self, given, indices, scalars, moves=word == "exact")
 
+    # --- policies ---------------------------------------------------------------------------------
+
+    @plain_python
+    def flush(self) -> Any:
+        """Applies gradients that have accumulated in a window which is not full.
+
+        The last window of an epoch may be one: it counts as much as any other, since its
+        gradient is the mean over the calls that there were. Under a strategy it belongs into
+        `strategy.run`, as `apply_gradients` does.
+
+        Returns:
+            The new value of `iterations`; in a v1 graph the operation.
+        """
+        if self._accumulates and self.built:
+            _distribute.require_replica_context(self._slots.variables.values())
+            self._flush(self._guard)
+        return self._result(self.iterations.read_value(), None)
+
+    def _flush(self, guard: _precision.Guard | None) -> None:
+        values = self._hypers.evaluate()
+        for pairs, sparse in self._windows.values():
+            apply = functools.partial(
+                self._apply, pairs, values=values, aggregate=True, guard=guard
+            )
+            _accumulate.flush(self, pairs, sparse, apply)
+
+    @contextlib.contextmanager
+    def averaged_weights(self, var_list: Iterable[Any] | None = None) -> Iterator[None]:
+        """A context in which variables have their averages as values: to evaluate, or to save.
+
+        On leaving it they have their own values again; it is no place to train.
+
+        Args:
+            var_list: the variables; all that the optimizer has seen by default.
+
+        Raises:
+            ValueError: without `use_ema`.
+
+        >>> x = tf.Variable(1.0)
+        >>> opt = tfopt.SGD(1.0, use_ema=True, ema_momentum=0.5)
+        >>> _ = opt.apply_gradients([(1.0, x)])
+        >>> with opt.averaged_weights():
+        ...     print(float(x))
+        0.5
+        >>> float(x)
+        0.0
+        """
+        if not self.use_ema:
+            raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
+        pairs = list(
+            _ema.averages(self, self._slots.variables.values() if var_list is None else var_list)
+        )
+        variables = [variable for variable, _ in pairs]
+        before = _variables.values_of(variables)
+        try:
+            _assign_averages(pairs)
+            yield
+        finally:
+            _variables.assign_all(list(zip(variables, before, strict=True)))
+
+    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
+        """Gives variables their averages as values, for good. Keras' `fit` does so at its end.
+
+        Args:
+            var_list: the variables; those without an average are left as they are.
+        """
+        if self.use_ema:
+            _assign_averages(list(_ema.averages(self, var_list)))
+
+    @property
+    def skipped_steps(self) -> Any:
+        """How many steps `skip_nonfinite` left out: an int64 variable, or 0 without it."""
+        return self._counter(_precision.SKIPPED) if self.skip_nonfinite else 0
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss times `loss_scale_factor`, if there is one: what is to be differentiated."""
+        factor = self._current("loss_scale_factor")
+        return loss if factor is None else loss * tf.cast(factor, loss.dtype)
+
     # --- the parts of a step ----------------------------------------------------------------------
 
-    def _aggregate(self, pairs: Sequence[Pair]) -> list[Any]:
+    @property
+    def _guard(self) -> _precision.Guard | None:
+        """What decides whether a step is taken."""
+        if self.skip_nonfinite and self._skip is None:
+            self.__dict__["_skip"] = _precision.SkipNonfinite(self)
+        return self._skip
+
+    @property
+    def _accumulates(self) -> bool:
+        return (self.gradient_accumulation_steps or 1) > 1
+
+    def _unscale(
+        self, gradients: list[Any], values: dict[str, Any], guard: _precision.Guard | None
+    ) -> list[Any]:
+        for scale in (self._current("loss_scale_factor", values), guard and guard.scale):
+            if scale is not None:
+                gradients = [_gradients.divided(gradient, scale) for gradient in gradients]
+        return gradients
+
+    def _aggregate(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
         if self.gradient_aggregator is None:
-            return _distribute.sum_over_replicas([pair.gradient for pair in pairs])
-        given = [(pair.gradient, pair.given) for pair in pairs]
+            return _distribute.sum_over_replicas(gradients)
+        given = [(gradient, pair.given) for gradient, pair in zip(gradients, pairs, strict=True)]
         return _unzip(self.gradient_aggregator(given), pairs, "gradient_aggregator")
 
     def _clips(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -320,7 +510,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                     if value.active
                 }
             )
-            steps = _cast(self.iterations, dtype)
+            steps = _cast(self._now.steps, dtype)
             h.t = steps + 1
             if "decay" in self._fields and hasattr(h, "learning_rate"):
                 h.learning_rate = h.learning_rate / (1 + h.decay * steps)
@@ -362,7 +552,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     def _inputs(self, grad: Any, var: Any) -> tuple[Update, dict[str, Any]]:
         """What the update of one variable takes, and the scalars that all share."""
         now = self._now
-        slots = {name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()}
+        slots = {
+            name: _distribute.local(slot, var)
+            for name, slot in self._slots.of(var).items()
+            if name not in POLICIES or name == _precision.MASTER
+        }
         scalars = now.scalars[_compute_dtype(var)]
         if self.decays == "own" and now.excluded and "weight_decay" in scalars:
             scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
@@ -409,6 +603,21 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             return tf.group(iterations, name=_variables.scope_name(name or self.name))
         return iterations
 
+    def _policy_slots(self, x: Any, first: bool) -> dict[str, Any]:
+        """The slots that the policies in use need for a variable."""
+        by_rows = self._rows_word in ("rows", "rows_move") and bool(x.shape.rank)
+        slots: dict[str, Any] = {}
+        if self.master_weights:
+            slots |= _precision.slots(x)
+        if self.use_ema:
+            slots |= _ema.slots(x, self.iterations.read_value(), by_rows)
+        if self._accumulates:
+            slots |= _accumulate.slots(x, first, by_rows)
+        return slots
+
+    def _policy_counters(self) -> list[str]:
+        return [_precision.SKIPPED] if self.skip_nonfinite else []
+
     # --- construction -----------------------------------------------------------------------------
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -438,6 +647,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             _warned=set(),
             _cache=_compile.Cache(),
             _excluded=_gradients.Excluded(),
+            _skip=None,
+            _windows={},  # the last call's variables for each counter of micro-steps
         )
         self._init_state()
 
@@ -457,6 +668,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if self.lazy is True and self.sparse == "whole":
             raise ValueError(
                 f"`lazy` must not be True: {type(self).__name__} needs whole variables; got True."
+            )
+        if self.master_weights and not self._is_declared:
+            raise ValueError(
+                f"`master_weights` must be False: {type(self).__name__} updates variables by "
+                "hooks, which see no other copy; got True."
             )
         if self.sparse not in SPARSE:
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
@@ -510,8 +726,9 @@ def _definer(cls: type, name: str) -> int:
 class _Now:
     """What the hooks of the step that is going on need beyond their arguments."""
 
-    def __init__(self, values: dict[str, Any], waiting: _compile.Waiting):
+    def __init__(self, values: dict[str, Any], steps: Any, waiting: _compile.Waiting):
         self.values = values  # hyperparameters that live in no variable
+        self.steps = steps  # `iterations` before this step
         self.waiting = waiting
         self.scalars: dict[tf.DType, dict[str, Any]] = {}
         self.decays: dict[tf.DType, Any] = {}
@@ -546,3 +763,8 @@ def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:
             f"order: {len(pairs)} of them; got {len(returned)}."
         )
     return [gradient for gradient, _ in returned]
+
+
+def _assign_averages(pairs: Sequence[tuple[Any, Any]]) -> None:
+    values = _variables.evaluate([average for _, average in pairs])
+    _variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])

@@ -33,7 +33,7 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
         TypeError: if `cls` is not a subclass of `tfopt.Optimizer`.
         ValueError: if the name is taken.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
+    if not (isinstance(cls, type) and issubclass(cls, _keras.KerasOptimizer)):
         raise TypeError(f"`cls` must be a subclass of tfopt.Optimizer; got {cls!r}.")
     name = f"{package}>{cls.__name__}"
     known = _CLASSES.setdefault(name.lower(), cls)
@@ -88,7 +88,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     Raises:
         ValueError: if it is something else.
     """
-    if not isinstance(optimizer, Optimizer):
+    if not isinstance(optimizer, _keras.KerasOptimizer):
         raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
     cls = type(optimizer)
     return {

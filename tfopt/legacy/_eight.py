@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfopt import _distribute, _rows, registry
-from tfopt import optimizer as engine
 from tfopt._compile import Scalars
 from tfopt._slots import Initial
 from tfopt.hyper import Alias, Static
@@ -55,10 +55,12 @@ class _Declared(Optimizer):
         return {**super().get_config(), **numbers, "decay": self._initial_decay}
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        engine.Optimizer.create_slots(self, var_list)
-
-    def _declare_slot(self, variable: Any, name: str, initial: Initial) -> None:
-        self.add_slot(variable, name, lambda shape, dtype: initial.make(variable, dtype))
+        declared = [(var, name) for var in var_list for name in self.slots(var)]
+        if self.slot_order == "slot":
+            names = list(self.slots(var_list[0]))
+            declared.sort(key=lambda slot: names.index(slot[1]))
+        for var, name in declared:
+            self.add_slot(var, name, functools.partial(_start_of, self.slots(var)[name], var))
 
     def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
         super()._prepare_local(var_device, var_dtype, apply_state)
@@ -441,6 +443,10 @@ class Ftrl(_Declared, ftrl.Ftrl):
         h = super()._shared(var, apply_state, rows)
         self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
         return h
+
+
+def _start_of(initial: Initial, var: Any, shape: Any, dtype: Any) -> Any:
+    return initial.make(var, dtype)
 
 
 def _assigned(slots: Mapping[str, Any], s: Scalars) -> list[Any]:

@@ -16,10 +16,28 @@ import tensorflow as tf
 from tfopt import _distribute, _gradients, _keras, _rows, _variables
 from tfopt import optimizer as engine
 from tfopt._gradients import Pair
+from tfopt._precision import Guard
 from tfopt._state import CallableList
 from tfopt._variables import plain_python
-from tfopt.hyper import Hyper, Hypers
+from tfopt.hyper import Alias, Hyper, Hypers, Static
 
+# The names of OptimizerV2 that are kept: docs/legacy.md says what each is.
+KEPT = frozenset(
+    """
+    _HAS_AGGREGATE_GRAD _aggregate_gradients _assert_valid_dtypes _call_if_callable
+    _compute_gradients _create_all_weights _create_hypers _create_or_restore_slot_variable
+    _create_slots _decayed_lr _dense_apply_args _distribution_strategy
+    _distribution_strategy_scope _fallback_apply_state _get_gradients _get_hyper _hyper
+    _hypers_created _initial_decay _iterations _name _prepare _prepare_local
+    _resource_apply_dense _resource_apply_sparse _resource_apply_sparse_duplicate_indices
+    _resource_scatter_add _resource_scatter_update _serialize_hyperparameter _set_hyper
+    _slot_names _sparse_apply_args _transform_gradients _transform_loss
+    _transform_unaggregated_gradients _use_locking _valid_dtypes _weights
+    add_slot add_weight apply_gradients clipnorm clipvalue from_config get_config get_gradients
+    get_slot get_slot_names get_updates get_weights global_clipnorm gradient_aggregator
+    gradient_transformers iterations learning_rate lr minimize set_weights variables weights
+    """.split()
+)
 KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
 GradientsAndVariables = list[tuple[Any, Any]]
@@ -121,6 +139,7 @@ class Optimizer(engine.Optimizer):
     """
 
     _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
+    _distribution_strategy: Any = None  # that under which it was made
     complex_numbers = True  # as there; hooks decide
     _uncalled = {"_distributed_apply": "_resource_apply_dense"}
     __signature__ = None  # tfopt makes one of declarations; here the constructor has its own
@@ -165,7 +184,15 @@ class Optimizer(engine.Optimizer):
 
     # --- hyperparameters and other attributes -----------------------------------------------------
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if not cls.__module__.startswith("tfopt."):
+            for name in vars(cls).keys() & _taken():
+                raise _name_is_taken(cls, name)
+        super().__init_subclass__(**kwargs)
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _taken():
+            raise _name_is_taken(type(self), name)
         if name == "_iterations" and value is not self._iterations:
             # A wrapper shares its own: one that somebody read before is no state any more.
             self._weights[:] = [w for w in self._weights if w is not self._iterations]
@@ -394,7 +421,7 @@ class Optimizer(engine.Optimizer):
         return list(zip(tape.gradient(loss, var_list, grad_loss), var_list, strict=True))
 
     def _valid_dtypes(self) -> Iterable[tf.DType]:
-        """Override it to take variables of other dtypes than these."""
+        """Override it to take variables of fewer dtypes."""
         return {*_gradients.FLOATING, tf.complex64, tf.complex128}
 
     def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
@@ -416,34 +443,71 @@ class Optimizer(engine.Optimizer):
     def _rows_word(self) -> str:
         return "rows"  # as far as the engine asks: a constraint is for dense gradients
 
-    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
+    # tfopt's own policies of a step are not offered: their names are a subclass' to use.
+    _accumulates = False
+    _guard = None
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss to differentiate: the loss itself."""
+        return loss
+
+    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
+        """Called after training; there is nothing to finalize without averages of tfopt's."""
+
+    def _step(
+        self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Guard | None
+    ) -> Any:
         """A whole step, as one replica sees it."""
         now = self.__dict__["_now"] = SimpleNamespace(values=values, apply_state=None)
         try:
             now.apply_state = self._prepare([pair.variable for pair in pairs])
             gradients = [(pair.gradient, pair.variable) for pair in pairs]
+            if guard is not None and guard.scale is not None:
+                gradients = [(_gradients.divided(g, guard.scale), v) for g, v in gradients]
             if aggregate:
                 gradients = self._transform_unaggregated_gradients(gradients)
                 gradients = self._aggregate_gradients(gradients)
+            finite = None
+            if guard is not None:
+                finite = _distribute.agreed(_gradients.all_finite([g for g, _ in gradients]))
             gradients = list(self._transform_gradients(gradients))
+            variables = [variable for _, variable in gradients]
             constraints = {id(pair.variable): pair.constraint for pair in pairs}
-            apply = functools.partial(self._apply_all, [v for _, v in gradients], constraints, now)
-            _distribute.across_replicas(apply, [g for g, _ in gradients])
+            apply = functools.partial(self._apply_if_finite, variables, constraints, now, guard)
+            _distribute.across_replicas(apply, [g for g, _ in gradients], finite)
         finally:
             self.__dict__["_now"] = None
         return self.iterations.read_value()
 
-    def _apply_all(
-        self, variables: Sequence[Any], constraints: dict[int, Any], now: Any, gradients: Any
+    def _apply_if_finite(
+        self,
+        variables: Sequence[Any],
+        constraints: dict[int, Any],
+        now: Any,
+        guard: Guard | None,
+        gradients: Sequence[Any],
+        finite: Any,
     ) -> None:
-        """Updates every copy of every variable, then `iterations`: once for all replicas."""
+        """Once for all replicas: updates, unless the check of a wrapper's guard has failed."""
         self.__dict__["_now"] = now
+        apply = functools.partial(self._apply_all, variables, constraints, gradients)
+        if guard is None:
+            apply()
+        else:
+            finite = _distribute.first(finite)
+            tf.cond(finite, apply, lambda: None)
+            guard.decided(finite)
+
+    def _apply_all(
+        self, variables: Sequence[Any], constraints: dict[int, Any], gradients: Sequence[Any]
+    ) -> None:
+        """Updates every copy of every variable, then `iterations`."""
         for variable, gradient in zip(variables, gradients, strict=True):
-            apply = functools.partial(self._apply, constraints.get(id(variable)))
+            apply = functools.partial(self._apply_one, constraints.get(id(variable)))
             _distribute.update(variable, apply, gradient)
         self.iterations.assign_add(1, read_value=False)
 
-    def _apply(self, constraint: Any, variable: Any, gradient: Any) -> None:
+    def _apply_one(self, constraint: Any, variable: Any, gradient: Any) -> None:
         """Updates one copy of one variable, on its device."""
         gradient = _gradients.cast(gradient, variable.dtype)
         if isinstance(gradient, tf.IndexedSlices):
@@ -522,8 +586,8 @@ class Optimizer(engine.Optimizer):
 
     def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         """`apply_state`: what `_prepare_local` computes for each device and dtype."""
-        copies = [copy for variable in var_list for copy in _distribute.copies(variable)]
-        keys = dict.fromkeys((copy.device, copy.dtype.base_dtype) for copy in copies)
+        local = [each for variable in var_list for each in _distribute.copies(variable)]
+        keys = dict.fromkeys((each.device, each.dtype.base_dtype) for each in local)
         apply_state: dict[Any, dict[str, Any]] = {}
         for device, dtype in keys:
             apply_state[device, dtype] = {}
@@ -627,6 +691,17 @@ class Optimizer(engine.Optimizer):
         """
         self.set_weights([store[str(number)] for number in range(len(store.keys()))])
 
+    def _create_or_restore_slot_variable(
+        self,
+        slot_variable_position: Any,
+        slot_name: str,
+        variable: Any,
+        slot_variable_shape: Any = None,
+    ) -> Any:
+        """Called by a restore, for each slot value that the checkpoint holds."""
+        dtype = _variables.unwrap(variable).dtype
+        return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+
     def __reduce__(self) -> Any:
         return _unpickle, (type(self), self.get_config(), self.get_weights())
 
@@ -657,6 +732,36 @@ class Optimizer(engine.Optimizer):
     def _become_copy(self) -> None:
         memo, self.__dict__["_original"] = self._original, None
         self._slot_variables.move(memo)
+
+
+@functools.cache
+def _taken() -> frozenset[str]:
+    """The names that tfopt uses for itself: what redefines them would change a step unseen."""
+    own = [base for base in Optimizer.__mro__ if base.__module__.split(".")[0] == "tfopt"]
+    names = {name for base in own for name, what in vars(base).items() if _counts(name, what)}
+    attributes = vars(Optimizer("any")).keys() - {"_pending_lr"}
+    return frozenset((names | attributes) - KEPT - _MAY_BE_REDEFINED)
+
+
+def _counts(name: str, what: Any) -> bool:
+    return not name.startswith("__") and not isinstance(what, Hyper | Static | Alias | _Free)
+
+
+_MAY_BE_REDEFINED = frozenset(  # what is not used here, or made to be overridden
+    """
+    _aggregate _apply _begin _by_rows _check_arguments _clips _decay _decay_in_place _excluded
+    _flush _has_kernel _inputs _skip _transform _unscale _update_all _update_copy _windows build
+    complex_numbers create_slots decays exclude_from_weight_decay load_own_variables name
+    resource_apply_dense resource_apply_sparse save_own_variables state
+    """.split()
+)
+
+
+def _name_is_taken(cls: type, name: str) -> AttributeError:
+    return AttributeError(
+        f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself, and "
+        "OptimizerV2 has none. Rename it."
+    )
 
 
 def _summed(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
