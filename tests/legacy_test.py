@@ -4,6 +4,8 @@ import contextlib
 import copy
 import inspect
 import pickle
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ import tf_keras
 import third_party
 
 import tfopt
+from tfopt.legacy import _optimizer as legacy_module
 
 V2, OURS = tf_keras.optimizers.legacy, tfopt.legacy
 EIGHT = {
@@ -782,6 +785,20 @@ def test_half_precision_is_the_variable_s(name):
     np.testing.assert_allclose(results[1], results[0], rtol=2e-3, atol=2e-3)
 
 
+@each_base
+def test_gradients_and_updates_in_a_graph(legacy):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.Variable(3.0)
+        optimizer = legacy.SGD(0.5)
+        (gradient,) = optimizer.get_gradients(x * x, [x])
+        updates = optimizer.get_updates(x * x, [x])
+        session.run(tf.compat.v1.global_variables_initializer())
+        assert session.run(gradient) == 6
+        session.run(updates)
+        assert session.run(x) == 0
+        assert session.run(optimizer.iterations) == 1
+
+
 # --- construction and copies ----------------------------------------------------------------------
 
 
@@ -949,3 +966,52 @@ def test_weights_that_do_not_fit_raise():
         optimizer.set_weights([np.array(3), np.zeros(2), np.zeros(())])
     optimizer.set_weights([np.array(3), np.ones(()), np.zeros(())])
     assert [w.numpy() for w in optimizer.weights] == [3, 1, 0]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "legacy.md").read_text()
+
+
+def table(heading):
+    """The rows of the table under a heading, each as lists of the names in its cells."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return [[re.findall(r"`(\w+)`", cell) for cell in row] for row in rows]
+
+
+def names_of(legacy):
+    """All names that the eight of OptimizerV2, or tfopt's, have once they are used."""
+    names = set()
+    for name in EIGHT:
+        optimizer = getattr(legacy, name)()
+        optimizer._create_all_weights([tf.Variable(1.0)])
+        names |= {*dir(optimizer), *vars(optimizer)}
+    return {name for name in names if not name.startswith(("__", "_self_", "_keras_api"))}
+
+
+def test_the_page_lists_every_name_of_optimizer_v2():
+    kept = {name for row in table("Names that are kept") for name in row[0]}
+    dropped = {name for row in table("Names that are not kept") for name in row[0]}
+    tracking = set(dir(tf.__internal__.tracking.Trackable()))
+    assert names_of(V2) - tracking - {"_m_cache_read"} == (kept | dropped) - tracking
+    assert not kept & dropped
+    assert kept <= names_of(OURS)
+    assert dropped & names_of(OURS) == {"_slots"}
+    assert legacy_module.KEPT <= kept
+
+
+def test_the_page_names_a_test_for_every_name_that_is_kept():
+    for names, *_, tests in table("Names that are kept"):
+        assert names and tests
+        for test in tests:
+            assert callable(globals()[test]), test
+    for test in re.findall(r"`(test_\w+)`", PAGE):
+        assert callable(globals()[test]), test
+
+
+def test_the_code_on_the_page_runs():
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+    names = {}
+    exec(compile(block, "legacy.md", "exec"), names)
+    np.testing.assert_allclose(names["x"].numpy(), [0.9, -1.9], rtol=1e-6)
