@@ -94,6 +94,15 @@ def run_in_a_function(optimizer, variables, steps):
         apply(step)
 
 
+def run_compiled(optimizer, variables, steps):
+    @tf.function(jit_compile=True)
+    def apply(gradients):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    for step in steps:
+        apply(step)
+
+
 def run_in_replicas(strategy, optimizer, variables, steps):
     """Each replica has its share of the gradient; sparse ones repeat indices across replicas."""
 
@@ -134,6 +143,17 @@ def test_a_third_party_s_optimizer_gives_the_same_on_either_base(make, run):
     (theirs, their_variables), (ours, our_variables) = results
     assert_same(theirs, ours, their_variables, our_variables)
     assert isinstance(ours, tfopt.Optimizer) and isinstance(ours, tf.Module)
+
+
+@pytest.mark.parametrize("name", ["decoupled_adam", "lazy_adam", "averaging"])
+def test_a_third_party_s_optimizer_gives_the_same_under_xla(name):
+    results = []
+    for run in (run_eagerly, run_compiled):
+        optimizer, variables = FIXTURES[name](OURS), new_variables()
+        run(optimizer, variables, random_steps(3))
+        results.append((optimizer, variables))
+    (plain, plain_variables), (compiled, compiled_variables) = results
+    assert_same(plain, compiled, plain_variables, compiled_variables)
 
 
 @pytest.mark.timeout(120)
