@@ -928,23 +928,86 @@ def test_names_of_tfopt_s_keywords_are_free():
         Own(use_ema=True)
 
 
-def test_a_loss_scale_leaves_out_steps_that_are_not_finite():
+@pytest.mark.parametrize("name", ["decoupled_adam", "averaging"])
+def test_a_loss_scale_leaves_out_steps_that_are_not_finite(name):
     results = []
     for wrap in (lambda optimizer: optimizer, tfopt.LossScaleOptimizer):
-        optimizer, variables = wrap(third_party.decoupled_adam(OURS)(0.1)), new_variables()
-        scale = 1.0 if optimizer.name == "DecoupledAdam" else float(optimizer.loss_scale)
+        inner, variables = FIXTURES[name](OURS), new_variables()
+        optimizer = wrap(inner)
+        scale = 1.0 if optimizer is inner else float(optimizer.loss_scale)
         for step in random_steps(3):
             pairs = [(scaled(g, scale), v) for g, v in zip(step, variables, strict=True)]
             optimizer.apply_gradients(pairs)
-            if scale != 1:
+            if optimizer is not inner:
                 before = [variable.numpy() for variable in variables]
                 optimizer.apply_gradients([(scaled(g, np.inf), v) for g, v in pairs])
                 scale = float(optimizer.loss_scale)
                 for old, variable in zip(before, variables, strict=True):
                     np.testing.assert_array_equal(variable.numpy(), old)
-        results.append(variables)
-    for expected, actual in zip(*results, strict=True):
-        np.testing.assert_allclose(actual.numpy(), expected.numpy(), 1e-10)
+        results.append((inner, variables))
+    (plain, plain_variables), (guarded, guarded_variables) = results
+    assert_same(plain, guarded, plain_variables, guarded_variables)
+
+
+def test_a_loss_scale_that_would_be_lost_raises():
+    class Delegating(OURS.Optimizer):
+        def __init__(self, name="Delegating"):
+            super().__init__(name)
+            self.inner = OURS.SGD()
+
+        def apply_gradients(self, grads_and_vars, name=None):
+            return self.inner.apply_gradients(grads_and_vars, name)
+
+    x = tf.Variable(1.0)
+    Delegating().apply([tf.constant(1.0)], [x])
+    with pytest.raises(RuntimeError, match="base class"):
+        tfopt.LossScaleOptimizer(Delegating()).apply_gradients([(tf.constant(1.0), x)])
+
+
+@LIBRARIES
+def test_mixed_precision(library):
+    inputs, targets = batches()
+    weights = []
+    try:
+        for policy in ("float32", "mixed_float16"):
+            if library is keras:
+                keras.config.set_dtype_policy(policy)
+            else:
+                tf_keras.mixed_precision.set_global_policy(policy)
+            model = embedding_model(library)
+            optimizer = third_party.averaging(OURS)(OURS.SGD(0.05, momentum=0.5))
+            model.compile(optimizer, loss=library.losses.MeanSquaredError())
+            model.fit(inputs, targets, batch_size=8, shuffle=False, verbose=0)
+            assert len(optimizer.weights) == 1 + 2 * 3
+            assert optimizer.iterations.numpy() == 4
+            weights.append(model.get_weights())
+    finally:
+        keras.config.set_dtype_policy("float32")
+        tf_keras.mixed_precision.set_global_policy("float32")
+    for expected, actual in zip(*weights, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=0.02)
+
+
+@LIBRARIES
+def test_callbacks_and_h5_files_with_a_wrapper(library, tmp_path):
+    inputs, targets = batches()
+    model, cls = embedding_model(library), third_party.averaging(OURS)
+    optimizer = cls(OURS.Adam(0.05))
+    model.compile(optimizer, loss=library.losses.MeanSquaredError())
+    callbacks = [
+        library.callbacks.TensorBoard(str(tmp_path)),
+        library.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5),
+    ]
+    model.fit(inputs, targets, batch_size=8, verbose=0, callbacks=callbacks)
+    np.testing.assert_allclose(float(optimizer.learning_rate), 0.025)
+    model.save(tmp_path / "model.h5")
+    loaded = library.models.load_model(tmp_path / "model.h5", custom_objects={"Averaging": cls})
+    weights = []
+    for each in (model, loaded):
+        each.fit(inputs, targets, batch_size=8, shuffle=False, verbose=0)
+        weights.append([*each.get_weights(), *each.optimizer.get_weights()])
+    for expected, actual in zip(*weights, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 @each_fixture

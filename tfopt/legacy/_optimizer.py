@@ -213,6 +213,11 @@ class Optimizer(engine.Optimizer):
     def _hyper(self) -> _HyperView:
         return _HyperView(self)
 
+    @property
+    def _learning_rate(self) -> Any:
+        """The schedule, if there is one: tf-keras' TensorBoard callback looks for it."""
+        return self._hyper.get("learning_rate")
+
     def uses(self, name: str) -> bool:
         """Whether a hyperparameter that can be off takes part in the update."""
         return name in self._hypers and name not in self._common and super().uses(name)
@@ -272,8 +277,8 @@ class Optimizer(engine.Optimizer):
 
     @property
     def variables(self) -> CallableList:
-        """The same; may also be called."""
-        return self._weights
+        """What `weights` lists, a wrapper's too: Keras saves it. May also be called."""
+        return CallableList(self.weights)
 
     def _set_iterations(self, variable: Any) -> None:
         super()._set_iterations(variable)
@@ -453,6 +458,49 @@ class Optimizer(engine.Optimizer):
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """Called after training; there is nothing to finalize without averages of tfopt's."""
+
+    @plain_python
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+        *,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
+        """Applies gradients to variables: one step. See `tfopt.Optimizer.apply_gradients`.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs.
+            name: a name for the operation in a graph.
+            experimental_aggregate_gradients: False if the gradients are summed already.
+            skip_gradients_aggregation: tf-keras' word for the opposite.
+
+        Returns:
+            The new value of `iterations`; in a v1 graph the operation.
+        """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        guard = self.__dict__.pop("_given_guard", None)
+        return super()._apply_guarded(grads_and_vars, name, aggregate, guard)
+
+    def _apply_guarded(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None,
+        aggregate: bool,
+        guard: Guard | None,
+    ) -> Any:
+        """What wrappers with a guard of their own call: by way of `apply_gradients`."""
+        if guard is not None:
+            self.__dict__["_given_guard"] = guard
+        summed = {} if aggregate else {"experimental_aggregate_gradients": False}
+        result = self.apply_gradients(grads_and_vars, name, **summed)
+        if self.__dict__.pop("_given_guard", None) is not None:
+            raise RuntimeError(
+                f"`apply_gradients` of {type(self).__name__} must call that of its base class: "
+                "the check for finite gradients, and the loss scale, are applied there."
+            )
+        return result
 
     def _step(
         self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Guard | None
