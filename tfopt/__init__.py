@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt import initializers, optimizers, schedules
+from tfopt import initializers, legacy, optimizers, schedules
 from tfopt._slots import copy, full, zeros
 from tfopt._warnings import TfoptWarning
 from tfopt.hyper import Alias, Hyper, Static
@@ -29,6 +29,7 @@ __all__ = [
     "full",
     "get",
     "initializers",
+    "legacy",
     "optimizers",
     "register",
     "schedules",

@@ -114,7 +114,12 @@ def local(variable: Any, beside: Any) -> Any:
     A mirrored variable given to a `tf.function` is captured, not passed; its copies are
     plain variables and are passed.
     """
+    candidates = copies(variable)
+    return next((copy for copy in candidates if copy.device == beside.device), candidates[0])
+
+
+def copies(variable: Any) -> Sequence[Any]:
+    """The copies of a mirrored variable; of any other, itself."""
     if not isinstance(variable, tf.distribute.DistributedValues):
-        return variable
-    copies = tf.distribute.get_strategy().experimental_local_results(variable)
-    return next((copy for copy in copies if copy.device == beside.device), copies[0])
+        return [variable]
+    return list(tf.distribute.get_strategy().experimental_local_results(variable))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -39,7 +40,9 @@ class Initial(NamedTuple):
 def full(x: Any, value: Any) -> Initial:
     """A slot of the shape of `x` that starts at `value` everywhere."""
     del x  # part of the notation; the shape is that of the variable at creation
-    return Initial(lambda variable, dtype: tf.fill(_shape(variable), tf.constant(value, dtype)))
+    # `tf.cast` would round a Python number to float32 on its way to float64.
+    convert = tf.cast if tf.is_tensor(value) else tf.constant
+    return Initial(lambda variable, dtype: tf.fill(_shape(variable), convert(value, dtype)))
 
 
 def zeros(x: Any, axis: int | None = None) -> Initial:
@@ -91,6 +94,7 @@ class Slots:
         self._ids: set[int] = set()  # theirs: no other object can have them
         self.blocks: list[list[Any]] = []  # the same, as sets of them turned up
         self._paths: dict[Any, str] = {}
+        self._owners: dict[Any, Any] = {}  # the variables that have slots, by key
         self._ordered: list[Any] = []  # slots in the order of `weights`
         self._restored: list[Any] = []  # slots a checkpoint made before their turn
         self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
@@ -203,7 +207,7 @@ class Slots:
             self._ordered.append(slot)
         return slot
 
-    def restore(self, variable: Any, name: str, position: Any) -> Any:
+    def restore(self, variable: Any, name: str, position: Any, dtype: Any = None) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""
         self.name(_variables.shards([variable]))
         variable = _variables.unwrap(variable)
@@ -214,7 +218,7 @@ class Slots:
         if sharded or not tf.executing_eagerly() or not position.is_simple_variable():
             self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
             return None
-        shape, dtype = position.value_shape(), _dtype(variable, name)
+        shape, dtype = position.value_shape(), dtype or _dtype(variable, name)
         initial = functools.partial(tf.zeros, shape, dtype)
         slot = self._create(variable, name, initial, dtype, shape)
         self._restored.append(slot)
@@ -229,7 +233,32 @@ class Slots:
             kwargs = _replication(name)
             slot = _variables.create(initial, full_name, dtype, shape, layout, **kwargs)
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot
+        self._owners[_variables.key(variable)] = variable
         return slot
+
+    def copied(self, memo: dict[int, Any]) -> Slots:
+        """Deep copies of the slots, for the same variables."""
+        twin = Slots()
+        for key, slots in self._by_key.items():
+            twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
+        twin._ordered = [memo[id(slot)] for slot in self._ordered]
+        twin._restored = [memo[id(slot)] for slot in self._restored]
+        twin.names, twin._owners = list(self.names), dict(self._owners)
+        twin._paths, twin._unique = dict(self._paths), deepcopy(self._unique)
+        twin.keep(self.variables)
+        return twin
+
+    def move(self, memo: dict[int, Any]) -> None:
+        """Hands the slots over to the copies of their variables that a deep copy made."""
+        owners = {**self._owners, **self.variables}
+        owners = {key: memo.get(id(variable), variable) for key, variable in owners.items()}
+        moved = {key: _variables.key(variable) for key, variable in owners.items()}
+        self._by_key = {moved[key]: slots for key, slots in self._by_key.items()}
+        self._paths = {moved[key]: p for key, p in self._paths.items() if key in moved}
+        self._owners = {moved[key]: owners[key] for key in self._owners}
+        seen = {moved[key]: owners[key] for key in self.variables}
+        self.variables, self._ids = {}, set()
+        self.keep(seen)
 
     def _take_deferred(self, variable: Any, name: str) -> list[Any]:
         """Checkpoint positions that waited for this slot, the newest last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -135,6 +135,11 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     complex_numbers = False  # whether complex variables are taken
     _has_kernel = False  # whether `fused` is of the same class as `update`
     _by_rows = False  # whether `sparse` speaks of this `update`, and not of a parent's
+    _uncalled: Mapping[str, str] = {  # hooks of OptimizerV2's, and what is called instead
+        "_create_slots": "create_slots",
+        "_resource_apply_dense": "resource_apply_dense",
+        "_resource_apply_sparse": "resource_apply_sparse",
+    }
 
     def slots(self, x: Any) -> dict[str, Any]:
         """The slots of a variable, by name.
@@ -522,11 +527,11 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         cls._by_rows = cls.resource_apply_dense is Optimizer.resource_apply_dense and _definer(
             cls, "sparse"
         ) <= _definer(cls, "update")
-        for hook in ("create_slots", "resource_apply_dense", "resource_apply_sparse"):
-            if f"_{hook}" in vars(cls):
+        for hook, instead in cls._uncalled.items():
+            if hook in vars(cls):
                 raise RuntimeError(
-                    f"{cls.__name__} overrides `_{hook}`, which nothing would call: override "
-                    f"`{hook}` instead."
+                    f"{cls.__name__} overrides `{hook}`, which nothing would call: override "
+                    f"`{instead}` instead."
                 )
 
     def _init_engine(self, name: Any) -> None:

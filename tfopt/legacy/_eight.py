@@ -1,0 +1,457 @@
+"""The eight optimizers of OptimizerV2: its hooks, made of the mathematics of tfopt's classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _distribute, _rows, registry
+from tfopt._compile import Scalars
+from tfopt._slots import Initial
+from tfopt.hyper import Alias, Static
+from tfopt.legacy._optimizer import Optimizer, freed
+from tfopt.optimizers import adadelta, adagrad, adam, adamax, ftrl, nadam, rmsprop, sgd
+
+
+class _Declared(Optimizer):
+    """The hooks of the eight, made of the declarations and the `update` of tfopt's class."""
+
+    _coefficients: Mapping[str, str] = {}  # names in `apply_state`, by names in `update`'s `h`
+
+    def _start(self, name: str | None, keywords: dict[str, Any], **fields: Any) -> None:
+        """The constructor: the base's, then `fields` in their order."""
+        super().__init__(name, **keywords)
+        fields["learning_rate"] = keywords.get("lr", fields["learning_rate"])
+        self._pending_lr = None
+        for field, value in fields.items():
+            declared = self._fields[field]
+            if field == "epsilon":
+                fields[field] = 1e-7 if value is None else value
+                declared.check_range(fields[field])
+            elif isinstance(declared, Static):
+                fields[field] = declared.check(value)
+            else:
+                self._set_hyper(field, value)
+                continue
+            setattr(self, field, fields[field])
+        self._set_hyper("decay", self._initial_decay)
+        self._config_fields = tuple(fields)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer, without its state.
+
+        Returns:
+            The same dict as OptimizerV2's, with numbers as they were given.
+        """
+        numbers = {
+            name: self._serialize_hyperparameter(name)
+            if name in self._hypers
+            else getattr(self, name)
+            for name in self._config_fields
+        }
+        return {**super().get_config(), **numbers, "decay": self._initial_decay}
+
+    def _create_slots(self, var_list: Sequence[Any]) -> None:
+        declared = [(var, name) for var in var_list for name in self.slots(var)]
+        if self.slot_order == "slot":
+            names = list(self.slots(var_list[0]))
+            declared.sort(key=lambda slot: names.index(slot[1]))
+        for var, name in declared:
+            self.add_slot(var, name, functools.partial(_start_of, self.slots(var)[name], var))
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        coefficients = apply_state[var_device, var_dtype]
+        h = Scalars(learning_rate=coefficients["lr_t"], t=tf.cast(self.iterations + 1, var_dtype))
+        for name in self._config_fields:
+            if name in self._hypers and name != "learning_rate":
+                setattr(h, name, tf.identity(self._get_hyper(name, var_dtype)))
+        if "epsilon" in self._config_fields:
+            h.epsilon = tf.convert_to_tensor(self.epsilon, var_dtype)
+        self.begin(h, Scalars())
+        for h_name, name in self._coefficients.items():
+            if hasattr(h, h_name):
+                coefficients[name] = getattr(h, h_name)
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        """The scalars of this step, for `update` by a dense gradient or one of rows."""
+        place = var.device, var.dtype.base_dtype
+        coefficients = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
+        return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})
+
+    def _slots_beside(self, var: Any) -> dict[str, Any]:
+        return {n: _distribute.local(self.get_slot(var, n), var) for n in self.slots(var)}
+
+    def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
+        h, slots = self._shared(var, apply_state, rows=False), self._slots_beside(var)
+        result = self.fused(grad, var, Scalars(**slots), h)
+        if result is not NotImplemented:
+            return result
+        s = Scalars(**{name: slot.read_value() for name, slot in slots.items()})
+        ops = [var.assign(self.update(grad, var.read_value(), s, h), read_value=False)]
+        return tf.group(*ops, *_assigned(slots, s))
+
+    def _resource_apply_sparse(
+        self, grad: Any, var: Any, indices: Any, apply_state: Any = None
+    ) -> Any:
+        h, slots = self._shared(var, apply_state, rows=True), self._slots_beside(var)
+        if self.sparse == "rows":
+            s = Scalars(**{name: _rows.read(slot, indices) for name, slot in slots.items()})
+            x = self.update(grad, _rows.read(var, indices), s, h)
+            ops = [_rows.write(slot, indices, getattr(s, n)) for n, slot in slots.items()]
+            return tf.group(_rows.write(var, indices, x), *ops)
+        s = Scalars(**{name: slot.read_value() for name, slot in slots.items()})
+        x = self.update(_rows.densify(grad, indices, var), var.read_value(), s, h)
+        if self.sparse == "exact":
+            moved = var.assign(x, read_value=False)
+        else:
+            moved = _rows.write(var, indices, tf.gather(x, indices))
+        return tf.group(moved, *_assigned(slots, s))
+
+
+@freed
+class SGD(_Declared, sgd.SGD):
+    """`tfopt.SGD` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `momentum`. `_momentum` tells whether there is momentum.
+    """
+
+    _coefficients = {"learning_rate": "lr_t", "momentum": "momentum"}
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: Any = 0.0,
+        nesterov: bool = False,
+        name: str | None = "SGD",
+        **kwargs: Any,
+    ):
+        self._start(name, kwargs, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov)
+        self._momentum = self.uses("momentum")
+
+
+@freed
+class RMSprop(_Declared, rmsprop.RMSprop):
+    """`tfopt.RMSprop` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `rho`, `momentum`, `one_minus_rho`.
+    `_momentum` tells whether there is momentum; without it sparse gradients are applied with
+    `neg_lr_t`, all others with `lr_t`.
+    """
+
+    _coefficients = {
+        "learning_rate": "lr_t",
+        "rho": "rho",
+        "momentum": "momentum",
+        "epsilon": "epsilon",
+        "neg_lr_t": "neg_lr_t",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: Any = 0.9,
+        momentum: Any = 0.0,
+        epsilon: Any = 1e-7,
+        centered: bool = False,
+        name: str | None = "RMSprop",
+        **kwargs: Any,
+    ):
+        fields = {"rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered}
+        self._start(name, kwargs, learning_rate=learning_rate, **fields)
+        self._momentum = self.uses("momentum")
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        coefficients = apply_state[var_device, var_dtype]
+        coefficients["neg_lr_t"] = -coefficients["lr_t"]
+        coefficients["one_minus_rho"] = 1 - coefficients["rho"]
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
+        if rows and not self._momentum:
+            h.learning_rate = -h.neg_lr_t
+        return h
+
+
+@freed
+class Adam(_Declared, adam.Adam):
+    """`tfopt.Adam` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`; `lr`, which is `lr_t` corrected for bias; `epsilon`; `beta_1_t`,
+    `beta_1_power`, `one_minus_beta_1_t` and likewise for 2. Dense gradients are applied with
+    `lr_t`, sparse ones with `lr`.
+    """
+
+    _coefficients = {
+        "learning_rate": "lr_t",
+        "beta_1": "beta_1_t",
+        "beta_2": "beta_2_t",
+        "epsilon": "epsilon",
+        "beta_1_power": "beta_1_power",
+        "beta_2_power": "beta_2_power",
+        "alpha": "lr",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-7,
+        amsgrad: bool = False,
+        name: str | None = "Adam",
+        **kwargs: Any,
+    ):
+        fields = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "amsgrad": amsgrad}
+        self._start(name, kwargs, learning_rate=learning_rate, **fields)
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        coefficients = apply_state[var_device, var_dtype]
+        coefficients["one_minus_beta_1_t"] = 1 - coefficients["beta_1_t"]
+        coefficients["one_minus_beta_2_t"] = 1 - coefficients["beta_2_t"]
+
+
+@freed
+class Adadelta(_Declared, adadelta.Adadelta):
+    """`tfopt.Adadelta` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `epsilon`, `rho`.
+    """
+
+    _coefficients = {"learning_rate": "lr_t", "rho": "rho", "epsilon": "epsilon"}
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: Any = 0.95,
+        epsilon: Any = 1e-7,
+        name: str | None = "Adadelta",
+        **kwargs: Any,
+    ):
+        self._start(name, kwargs, learning_rate=learning_rate, rho=rho, epsilon=epsilon)
+
+
+@freed
+class Adagrad(_Declared, adagrad.Adagrad):
+    """`tfopt.Adagrad` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `zero`.
+    """
+
+    _coefficients = {"learning_rate": "lr_t", "epsilon": "epsilon"}
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: Any = 1e-7,
+        name: str | None = "Adagrad",
+        **kwargs: Any,
+    ):
+        fields = {"initial_accumulator_value": initial_accumulator_value, "epsilon": epsilon}
+        self._start(name, kwargs, learning_rate=learning_rate, **fields)
+        self._initial_accumulator_value = self.initial_accumulator_value
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        coefficients = apply_state[var_device, var_dtype]
+        coefficients["neg_lr_t"] = -coefficients["lr_t"]
+        coefficients["zero"] = tf.zeros([], tf.int64)
+
+
+@freed
+class Adamax(_Declared, adamax.Adamax):
+    """`tfopt.Adamax` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`; `neg_scaled_lr`, which is -`lr_t` corrected for bias; `epsilon`;
+    `beta_1_t`, `beta_1_power`, `one_minus_beta_1_t`, `beta_2_t`, `zero`. Dense gradients are
+    applied with `lr_t`, sparse ones with `neg_scaled_lr`.
+    """
+
+    _coefficients = {
+        "learning_rate": "lr_t",
+        "beta_1": "beta_1_t",
+        "beta_2": "beta_2_t",
+        "epsilon": "epsilon",
+        "beta_1_power": "beta_1_power",
+        "alpha": "neg_scaled_lr",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-7,
+        name: str | None = "Adamax",
+        **kwargs: Any,
+    ):
+        fields = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
+        self._start(name, kwargs, learning_rate=learning_rate, **fields)
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        coefficients = apply_state[var_device, var_dtype]
+        coefficients["neg_scaled_lr"] = -coefficients["neg_scaled_lr"]
+        coefficients["one_minus_beta_1_t"] = 1 - coefficients["beta_1_t"]
+        coefficients["zero"] = tf.zeros([], tf.int64)
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
+        h.alpha = -h.alpha
+        return h
+
+
+@freed
+class Nadam(_Declared, nadam.Nadam):
+    """`tfopt.Nadam` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `beta_1_t`, `beta_2_t`, `m_t`, `m_t_1`,
+    `one_minus_beta_1_t`, `one_minus_beta_2_t`, `one_minus_m_t`, `one_minus_m_schedule_new`,
+    `one_minus_m_schedule_next`, `v_t_prime_denominator`. `_m_cache` is the momentum's product.
+
+    `decay` is how fast the momentum's schedule rises, and `schedule_decay` its other name: it
+    is no decay of the learning rate. OptimizerV2 ignores it under the first name.
+    """
+
+    schedule_decay = Alias("decay")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-7,
+        name: str | None = "Nadam",
+        **kwargs: Any,
+    ):
+        if {"decay", "schedule_decay"} <= kwargs.keys():
+            raise TypeError(
+                "`decay` and `schedule_decay` are one and cannot both be given; got "
+                f"{kwargs['decay']!r} and {kwargs['schedule_decay']!r}."
+            )
+        kwargs["decay"] = kwargs.pop("schedule_decay", kwargs.get("decay", 0.004))
+        fields = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
+        self._start(name, kwargs, learning_rate=learning_rate, **fields)
+        self._m_cache: Any = None
+
+    def _create_slots(self, var_list: Sequence[Any]) -> None:
+        if self._m_cache is None:
+            self._m_cache = self.add_weight(
+                "momentum_cache",
+                shape=[],
+                dtype=var_list[0].dtype.base_dtype,
+                initializer="ones",
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            self._weights.append(self._m_cache)
+        super()._create_slots(var_list)
+
+    def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+        self._m_cache_read = tf.identity(self._m_cache)
+        return super()._prepare(var_list)
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        rate = tf.identity(self._get_hyper("learning_rate", var_dtype))
+        beta_1 = tf.identity(self._get_hyper("beta_1", var_dtype))
+        beta_2 = tf.identity(self._get_hyper("beta_2", var_dtype))
+        t = tf.cast(self.iterations + 1, var_dtype)
+        psi = self._initial_decay
+        mu, mu_next = (beta_1 * (1 - 0.5 * nadam.BASE ** (psi * step)) for step in (t, t + 1))
+        product = tf.cast(self._m_cache_read, var_dtype) * mu
+        if var_dtype == self._m_cache.dtype:
+            self._m_cache.assign(product, read_value=False)
+        apply_state[var_device, var_dtype] = {
+            "lr_t": rate,
+            "neg_lr_t": -rate,
+            "epsilon": tf.convert_to_tensor(self.epsilon, var_dtype),
+            "beta_1_t": beta_1,
+            "beta_2_t": beta_2,
+            "m_t": mu,
+            "m_t_1": mu_next,
+            "one_minus_beta_1_t": 1 - beta_1,
+            "one_minus_beta_2_t": 1 - beta_2,
+            "one_minus_m_t": 1 - mu,
+            "one_minus_m_schedule_new": 1 - product,
+            "one_minus_m_schedule_next": 1 - product * mu_next,
+            "v_t_prime_denominator": 1 - beta_2**t,
+        }
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        place = var.device, var.dtype.base_dtype
+        c = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
+        rate = -c["neg_lr_t"] if rows else c["lr_t"]
+        return Scalars(
+            beta_1=c["beta_1_t"],
+            beta_2=c["beta_2_t"],
+            epsilon=c["epsilon"],
+            alpha_g=rate * c["one_minus_m_t"] / c["one_minus_m_schedule_new"],
+            alpha_m=rate * c["m_t_1"] / c["one_minus_m_schedule_next"],
+            correction=1 / c["v_t_prime_denominator"],
+        )
+
+
+@freed
+class Ftrl(_Declared, ftrl.Ftrl):
+    """`tfopt.Ftrl` for subclasses that are written for OptimizerV2's.
+
+    In `apply_state`: `lr_t`, `learning_rate_power`, `l1_regularization_strength`,
+    `l2_regularization_strength`, `l2_shrinkage_regularization_strength`, `beta`.
+    """
+
+    _coefficients = {
+        "learning_rate": "lr_t",
+        "learning_rate_power": "learning_rate_power",
+        "l1_regularization_strength": "l1_regularization_strength",
+        "l2_regularization_strength": "l2_regularization_strength",
+        "l2_shrinkage_regularization_strength": "l2_shrinkage_regularization_strength",
+        "beta": "beta",
+    }
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        learning_rate_power: Any = -0.5,
+        initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: Any = 0.0,
+        l2_regularization_strength: Any = 0.0,
+        name: str | None = "Ftrl",
+        l2_shrinkage_regularization_strength: Any = 0.0,
+        beta: Any = 0.0,
+        **kwargs: Any,
+    ):
+        self._start(
+            name,
+            kwargs,
+            learning_rate=learning_rate,
+            learning_rate_power=learning_rate_power,
+            initial_accumulator_value=initial_accumulator_value,
+            l1_regularization_strength=l1_regularization_strength,
+            l2_regularization_strength=l2_regularization_strength,
+            l2_shrinkage_regularization_strength=l2_shrinkage_regularization_strength,
+            beta=beta,
+        )
+        self._initial_accumulator_value = self.initial_accumulator_value
+        self._l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
+
+    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, rows)
+        self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
+        return h
+
+
+def _start_of(initial: Initial, var: Any, shape: Any, dtype: Any) -> Any:
+    return initial.make(var, dtype)
+
+
+def _assigned(slots: Mapping[str, Any], s: Scalars) -> list[Any]:
+    return [slot.assign(getattr(s, n), read_value=False) for n, slot in slots.items()]
+
+
+for _class in (SGD, RMSprop, Adam, Adadelta, Adagrad, Adamax, Nadam, Ftrl):
+    registry.register(_class, package="tfopt.legacy")

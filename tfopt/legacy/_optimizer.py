@@ -1,0 +1,834 @@
+"""The base class for optimizers written for OptimizerV2, whose hooks the engine calls."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt import _distribute, _gradients, _keras, _rows, _variables
+from tfopt import optimizer as engine
+from tfopt._gradients import Pair
+from tfopt._precision import Guard
+from tfopt._state import CallableList
+from tfopt._variables import plain_python
+from tfopt.hyper import Alias, Hyper, Hypers, Static
+
+# The names of OptimizerV2 that are kept: docs/legacy.md says what each is.
+KEPT = frozenset(
+    """
+    _HAS_AGGREGATE_GRAD _aggregate_gradients _assert_valid_dtypes _call_if_callable
+    _compute_gradients _create_all_weights _create_hypers _create_or_restore_slot_variable
+    _create_slots _decayed_lr _dense_apply_args _distribution_strategy
+    _distribution_strategy_scope _fallback_apply_state _get_gradients _get_hyper _hyper
+    _hypers_created _initial_decay _iterations _name _prepare _prepare_local
+    _resource_apply_dense _resource_apply_sparse _resource_apply_sparse_duplicate_indices
+    _resource_scatter_add _resource_scatter_update _serialize_hyperparameter _set_hyper
+    _slot_names _sparse_apply_args _transform_gradients _transform_loss
+    _transform_unaggregated_gradients _use_locking _valid_dtypes _weights
+    add_slot add_weight apply_gradients clipnorm clipvalue from_config get_config get_gradients
+    get_slot get_slot_names get_updates get_weights global_clipnorm gradient_aggregator
+    gradient_transformers iterations learning_rate lr minimize set_weights variables weights
+    """.split()
+)
+KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
+
+GradientsAndVariables = list[tuple[Any, Any]]
+Class = TypeVar("Class", bound=type)
+
+
+class _Free:
+    """An attribute that is a hyperparameter once `_set_hyper` made it one, and plain until then.
+
+    As every attribute is in OptimizerV2; in tfopt the declarations of a class decide.
+    """
+
+    def __init__(self, name: str, default: Any):
+        self.name = name
+        self.default = default
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        if owner is None:
+            return self
+        if self.name in owner._hypers:
+            return owner._hypers[self.name].read()
+        return owner.__dict__.get(self.name, self.default)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        if self.name in owner._hypers:
+            owner._set_hyper(self.name, value)
+        else:
+            owner.__dict__[self.name] = value
+
+
+def freed(cls: Class) -> Class:
+    """The class, in which no declared name means more than `_set_hyper` says."""
+    for name, field in cls._fields.items():  # type: ignore[attr-defined]
+        setattr(cls, name, _Free(name, field.default))
+    return cls
+
+
+class _HyperView(Mapping[str, Any]):
+    """`_hyper`: each hyperparameter as OptimizerV2 holds it."""
+
+    def __init__(self, owner: Any):
+        self._owner = owner
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._owner._hypers[name]
+        if value.source is not None:
+            return value.source
+        return value.number if value.variable is None else value.variable
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._owner._set_hyper(name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owner._hypers)
+
+    def __len__(self) -> int:
+        return len(self._owner._hypers)
+
+
+@freed
+class Optimizer(engine.Optimizer):
+    """Base class for optimizers written for OptimizerV2: override its underscore hooks.
+
+    `_create_slots(var_list)`, `_resource_apply_dense(grad, var, apply_state)`,
+    `_resource_apply_sparse(grad, var, indices, apply_state)` and `get_config()` are what most
+    override; docs/legacy.md lists the others. Hyperparameters are what `_set_hyper` is given.
+
+    The order of a step is OptimizerV2's: `_create_all_weights`, `_prepare`,
+    `_transform_unaggregated_gradients`, `_aggregate_gradients`, `_transform_gradients`, the
+    apply hooks of each variable, its constraint, `iterations` + 1.
+
+    Args:
+        name: a name for the optimizer; None stands for the class name.
+        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, in
+            place of the sum over replicas.
+        gradient_transformers: functions from such pairs to such pairs, called in turn after
+            clipping.
+        **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm`, `decay`, `lr`, all at least 0.
+            `decay` becomes `_initial_decay`; `lr` is what `_set_hyper("learning_rate", ...)`
+            takes instead of its argument.
+
+    Raises:
+        TypeError: for an unknown keyword; tfopt's own are not offered, since a subclass may
+            use their names for itself.
+        ValueError: for a negative number, or both `clipnorm` and `global_clipnorm`.
+
+    >>> class SignSGD(tfopt.legacy.Optimizer):
+    ...     def __init__(self, learning_rate=0.1, name="SignSGD", **kwargs):
+    ...         super().__init__(name, **kwargs)
+    ...         self._set_hyper("learning_rate", kwargs.get("lr", learning_rate))
+    ...
+    ...     def _resource_apply_dense(self, grad, var, apply_state):
+    ...         lr_t = apply_state[var.device, var.dtype.base_dtype]["lr_t"]
+    ...         return var.assign_sub(lr_t * tf.sign(grad))
+    >>> x = tf.Variable([1.0, -2.0])
+    >>> _ = SignSGD().minimize(lambda: tf.reduce_sum(x * x), [x])
+    >>> x.numpy()
+    array([ 0.9, -1.9], dtype=float32)
+    """
+
+    _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
+    _distribution_strategy: Any = None  # that under which it was made
+    complex_numbers = True  # as there; hooks decide
+    _uncalled = {"_distributed_apply": "_resource_apply_dense"}
+    __signature__ = None  # tfopt makes one of declarations; here the constructor has its own
+
+    def __init__(
+        self,
+        name: str | None,
+        gradient_aggregator: Callable[..., Any] | None = None,
+        gradient_transformers: Sequence[Callable[..., Any]] | None = None,
+        **kwargs: Any,
+    ):
+        for keyword, value in kwargs.items():
+            if keyword not in KEYWORDS:
+                raise TypeError(
+                    f"{type(self).__name__} has no keyword `{keyword}` (got {keyword}={value!r}). "
+                    f"It takes: {', '.join(KEYWORDS)}."
+                )
+            if isinstance(value, int | float) and not value >= 0:
+                raise ValueError(f"`{keyword}` must be >= 0; got {value!r}.")
+        if kwargs.get("clipnorm") is not None and kwargs.get("global_clipnorm") is not None:
+            raise ValueError(
+                "`clipnorm` and `global_clipnorm` cannot both be set; got "
+                f"{kwargs['clipnorm']!r} and {kwargs['global_clipnorm']!r}."
+            )
+        self._init_engine(name or type(self).__name__)
+        self.__dict__.update(
+            _hypers=Hypers(self),
+            _weights=CallableList(),  # what `weights` lists: subclasses append to it
+            _pending_lr=kwargs.get("lr"),
+            _hypers_created=False,
+            _use_locking=True,
+            _initial_decay=kwargs.get("decay", 0.0),
+            _distribution_strategy=(
+                tf.distribute.get_strategy() if _distribute.has_strategy() else None
+            ),
+            gradient_aggregator=gradient_aggregator or _summed,
+            gradient_transformers=list(gradient_transformers or ()),
+            clipnorm=kwargs.get("clipnorm"),
+            clipvalue=kwargs.get("clipvalue"),
+            global_clipnorm=kwargs.get("global_clipnorm"),
+        )
+
+    # --- hyperparameters and other attributes -----------------------------------------------------
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if not cls.__module__.startswith("tfopt."):
+            for name in vars(cls).keys() & _taken():
+                raise _name_is_taken(cls, name)
+        super().__init_subclass__(**kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _taken():
+            raise _name_is_taken(type(self), name)
+        if name == "_iterations" and value is not self._iterations:
+            # A wrapper shares its own: one that somebody read before is no state any more.
+            self._weights[:] = [w for w in self._weights if w is not self._iterations]
+        if name in self.__dict__.get("_hypers", ()):
+            super().__setattr__(name, value)
+        else:
+            object.__setattr__(self, name, value)  # tracked only by `_track_trackable`, as there
+
+    def _set_hyper(self, name: str, value: Any) -> None:
+        """Sets a hyperparameter: a number, tensor, variable, callable or schedule."""
+        declared = self._fields.get(name)
+        if name not in self._hypers and name not in self._common and isinstance(declared, Hyper):
+            self._hypers.add(declared, value)
+        else:
+            super()._set_hyper(name, value)
+
+    @property
+    def _hyper(self) -> _HyperView:
+        return _HyperView(self)
+
+    @property
+    def _learning_rate(self) -> Any:
+        """The schedule, if there is one: tf-keras' TensorBoard callback looks for it."""
+        return self._hyper.get("learning_rate")
+
+    def uses(self, name: str) -> bool:
+        """Whether a hyperparameter that can be off takes part in the update."""
+        return name in self._hypers and name not in self._common and super().uses(name)
+
+    def _create_hypers(self) -> None:
+        """Creates the variables of hyperparameters that are numbers."""
+        self._hypers.create()
+        self._hypers_created = True
+
+    def _decayed_lr(self, var_dtype: Any) -> Any:
+        """The learning rate of this step, after `decay`, in the dtype of a variable."""
+        rate = self._get_hyper("learning_rate", var_dtype)
+        if self._initial_decay > 0:
+            steps = tf.cast(self.iterations, var_dtype)
+            rate = rate / (1 + tf.cast(self._initial_decay, var_dtype) * steps)
+        return rate
+
+    def _call_if_callable(self, param: Any) -> Any:
+        return param() if callable(param) else param
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the base class; a subclass adds its own.
+
+        Returns:
+            A dict with the name, and what clips gradients.
+        """
+        clips = {name: getattr(self, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")}
+        return {"name": self._name, **{n: value for n, value in clips.items() if value is not None}}
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Makes an optimizer from a config.
+
+        Args:
+            config: what `get_config` returned, here or from OptimizerV2.
+            custom_objects: names of schedules or functions that the config uses.
+
+        Returns:
+            An optimizer without state.
+        """
+        config = dict(config)
+        if "lr" in config:
+            config["learning_rate"] = config.pop("lr")
+        if isinstance(config.get("learning_rate"), Mapping):
+            schedule = config["learning_rate"]
+            config["learning_rate"] = _keras.deserialize_schedule(schedule, custom_objects)
+        return cls(**config)
+
+    # --- variables --------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> CallableList:
+        """The state as variables, in the order of their creation."""
+        return self._weights
+
+    @property
+    def variables(self) -> CallableList:
+        """What `weights` lists, a wrapper's too: Keras saves it. May also be called."""
+        return CallableList(self.weights)
+
+    def _set_iterations(self, variable: Any) -> None:
+        super()._set_iterations(variable)
+        self._weights.append(variable)
+
+    def add_slot(
+        self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
+    ) -> Any:
+        """Adds the slot variable `slot_name` for `var`, or returns the one there is.
+
+        Args:
+            var: the variable it belongs to.
+            slot_name: its name, as in `get_slot`.
+            initializer: a name, config, instance or callable for
+                `tfopt.initializers.get`, or the initial value itself.
+            shape: its shape; that of `var` by default.
+
+        Returns:
+            A variable of the dtype of `var`, created on its device and mirrored as it is.
+        """
+        before = self._slots.count()
+        slot = super().add_slot(var, slot_name, initializer, shape)
+        if self._slots.count() > before:
+            self._weights.append(slot)
+        self._keep([_variables.unwrap(var)])
+        return slot
+
+    @property
+    def _slot_names(self) -> list[str]:
+        return self._slots.names
+
+    def _keep(self, variables: Iterable[Any]) -> None:
+        """Notes variables as seen."""
+        new = {_variables.key(variable): variable for variable in variables}
+        self._slots.keep({k: v for k, v in new.items() if k not in self._slots.variables})
+
+    @plain_python
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Creates the state for variables. Optional: updates do it too.
+
+        Args:
+            var_list: the variables.
+
+        Raises:
+            ValueError: if what `set_weights` was given earlier does not fit.
+        """
+        self._slots.name(var_list)
+        with tf.init_scope():
+            self._create_all_weights([_variables.unwrap(variable) for variable in var_list])
+
+    def _create_all_weights(self, var_list: Sequence[Any]) -> None:
+        """Creates `iterations`, hyperparameters and slots, as far as they are not there."""
+        if self._pending_lr is not None:
+            raise TypeError(
+                f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "
+                "called `_set_hyper('learning_rate', ...)`."
+            )
+        _ = self.iterations
+        self._create_hypers()
+        if not var_list:
+            return
+        known = self._slots.knows(var_list)
+        self._create_slots(var_list)
+        if not known:
+            self._keep(var_list)
+            self._hypers.freeze()
+            for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
+                if isinstance(optimizer, Optimizer) and optimizer.built:
+                    optimizer._load_pending()
+        self._expose_weights()
+
+    def create_slots(self, var_list: Sequence[Any]) -> None:
+        """Calls `_create_slots`.
+
+        Args:
+            var_list: the variables.
+        """
+        self._create_slots(var_list)
+
+    def _create_slots(self, var_list: Sequence[Any]) -> None:
+        """Override it to create slots, by `add_slot`; it is called again at later steps."""
+
+    @contextlib.contextmanager
+    def _distribution_strategy_scope(self) -> Iterator[Any]:
+        """The scope of the strategy that the optimizer was made under, unless in one now."""
+        strategy = self._distribution_strategy
+        if strategy is None or _distribute.has_strategy():
+            yield
+        else:
+            with strategy.scope():
+                yield strategy
+
+    # --- from a loss to gradients -----------------------------------------------------------------
+
+    def compute_gradients(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+    ) -> GradientsAndVariables:
+        """The first half of `minimize`: (gradient, variable) pairs.
+
+        Args:
+            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
+                being computed.
+            var_list: the variables, or a function of nothing that returns them.
+            grad_loss: the gradient with respect to the loss; ones by default.
+            tape: the tape to use; needed if `loss` is a tensor.
+
+        Returns:
+            What `_compute_gradients` gives.
+        """
+        return self._compute_gradients(loss, var_list, grad_loss=grad_loss, tape=tape)
+
+    def _compute_gradients(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+    ) -> GradientsAndVariables:
+        """Calls `_transform_loss`, then `_get_gradients`."""
+        if not callable(loss) and tape is None:
+            raise ValueError(
+                f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
+            )
+        tape = tf.GradientTape() if tape is None else tape
+        with tape:
+            if callable(loss):
+                if not callable(var_list):
+                    tape.watch(_unwrapped(var_list))
+                loss = loss()
+            if callable(var_list):
+                var_list = var_list()
+            loss = self._transform_loss(loss)
+        with tf.name_scope(_variables.scope_name(self._name + "/gradients")):
+            pairs = list(self._get_gradients(tape, loss, _unwrapped(var_list), grad_loss))
+        self._assert_valid_dtypes(
+            [variable for gradient, variable in pairs if gradient is not None]
+        )
+        given = {id(_variables.unwrap(v)): v for v in tf.nest.flatten(var_list)}
+        return [(gradient, given.get(id(variable), variable)) for gradient, variable in pairs]
+
+    def _transform_loss(self, loss: Any) -> Any:
+        """Override it to change the loss before it is differentiated."""
+        return loss
+
+    def _get_gradients(
+        self, tape: Any, loss: Any, var_list: Sequence[Any], grad_loss: Any = None
+    ) -> GradientsAndVariables:
+        """Override it to differentiate in another way."""
+        return list(zip(tape.gradient(loss, var_list, grad_loss), var_list, strict=True))
+
+    def _valid_dtypes(self) -> Iterable[tf.DType]:
+        """Override it to take variables of fewer dtypes."""
+        return {*_gradients.FLOATING, tf.complex64, tf.complex128}
+
+    def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
+        valid = self._valid_dtypes()
+        for tensor in tensors:
+            if tensor.dtype.base_dtype not in valid:
+                raise ValueError(
+                    f"Variable `{_variables.path(tensor)}` must be of one of the dtypes "
+                    f"{sorted(dtype.name for dtype in valid)}; got {tensor.dtype.name}."
+                )
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    def _runs_in_place(self) -> bool:
+        """Always but in a v1 graph: hooks may do in Python what a traced function would forget."""
+        return tf.inside_function() or not _variables.in_v1_graph()
+
+    @property
+    def _rows_word(self) -> str:
+        return "rows"  # as far as the engine asks: a constraint is for dense gradients
+
+    # tfopt's own policies of a step are not offered: their names are a subclass' to use.
+    _accumulates = False
+    _guard = None
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss to differentiate: the loss itself."""
+        return loss
+
+    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
+        """Called after training; there is nothing to finalize without averages of tfopt's."""
+
+    @plain_python
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+        *,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
+        """Applies gradients to variables: one step. See `tfopt.Optimizer.apply_gradients`.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs.
+            name: a name for the operation in a graph.
+            experimental_aggregate_gradients: False if the gradients are summed already.
+            skip_gradients_aggregation: tf-keras' word for the opposite.
+
+        Returns:
+            The new value of `iterations`; in a v1 graph the operation.
+        """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        guard = self.__dict__.pop("_given_guard", None)
+        return super()._apply_guarded(grads_and_vars, name, aggregate, guard)
+
+    def _apply_guarded(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None,
+        aggregate: bool,
+        guard: Guard | None,
+    ) -> Any:
+        """What wrappers with a guard of their own call: by way of `apply_gradients`."""
+        if guard is not None:
+            self.__dict__["_given_guard"] = guard
+        summed = {} if aggregate else {"experimental_aggregate_gradients": False}
+        result = self.apply_gradients(grads_and_vars, name, **summed)
+        if self.__dict__.pop("_given_guard", None) is not None:
+            raise RuntimeError(
+                f"`apply_gradients` of {type(self).__name__} must call that of its base class: "
+                "the check for finite gradients, and the loss scale, are applied there."
+            )
+        return result
+
+    def _step(
+        self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Guard | None
+    ) -> Any:
+        """A whole step, as one replica sees it."""
+        now = self.__dict__["_now"] = SimpleNamespace(values=values, apply_state=None)
+        try:
+            now.apply_state = self._prepare([pair.variable for pair in pairs])
+            gradients = [(pair.gradient, pair.variable) for pair in pairs]
+            if guard is not None and guard.scale is not None:
+                gradients = [(_gradients.divided(g, guard.scale), v) for g, v in gradients]
+            if aggregate:
+                gradients = self._transform_unaggregated_gradients(gradients)
+                gradients = self._aggregate_gradients(gradients)
+            finite = None
+            if guard is not None:
+                finite = _distribute.agreed(_gradients.all_finite([g for g, _ in gradients]))
+            gradients = list(self._transform_gradients(gradients))
+            variables = [variable for _, variable in gradients]
+            constraints = {id(pair.variable): pair.constraint for pair in pairs}
+            apply = functools.partial(self._apply_if_finite, variables, constraints, now, guard)
+            _distribute.across_replicas(apply, [g for g, _ in gradients], finite)
+        finally:
+            self.__dict__["_now"] = None
+        return self.iterations.read_value()
+
+    def _apply_if_finite(
+        self,
+        variables: Sequence[Any],
+        constraints: dict[int, Any],
+        now: Any,
+        guard: Guard | None,
+        gradients: Sequence[Any],
+        finite: Any,
+    ) -> None:
+        """Once for all replicas: updates, unless the check of a wrapper's guard has failed."""
+        self.__dict__["_now"] = now
+        apply = functools.partial(self._apply_all, variables, constraints, gradients)
+        if guard is None:
+            apply()
+        else:
+            finite = _distribute.first(finite)
+            tf.cond(finite, apply, lambda: None)
+            guard.decided(finite)
+
+    def _apply_all(
+        self, variables: Sequence[Any], constraints: dict[int, Any], gradients: Sequence[Any]
+    ) -> None:
+        """Updates every copy of every variable, then `iterations`."""
+        for variable, gradient in zip(variables, gradients, strict=True):
+            apply = functools.partial(self._apply_one, constraints.get(id(variable)))
+            _distribute.update(variable, apply, gradient)
+        self.iterations.assign_add(1, read_value=False)
+
+    def _apply_one(self, constraint: Any, variable: Any, gradient: Any) -> None:
+        """Updates one copy of one variable, on its device."""
+        gradient = _gradients.cast(gradient, variable.dtype)
+        if isinstance(gradient, tf.IndexedSlices):
+            self.resource_apply_sparse(gradient.values, variable, gradient.indices)
+        else:
+            self.resource_apply_dense(gradient, variable)
+        if constraint is not None:
+            variable.assign(tf.cast(constraint(variable), variable.dtype), read_value=False)
+
+    def resource_apply_dense(self, grad: Any, var: Any) -> Any:
+        """Calls `_resource_apply_dense`, with `apply_state` if it takes it.
+
+        Args:
+            grad: the gradient, aggregated and clipped.
+            var: the variable: one replica's copy, if it is mirrored.
+
+        Returns:
+            What the hook returns.
+        """
+        return self._resource_apply_dense(grad, var, **self._state_for(self._dense_apply_args))
+
+    def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
+        """Calls `_resource_apply_sparse_duplicate_indices`, with `apply_state` likewise.
+
+        Args:
+            grad: rows of the gradient.
+            var: the variable: one replica's copy, if it is mirrored.
+            indices: which rows they are, maybe repeated.
+
+        Returns:
+            What the hook returns.
+        """
+        state = self._state_for(self._sparse_apply_args)
+        return self._resource_apply_sparse_duplicate_indices(grad, var, indices, **state)
+
+    def _state_for(self, arguments: list[str]) -> dict[str, Any]:
+        return {"apply_state": self._now.apply_state} if "apply_state" in arguments else {}
+
+    def _transform_unaggregated_gradients(
+        self, grads_and_vars: GradientsAndVariables
+    ) -> GradientsAndVariables:
+        """Override it to change each replica's gradients before they are summed."""
+        return grads_and_vars
+
+    def _aggregate_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
+        """Override it to sum over replicas in another way."""
+        return list(self.gradient_aggregator(grads_and_vars))
+
+    def aggregate_gradients(self, grads_and_vars: Any) -> GradientsAndVariables:
+        """The pairs with each gradient summed over replicas.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs.
+
+        Returns:
+            What `_aggregate_gradients` gives.
+        """
+        return self._aggregate_gradients(list(grads_and_vars))
+
+    def _transform_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
+        """Clips the sums and calls the gradient transformers. May be overridden."""
+        limits = {
+            "value": self.clipvalue,
+            "norm": self.clipnorm,
+            "global_norm": self.global_clipnorm,
+        }
+        if any(limit is not None for limit in limits.values()):
+            variables = [variable for _, variable in grads_and_vars]
+            gradients = [_deduplicated(gradient) for gradient, _ in grads_and_vars]
+            gradients, scales = _gradients.clip(gradients, **limits)
+            gradients = list(map(_gradients.scaled, gradients, scales))
+            grads_and_vars = list(zip(gradients, variables, strict=True))
+        for transformer in self.gradient_transformers:
+            grads_and_vars = transformer(grads_and_vars)
+        return grads_and_vars
+
+    def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+        """`apply_state`: what `_prepare_local` computes for each device and dtype."""
+        local = [each for variable in var_list for each in _distribute.copies(variable)]
+        keys = dict.fromkeys((each.device, each.dtype.base_dtype) for each in local)
+        apply_state: dict[Any, dict[str, Any]] = {}
+        for device, dtype in keys:
+            apply_state[device, dtype] = {}
+            with tf.device(device):
+                self._prepare_local(device, dtype, apply_state)
+        return apply_state
+
+    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
+        """Puts `lr_t`, the learning rate, into `apply_state[var_device, var_dtype]`."""
+        if "learning_rate" in self._hypers:
+            rate = tf.identity(self._decayed_lr(var_dtype))
+            apply_state[var_device, var_dtype]["lr_t"] = rate
+
+    def _fallback_apply_state(self, var_device: Any, var_dtype: Any) -> dict[str, Any]:
+        """What `_prepare_local` gives for one device and dtype, outside of a step."""
+        apply_state: dict[Any, dict[str, Any]] = {(var_device, var_dtype): {}}
+        self._prepare_local(var_device, var_dtype, apply_state)
+        return apply_state[var_device, var_dtype]
+
+    @property
+    def _dense_apply_args(self) -> list[str]:
+        return list(inspect.signature(self._resource_apply_dense).parameters)
+
+    @property
+    def _sparse_apply_args(self) -> list[str]:
+        return list(inspect.signature(self._resource_apply_sparse).parameters)
+
+    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any) -> Any:
+        """Override it: the update of the variable `handle` by a dense gradient."""
+        raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_dense`.")
+
+    def _resource_apply_sparse(self, grad: Any, handle: Any, indices: Any, apply_state: Any) -> Any:
+        """Override it: the update of rows of `handle`, none of which is repeated."""
+        raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_sparse`.")
+
+    def _resource_apply_sparse_duplicate_indices(
+        self, grad: Any, handle: Any, indices: Any, **kwargs: Any
+    ) -> Any:
+        """Sums repeated rows for `_resource_apply_sparse`. May be overridden."""
+        summed = _gradients.cast(_deduplicated(tf.IndexedSlices(grad, indices)), grad.dtype)
+        return self._resource_apply_sparse(summed.values, handle, summed.indices, **kwargs)
+
+    def _resource_scatter_add(self, x: Any, i: Any, v: Any) -> Any:
+        """Adds to rows of a variable; gives its new value."""
+        return x.scatter_add(tf.IndexedSlices(v, i)).value()
+
+    def _resource_scatter_update(self, x: Any, i: Any, v: Any) -> Any:
+        """Overwrites rows of a variable; gives its new value."""
+        return x.scatter_update(tf.IndexedSlices(v, i)).value()
+
+    # --- state in and out: `weights` by order -----------------------------------------------------
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the values of `weights`.
+
+        On an optimizer that has seen no variables they are kept, and checked when it does.
+
+        Args:
+            weights: arrays in the order and of the shapes of `get_weights`.
+
+        Raises:
+            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
+                is changed then.
+        """
+        values = [np.array(value) for value in weights]
+        if self.built:
+            self._assign(values, self.weights)
+            return
+        self.__dict__["_pending"] = values
+        if values and values[0].shape == ():
+            self._assign(values[:1], [self.iterations])
+
+    def _load_pending(self) -> None:
+        """Gives `weights` the values that wait for them."""
+        if self._pending:
+            try:
+                self._assign(self._pending, self.weights)
+            except ValueError as error:
+                raise ValueError(
+                    f"What `set_weights` was given before there were slots does not fit: {error}"
+                ) from None
+            self.__dict__["_pending"] = []
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes `weights` into a store of Keras'.
+
+        Args:
+            store: a mapping from names to arrays.
+        """
+        for number, value in enumerate(self.get_weights()):
+            store[str(number)] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote.
+
+        Args:
+            store: a mapping from names to arrays.
+
+        Raises:
+            ValueError: if it does not fit `weights`; nothing is changed then.
+        """
+        self.set_weights([store[str(number)] for number in range(len(store.keys()))])
+
+    def _create_or_restore_slot_variable(
+        self,
+        slot_variable_position: Any,
+        slot_name: str,
+        variable: Any,
+        slot_variable_shape: Any = None,
+    ) -> Any:
+        """Called by a restore, for each slot value that the checkpoint holds."""
+        dtype = _variables.unwrap(variable).dtype
+        return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (type(self), self.get_config(), self.get_weights())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """An optimizer of the same variables, or of their copies if `memo` has them."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        memo[id(self._distribution_strategy)] = self._distribution_strategy
+        slots = self._slots  # now a deep copy has its own
+        twin._init_engine(self._name)
+        engine_own = twin.__dict__.keys() - {"_iterations", "_added", "_pending"}
+        engine_own |= {"_hypers", "_module_variables"}
+        twin.__dict__["_hypers"] = self._hypers.copy_for(twin, memo)
+        twin.__dict__["_slot_variables"] = slots.copied(memo)
+        shared = {id(v): v for v in slots.variables.values() if id(v) not in memo}
+        memo.update(shared)  # an attribute that holds them is no reason to copy them
+        for name, value in self.__dict__.items():
+            if name not in engine_own and not name.startswith("_self_"):
+                twin.__dict__[name] = copy.deepcopy(value, memo)
+        for key in shared:
+            del memo[key]
+        for name, child in self._trackable_children().items():
+            if id(child) in memo:
+                twin._track_trackable(memo[id(child)], name, overwrite=True)
+        twin.__dict__["_original"] = memo  # whole when the deep copy is done
+        return twin
+
+    def _become_copy(self) -> None:
+        memo, self.__dict__["_original"] = self._original, None
+        self._slot_variables.move(memo)
+
+
+@functools.cache
+def _taken() -> frozenset[str]:
+    """The names that tfopt uses for itself: what redefines them would change a step unseen."""
+    own = [base for base in Optimizer.__mro__ if base.__module__.split(".")[0] == "tfopt"]
+    names = {name for base in own for name, what in vars(base).items() if _counts(name, what)}
+    attributes = vars(Optimizer("any")).keys() - {"_pending_lr"}
+    return frozenset((names | attributes) - KEPT - _MAY_BE_REDEFINED)
+
+
+def _counts(name: str, what: Any) -> bool:
+    return not name.startswith("__") and not isinstance(what, Hyper | Static | Alias | _Free)
+
+
+_MAY_BE_REDEFINED = frozenset(  # what is not used here, or made to be overridden
+    """
+    _aggregate _apply _begin _by_rows _check_arguments _clips _decay _decay_in_place _excluded
+    _flush _has_kernel _inputs _skip _transform _unscale _update_all _update_copy _windows build
+    complex_numbers create_slots decays exclude_from_weight_decay load_own_variables name
+    resource_apply_dense resource_apply_sparse save_own_variables state
+    """.split()
+)
+
+
+def _name_is_taken(cls: type, name: str) -> AttributeError:
+    return AttributeError(
+        f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself, and "
+        "OptimizerV2 has none. Rename it."
+    )
+
+
+def _summed(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
+    """The pairs with gradients summed over replicas; None stays None."""
+    pairs = list(grads_and_vars)
+    summed = _distribute.sum_over_replicas([g for g, _ in pairs if g is not None])
+    gradients = iter(summed)
+    return [(None if g is None else next(gradients), variable) for g, variable in pairs]
+
+
+def _deduplicated(gradient: Any) -> Any:
+    return _rows.deduplicate(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _unwrapped(var_list: Any) -> list[Any]:
+    return [_variables.unwrap(variable) for variable in tf.nest.flatten(var_list)]
+
+
+def _unpickle(cls: Any, config: dict[str, Any], weights: Sequence[Any]) -> Any:
+    optimizer = cls.from_config(config)
+    optimizer.set_weights(weights)
+    return optimizer
