@@ -6,13 +6,14 @@ import copy
 import functools
 import json
 import re
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables, initializers
+from tfopt import _export, _variables, initializers
 from tfopt._saved import Entry, Saved
 from tfopt._slots import Initial, Slots, without
 from tfopt._variables import plain_python
@@ -57,6 +58,7 @@ class Stateful:
     _pending: list[np.ndarray]
     _saved: Saved | None
     _original: Any
+    _exported: Callable[[], Any]
     _pending_lr: Any
     _names: _variables.Names
 
@@ -68,6 +70,7 @@ class Stateful:
             _added={},  # the variables of `add_weight`, by name
             _pending=[],  # what `set_weights` was given before there were slots
             _saved=None,  # what was loaded for slots that are not there yet
+            _exported=_nothing,  # what a SavedModel that is being made holds of the state
             _original=None,  # what a deep copy was made from, until it is first used
             _names=_variables.Names(),
         )
@@ -206,6 +209,8 @@ class Stateful:
 
     def get_slot_names(self) -> list[str]:
         """The names of the slots that exist."""
+        if self._exported() is not None:
+            return []  # a SavedModel is being made, where they are plain variables
         return list(self._slots.names)
 
     @property
@@ -450,14 +455,21 @@ class Stateful:
         """What checkpoints save, beside slots. Waiting state has no variables to be saved with."""
         if self._original is not None:
             self._become_copy()
-        if save_type == "checkpoint" and (self._pending or self._saved):
+        if self._pending or self._saved:
             warn(
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "
-                "checkpoint cannot hold: call `build` with them first."
+                f"{save_type} cannot hold: call `build` with them first."
             )
         # tf-keras' version caches its answer: variables created later would not be saved.
         children = tf.__internal__.tracking.AutoTrackable._trackable_children
-        return children(self, save_type, **kwargs)
+        tracked = children(self, "checkpoint", **kwargs)
+        if save_type == "checkpoint":
+            self.__dict__["_exported"] = _nothing
+            return tracked
+        tracked["iter"] = self.iterations
+        exported = _export.children(tracked, self._hypers.values(), self._slots.items())
+        self.__dict__["_exported"] = weakref.ref(exported["state"])
+        return exported
 
     # --- Keras' files: .keras, .weights.h5 --------------------------------------------------------
 
@@ -606,6 +618,10 @@ class Stateful:
         """Called by a restore, for each slot value that the checkpoint holds."""
         dtype = _variables.compute_dtype(_variables.unwrap(variable).dtype)
         return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+
+
+def _nothing() -> None:
+    """A reference to nothing, as a weak one is once its object is gone."""
 
 
 def _unpickle(
