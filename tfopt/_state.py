@@ -514,7 +514,8 @@ class Stateful:
         if "layout" not in values:
             warn(
                 f"The state for `{self.name}` was saved by an optimizer that is not tfopt's, and "
-                "is not loaded."
+                "is not loaded, as it does not say which one. Load it into that one, then give it "
+                "to `tfopt.convert`."
             )
             return
         layout = json.loads(values["layout"].tobytes().decode())
