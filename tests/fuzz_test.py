@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 import tfopt
 
 INPUTS = int(os.environ.get("TFOPT_FUZZ", 0))
-SEED = 20_000
+SEED = int(os.environ.get("TFOPT_FUZZ_SEED", 20_000))
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 # TensorFlow reads checkpoints, and raises what it will: IndexError for a file that is cut off.
 CHECKPOINT_REFUSALS = (*REFUSALS, AssertionError, tf.errors.OpError, RuntimeError, IndexError)
-ran = collections.Counter()
+ran, taken = collections.Counter(), collections.Counter()
 NAMES = [case.cls.__name__ for case in CASES]
 
 
@@ -53,7 +53,8 @@ def fuzz(quick, part):
 def count():
     yield
     if INPUTS:
-        print(f"\nseed {SEED}: {dict(ran)}, {sum(ran.values())} inputs in all")
+        print(f"\nFuzzed with seed {SEED}: {dict(ran)}, {sum(ran.values())} inputs in all;")
+        print(f"of these were taken: {dict(taken)}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -214,6 +215,7 @@ def test_get(identifier):
     except REFUSALS:
         return
     assert isinstance(made, tfopt.Optimizer)
+    taken["get"] += 1
 
 
 @fuzz(quick=60, part=0.2)
@@ -227,6 +229,7 @@ def test_deserialize(config):
         return
     assert isinstance(made, tfopt.Optimizer)
     json.dumps(tfopt.serialize(made))
+    taken["deserialize"] += 1
 
 
 @fuzz(quick=60, part=0.2)
@@ -239,6 +242,7 @@ def test_from_config(case, config):
     except REFUSALS:
         return
     assert type(made) is case.cls
+    taken["from_config"] += 1
     assert repr(case.cls.from_config(made.get_config()).get_config()) == repr(made.get_config())
 
 
@@ -260,7 +264,7 @@ def test_set_weights(optimizers, data):
         at = data.draw(st.integers(0, len(weights)))
         weights[at : at + data.draw(st.integers(0, 1))] = data.draw(st.lists(arrays(), max_size=1))
     given = data.draw(st.sampled_from([weights, tuple(weights), None, 3, [None], "x", {}]))
-    whole_or_not_at_all(lambda: optimizer.set_weights(given), optimizer)
+    taken["set_weights"] += whole_or_not_at_all(lambda: optimizer.set_weights(given), optimizer)
 
 
 @fuzz(quick=30, part=0.04)
@@ -282,6 +286,7 @@ def test_set_weights_before_there_are_slots(data):
         assert optimizer.iterations.numpy() == 0
         return
     assert [w.shape for w in optimizer.weights] == [w.shape for w in full.weights]
+    taken["set_weights, then build"] += 1
 
 
 @fuzz(quick=60, part=0.16)
@@ -311,7 +316,9 @@ def test_load_own_variables(optimizers, data):
             store["layout"] = np.frombuffer(json.dumps(layout).encode(), np.uint8)
     if data.draw(st.booleans()):
         store.pop("checksum", None)  # as in older files: then all else has to hold
-    whole_or_not_at_all(lambda: optimizer.load_own_variables(store), optimizer)
+    taken["load_own_variables"] += whole_or_not_at_all(
+        lambda: optimizer.load_own_variables(store), optimizer
+    )
 
 
 @pytest.fixture(scope="module")
@@ -348,4 +355,4 @@ def test_a_damaged_checkpoint(checkpoint, optimizers, data):
     def restore():
         target.read(str(folder / "bad")).assert_existing_objects_matched()
 
-    whole_or_not_at_all(restore, optimizer, CHECKPOINT_REFUSALS)
+    taken["checkpoint"] += whole_or_not_at_all(restore, optimizer, CHECKPOINT_REFUSALS)

@@ -405,9 +405,9 @@ class Stateful:
         elif len(values) == 1 and values[0].shape == ():
             self._assign(values, [self.iterations])
         else:
-            self.__dict__.update(_pending=values, _saved=None)
             if values and values[0].shape == ():
                 self._assign(values[:1], [self.iterations])
+            self.__dict__.update(_pending=values, _saved=None)
 
     def _fit(self, values: list[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
