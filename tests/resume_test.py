@@ -139,6 +139,7 @@ FORMATS = {  # name: (library, end of the file's name, save, load)
     "keras .weights.h5": ("keras", ".weights.h5", save_weights_file, load_weights_file),
     "tf_keras checkpoint": ("tf_keras", "", save_checkpoint, load_checkpoint),
     "tf_keras .keras": ("tf_keras", ".keras", save_model, load_model),
+    "tf_keras .weights.h5": ("tf_keras", ".weights.h5", save_weights_file, load_weights_file),
     "tf_keras .h5": ("tf_keras", ".h5", save_model, load_model),
     "get_weights": ("keras", ".npz", save_list, load_list),
     "pickle": ("keras", ".pickle", save_pickle, load_pickle),

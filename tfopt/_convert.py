@@ -102,6 +102,7 @@ def convert(
         ValueError: if it has no counterpart, or one with another formula; if it keeps state
             that has no place here; if `variables` are not the ones it knows. Each is named.
 
+    >>> import keras
     >>> x = tf.Variable([1.0, 2.0])
     >>> theirs = keras.optimizers.Adam(0.5)
     >>> _ = theirs.apply_gradients([(tf.constant([0.5, 0.25]), x)])
