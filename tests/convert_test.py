@@ -197,7 +197,7 @@ def test_an_optimizer_not_yet_used(library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_schedules_and_callables_stay(library):
     schedules = (keras if library == "keras" else tf_keras).optimizers.schedules
-    for rate in (schedules.ExponentialDecay(0.5, 2, 0.5), lambda: 0.25):
+    for rate in (schedules.ExponentialDecay(0.5, 2, 0.5), lambda *_: 0.25):
         if library == "tf_keras" and not hasattr(rate, "get_config"):
             continue  # it would keep the callable's first value
         theirs, variables = make(library, "SGD", learning_rate=rate), pair(library)
@@ -230,14 +230,19 @@ def test_state_without_a_place_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "why"),
+    ("library", "name", "arguments", "why"),
     [
-        (keras.optimizers.Lamb(weight_decay=0.5), "outside of the ratio"),
-        (keras.optimizers.Adafactor(relative_step=False), "relative_step"),
-        (tf_keras.optimizers.SGD(clipnorm=1.0, clipvalue=1.0), "clipvalue"),
+        ("keras", "Lamb", {"weight_decay": 0.5}, "outside of the ratio"),
+        ("keras", "Adafactor", {"relative_step": False}, "relative_step"),
+        ("tf_keras", "SGD", {"clipnorm": 1.0, "clipvalue": 1.0}, "clipvalue"),
+        ("tf_keras", "Adam", {"adaptive_epsilon": True}, "adaptive_epsilon"),
     ],
 )
-def test_other_formulas_are_refused_by_name(theirs, why):
+def test_other_formulas_are_refused_by_name(library, name, arguments, why):
+    try:
+        theirs = make(library, name, **arguments)
+    except (AttributeError, TypeError):
+        pytest.skip("This version of Keras does not have it.")
     with pytest.raises(ValueError, match=f"{why}.*allow_different_formula"):
         tfopt.convert(theirs)
     assert isinstance(tfopt.convert(theirs, allow_different_formula=True), tfopt.Optimizer)
@@ -284,7 +289,7 @@ def test_the_table_names_every_optimizer_that_has_a_counterpart():
         for name in dir(namespace)
         if isinstance(getattr(namespace, name), type) and name.lower() in ours
     }
-    assert theirs == COUNTERPARTS.keys()
+    assert theirs == COUNTERPARTS.keys() - ({"Lamb"} - theirs)  # older Keras has no Lamb
     assert {counterpart.cls.__name__ for counterpart in COUNTERPARTS.values()} <= set(
         tfopt.optimizers.__all__
     )

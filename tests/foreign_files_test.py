@@ -3,12 +3,16 @@
 import importlib.util
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfopt
 
+pytestmark = pytest.mark.skipif(
+    keras.version().startswith("3.0."), reason="The files are newer than this Keras."
+)
 HERE = pathlib.Path(__file__).parent / "checkpoints"
 spec = importlib.util.spec_from_file_location("make_checkpoints", HERE / "make.py")
 make = importlib.util.module_from_spec(spec)
