@@ -250,8 +250,14 @@ def test_from_config(case, config):
 
 
 @pytest.fixture(scope="module")
-def optimizers():
-    return [trained(case)[0] for case in CASES if not case.note]
+def examples():
+    """(case, trained optimizer, its variables), one for each class."""
+    return [(case, *trained(case)) for case in CASES if not case.note]
+
+
+@pytest.fixture(scope="module")
+def optimizers(examples):
+    return [optimizer for _, optimizer, _ in examples]
 
 
 @fuzz(quick=60, part=0.16)
@@ -269,10 +275,9 @@ def test_set_weights(optimizers, data):
 
 @fuzz(quick=30, part=0.04)
 @given(data=st.data())
-def test_set_weights_before_there_are_slots(data):
+def test_set_weights_before_there_are_slots(examples, data):
     ran["set_weights, then build"] += 1
-    case = data.draw(st.sampled_from([case for case in CASES if not case.note]))
-    full, variables = trained(case)
+    case, full, variables = data.draw(st.sampled_from(examples))
     weights = full.get_weights()
     at = data.draw(st.integers(0, len(weights)))
     weights[at : at + data.draw(st.integers(0, 1))] = data.draw(st.lists(arrays(), max_size=1))
