@@ -1,6 +1,7 @@
 """Train, save, load in a new process, train on: every optimizer, every format, bit for bit."""
 
 import copy
+import functools
 import os
 import pathlib
 import pickle
@@ -16,19 +17,25 @@ from cases import CASES, IDS
 
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
-STEPS = 2
+STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
-# Keywords with which each row of the table is saved and resumed, by name; policies of a step
-# that have state of their own belong here.
-POLICIES = {"plain": {}}
+# Policies of a step that have state of their own, by name; "" is none. Every row of the table
+# is saved and resumed without one, and one row a class of state with each.
+POLICIES = {
+    "": {},
+    "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
+    "accumulation": {"gradient_accumulation_steps": 2},
+}
+WITH_POLICIES = ("SGD", "Adam", "Nadam", "Adafactor")
 
 
 def rows():
-    """(name, function that makes the optimizer) for all cases with all policies."""
+    """{name: function that makes the optimizer}."""
     return {
-        f"{case.name}-{policy}": lambda case=case, keywords=keywords: case.make(**keywords)
+        f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
         for policy, keywords in POLICIES.items()
         for case in CASES
+        if not policy or case.name in WITH_POLICIES
     }
 
 

@@ -100,7 +100,7 @@ def convert(
     Raises:
         TypeError: if it is none of these optimizers.
         ValueError: if it has no counterpart, or one with another formula; if it keeps state
-            that has no place here; if `variables` are not the ones it knows. Each is named.
+            that is not taken over; if `variables` are not the ones it knows. Each is named.
 
     >>> import keras
     >>> x = tf.Variable([1.0, 2.0])
@@ -175,7 +175,7 @@ def _config(optimizer: Any, library: str) -> dict[str, Any]:
     for name in _WITH_STATE_OF_THEIR_OWN:
         if config.get(name):
             raise ValueError(
-                f"`optimizer` must not have `{name}`, whose state has no place in tfopt's; "
+                f"`optimizer` must not have `{name}`, whose state is not taken over; "
                 f"got {name}={config[name]!r} in {_repr(optimizer)}."
             )
     if library != LEGACY and type(optimizer).__name__ == "Nadam":
