@@ -79,15 +79,23 @@ def test_every_public_name_is_documented():
                 assert inspect.getdoc(attribute), name
 
 
-def test_the_code_in_the_docs_runs():
+@pytest.mark.parametrize("page", ["writing_an_optimizer.md", "state.md"])
+def test_the_code_in_the_docs_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(
-        r"^```python\n(.*?)^```",
-        (ROOT / "docs" / "writing_an_optimizer.md").read_text(),
-        flags=re.M | re.S,
+        r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), flags=re.M | re.S
     )
     assert blocks
     for block in blocks:
         exec(compile(block, "docs", "exec"), {})
+
+
+def test_the_tests_that_the_docs_name_exist():
+    named = re.findall(r"`(\w+_test)\.(test_\w+)`", (ROOT / "docs" / "state.md").read_text())
+    assert named
+    for file, test in named:
+        text = (ROOT / "tests" / f"{file}.py").read_text()
+        assert f"def {test}(" in text, f"{file}.{test}"
 
 
 def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, mirrored):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfopt import initializers, legacy, optimizers, schedules
+from tfopt._convert import convert
 from tfopt._slots import copy, full, zeros
 from tfopt._warnings import TfoptWarning
 from tfopt.hyper import Alias, Hyper, Static
@@ -24,6 +25,7 @@ __all__ = [
     "Optimizer",
     "Static",
     "TfoptWarning",
+    "convert",
     "copy",
     "deserialize",
     "full",

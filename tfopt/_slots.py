@@ -80,6 +80,14 @@ def _shape(variable: Any) -> Any:
     return variable.shape if variable.shape.is_fully_defined() else tf.shape(variable)
 
 
+def _check_shape(variable: Any, name: str, shape: Any, given: Any) -> None:
+    if not tf.TensorShape(shape).is_compatible_with(given):
+        raise ValueError(
+            f"The checkpoint must have shape {shape} for slot `{name}` of "
+            f"`{_variables.path(variable)}`; got {tf.TensorShape(given)}."
+        )
+
+
 class Slots:
     """The slot variables of one optimizer.
 
@@ -203,6 +211,7 @@ class Slots:
                     position.restore(found)
             self._ordered.append(slot)
         elif any(slot is early for early in self._restored):
+            _check_shape(variable, name, shape, slot.shape)
             self._restored = [early for early in self._restored if early is not slot]
             self._ordered.append(slot)
         return slot
@@ -213,6 +222,8 @@ class Slots:
         variable = _variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is not None:
+            # TensorFlow asks for all slots before it restores anything.
+            _check_shape(variable, name, slot.shape, position.value_shape())
             return slot
         sharded = isinstance(variable, _variables.ShardedVariable)
         if sharded or not tf.executing_eagerly() or not position.is_simple_variable():

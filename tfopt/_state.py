@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import copy
 import functools
-import itertools
-import json
 import re
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables, initializers
+from tfopt import _export, _layout, _variables, initializers
 from tfopt._saved import Entry, Saved
 from tfopt._slots import POLICIES, Slots
 from tfopt._variables import plain_python
 from tfopt._warnings import warn
-
-FORMAT = "tfopt-1"
 
 
 class CallableList(list[Any]):
@@ -63,6 +60,7 @@ class Stateful:
     _pending: list[np.ndarray]
     _saved: Saved | None
     _original: Any
+    _exported: Callable[[], Any]
     _pending_lr: Any
     _names: _variables.Names
 
@@ -76,6 +74,7 @@ class Stateful:
             _added={},  # the variables of `add_weight`, by name
             _pending=[],  # what `set_weights` was given before there were slots
             _saved=None,  # what was loaded for slots that are not there yet
+            _exported=_nothing,  # what a SavedModel that is being made holds of the state
             _original=None,  # what a deep copy was made from, until it is first used
             _names=_variables.Names(),
         )
@@ -215,6 +214,8 @@ class Stateful:
 
     def get_slot_names(self) -> list[str]:
         """The names of the slots that exist."""
+        if self._exported() is not None:
+            return []  # a SavedModel is being made, where they are plain variables
         return list(self._slots.names)
 
     @property
@@ -446,9 +447,9 @@ class Stateful:
         elif len(values) == 1 and values[0].shape == ():
             self._assign(values, [self.iterations])
         else:
-            self.__dict__.update(_pending=values, _saved=None)
             if values and values[0].shape == ():
                 self._assign(values[:1], [self.iterations])
+            self.__dict__.update(_pending=values, _saved=None)
 
     def _fit(self, values: list[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
@@ -465,15 +466,16 @@ class Stateful:
                     f"`weights` must have shape {variable.shape} for "
                     f"`{_variables.path(variable)}`; got {value.shape}."
                 )
-            if variable.dtype.is_integer and not np.all(value == np.floor(value)):
-                raise ValueError(
-                    f"`weights` must hold whole numbers for `{_variables.path(variable)}`; "
-                    f"got {value}."
-                )
-            if value.dtype.kind not in "iufb" and value.dtype != variable.dtype.as_numpy_dtype:
+            dtype = variable.dtype.as_numpy_dtype
+            if value.dtype.kind not in "iufb" and value.dtype != dtype:
                 raise ValueError(
                     f"`weights` must hold numbers for `{_variables.path(variable)}`; "
                     f"got dtype {value.dtype}."
+                )
+            if variable.dtype.is_integer and not _holds(value, dtype):
+                raise ValueError(
+                    f"`weights` must hold whole numbers for `{_variables.path(variable)}`; "
+                    f"got {value}."
                 )
         return [
             value.astype(variable.dtype.as_numpy_dtype)
@@ -493,14 +495,21 @@ class Stateful:
         """What checkpoints save, beside slots. Waiting state has no variables to be saved with."""
         if self._original is not None:
             self._become_copy()
-        if save_type == "checkpoint" and (self._pending or self._saved):
+        if self._pending or self._saved:
             warn(
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "
-                "checkpoint cannot hold: call `build` with them first."
+                f"{save_type} cannot hold: call `build` with them first."
             )
         # tf-keras' version caches its answer: variables created later would not be saved.
         children = tf.__internal__.tracking.AutoTrackable._trackable_children
-        return children(self, save_type, **kwargs)
+        tracked = children(self, "checkpoint", **kwargs)
+        if save_type == "checkpoint":
+            self.__dict__["_exported"] = _nothing
+            return tracked
+        tracked["iter"] = self.iterations
+        exported = _export.children(tracked, self._hypers.values(), self._slots.items())
+        self.__dict__["_exported"] = weakref.ref(exported["state"])
+        return exported
 
     # --- Keras' files: .keras, .weights.h5 --------------------------------------------------------
 
@@ -518,15 +527,10 @@ class Stateful:
         }
         added = {f"weight.{name}": _variables.value_of(v) for name, v in self._added.items()}
         scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
-        for name, value in {**numbers, **added, **scalars}.items():
+        pending = {f"pending.{number}": value for number, value in enumerate(self._pending)}
+        values = {**numbers, **added, **scalars, **pending}
+        for name, value in _layout.seal(values, type(self).__name__, saved.blocks).items():
             store[name] = value
-        for number, entry in enumerate(itertools.chain(*saved.blocks)):
-            store[f"slot.{number}"] = entry.value
-        for number, value in enumerate(self._pending):
-            store[f"pending.{number}"] = value
-        blocks = [[[entry.path, entry.slot] for entry in block] for block in saved.blocks]
-        text = json.dumps({"format": FORMAT, "class": type(self).__name__, "slots": blocks})
-        store["layout"] = np.frombuffer(text.encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote.
@@ -538,36 +542,33 @@ class Stateful:
             store: a mapping from names to arrays.
 
         Raises:
-            ValueError: if a slot of this optimizer has no value, or one of another shape;
-                nothing is changed then.
+            ValueError: if a slot of this optimizer has no value, or one of another shape, or
+                the checksum of the file is wrong; nothing is changed then.
         """
         values = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
-        if "layout" not in values:
+        if _layout.LAYOUT not in values:
             warn(
                 f"The state for `{self.name}` was saved by an optimizer that is not tfopt's, and "
-                "is not loaded."
+                "is not loaded, as it does not say which one. Load it into that one, then give it "
+                "to `tfopt.convert`."
             )
             return
-        layout = json.loads(values["layout"].tobytes().decode())
-        if layout["format"] != FORMAT:
-            raise ValueError(f"The state's format must be {FORMAT!r}; got {layout['format']!r}.")
-        if layout["class"] != type(self).__name__:
-            warn(f"The state saved by {layout['class']} is not loaded into {type(self).__name__}.")
+        cls, blocks = _layout.open_sealed(values)
+        if cls != type(self).__name__:
+            warn(f"The state saved by {cls} is not loaded into {type(self).__name__}.")
             return
-        numbers = iter(range(len(values)))
-        blocks = [
-            [Entry(path, slot, values[f"slot.{next(numbers)}"]) for path, slot in block]
-            for block in layout["slots"]
-        ]
         variables = {f"weight.{name}": variable for name, variable in self._added.items()}
         for name, value in self._hypers.items():
             if value.source is None and value.number is not None:
                 variables[f"hyper.{name}"] = value.read()
         others = [(v, values[name]) for name, v in variables.items() if name in values]
+        waiting = _with_prefix(values, "pending.")
+        pending = [waiting[number] for number in sorted(waiting, key=int)]
+        if pending and self.built:
+            self._fit(pending, self.weights)
         self._load_saved(Saved(_with_prefix(values, "state."), blocks), others)
-        pending = _with_prefix(values, "pending.")
         if pending:
-            self.set_weights([pending[str(number)] for number in range(len(pending))])
+            self.set_weights(pending)
 
     def _load_saved(self, saved: Saved, others: Sequence[tuple[Any, np.ndarray]] = ()) -> None:
         """Loads what there are slots for, all or nothing; the rest waits for its variables."""
@@ -654,6 +655,10 @@ def _where(layout: Any) -> str:
     return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"
 
 
+def _nothing() -> None:
+    """A reference to nothing, as a weak one is once its object is gone."""
+
+
 def _unpickle(
     cls: Any,
     config: dict[str, Any],
@@ -700,6 +705,12 @@ def _initial(initializer: Any, shape: Any, dtype: Any) -> Any:
     if isinstance(initializer, str | dict | type) or callable(initializer):
         return functools.partial(initializers.get(initializer), shape, dtype=dtype)
     return functools.partial(tf.cast, initializer, dtype)
+
+
+def _holds(values: np.ndarray, dtype: Any) -> bool:
+    """Whether an integer dtype can hold values, as they are."""
+    with np.errstate(invalid="ignore"):
+        return np.array_equal(values.astype(dtype), values)
 
 
 def _first(names: Any) -> str:

@@ -278,6 +278,12 @@ class Value:
         elif callable(self.source) and not isinstance(self.source, tf.Variable):
             self._flag()
 
+    def variables(self) -> list[tuple[str, Any]]:
+        """What functions may read, by name: the number, and whether it replaces the source."""
+        name = self.hyper.name
+        both = [(name, self.variable), (f"{name}_replaced", self._replaced)]
+        return [(name, variable) for name, variable in both if variable is not None]
+
     def settle(self) -> None:
         """Lets a checkpoint that was restored before the variable existed have its say first."""
         waiting = getattr(self.owner, "_self_unconditional_deferred_dependencies", {})

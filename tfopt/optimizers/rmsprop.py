@@ -63,7 +63,10 @@ class RMSprop(Optimizer):
     centered = Static(False)
 
     v1_weights = "no iterations"
-    _formula_differs_in_keras = "epsilon is inside the square root"
+
+    @property
+    def _formula_differs_in_keras(self) -> str:
+        return "" if self.uses("momentum") else "epsilon is inside the square root"
 
     @property
     def sparse(self) -> str:

@@ -1,0 +1,259 @@
+"""Train, save, load in a new process, train on: every optimizer, every format, bit for bit."""
+
+import copy
+import functools
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from cases import CASES, IDS
+
+ROOT = pathlib.Path(__file__).parent.parent
+LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
+STEPS = 3  # odd, so that a break falls inside an accumulation of two
+
+# Policies of a step that have state of their own, by name; "" is none. Every row of the table
+# is saved and resumed without one, and one row a class of state with each.
+POLICIES = {
+    "": {},
+    "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
+    "accumulation": {"gradient_accumulation_steps": 2},
+}
+WITH_POLICIES = ("SGD", "Adam", "Nadam", "Adafactor")
+
+
+def rows():
+    """{name: function that makes the optimizer}."""
+    return {
+        f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
+        for policy, keywords in POLICIES.items()
+        for case in CASES
+        if not policy or case.name in WITH_POLICIES
+    }
+
+
+def make_model(library, optimizer=None):
+    model = LIBRARIES[library].Sequential(
+        [LIBRARIES[library].layers.Input((3,)), LIBRARIES[library].layers.Dense(2, name="dense")]
+    )
+    model.set_weights([np.arange(6).reshape(3, 2) / 4 - 0.5, np.array([1.0, -2.0])])
+    if optimizer is not None:
+        model.compile(optimizer=optimizer, loss=LIBRARIES[library].losses.MeanSquaredError())
+    return model
+
+
+def train(model, optimizer, steps=STEPS):
+    """Without tracing, which would take most of the time and has nothing to do with state."""
+    variables = model.trainable_variables
+    tf.config.run_functions_eagerly(True)
+    try:
+        for _ in range(steps):
+            gradients = [tf.cos(tf.convert_to_tensor(v) * 3) for v in variables]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def values(model, optimizer):
+    return [*model.get_weights(), *optimizer.get_weights()]
+
+
+def assert_same(arrays, others, message=""):
+    for one, other in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=message)
+
+
+# --- formats: save(model, optimizer, path), and load(make, library, path) -> model, optimizer -----
+
+
+def save_checkpoint(model, optimizer, path):
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    tf.train.CheckpointManager(checkpoint, path, max_to_keep=1).save()
+
+
+def load_checkpoint(make, library, path, slots_first=False):
+    optimizer = make()
+    model = make_model(library, optimizer)
+    if slots_first:
+        train(model, optimizer, 1)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=1)
+    status = checkpoint.restore(manager.latest_checkpoint)
+    optimizer.build(model.trainable_variables)
+    status.assert_existing_objects_matched()
+    return model, optimizer
+
+
+def load_checkpoint_into_slots(make, library, path):
+    return load_checkpoint(make, library, path, slots_first=True)
+
+
+def load_model(make, library, path):
+    model = LIBRARIES[library].models.load_model(path)
+    return model, model.optimizer
+
+
+def load_weights_file(make, library, path):
+    model = make_model(library, make())
+    model.load_weights(path)
+    return model, model.optimizer
+
+
+def save_list(model, optimizer, path):
+    np.savez(path, *values(model, optimizer))
+
+
+def load_list(make, library, path):
+    model, optimizer = make_model(library), make()
+    with np.load(path) as arrays:
+        loaded = [arrays[name] for name in arrays.files]
+    model.set_weights(loaded[:2])
+    optimizer.set_weights(loaded[2:])
+    return model, optimizer
+
+
+def save_pickle(model, optimizer, path):
+    pathlib.Path(path).write_bytes(pickle.dumps((model.get_weights(), optimizer)))
+
+
+def load_pickle(make, library, path):
+    model = make_model(library)
+    weights, optimizer = pickle.loads(pathlib.Path(path).read_bytes())
+    model.set_weights(weights)
+    return model, optimizer
+
+
+def save_model(model, optimizer, path):
+    model.save(path)
+
+
+def save_weights_file(model, optimizer, path):
+    model.save_weights(path)
+
+
+FORMATS = {  # name: (library, end of the file's name, save, load)
+    "checkpoint": ("keras", "", save_checkpoint, load_checkpoint),
+    "checkpoint into slots": ("keras", "", save_checkpoint, load_checkpoint_into_slots),
+    "keras .keras": ("keras", ".keras", save_model, load_model),
+    "keras .h5": ("keras", ".h5", save_model, load_model),
+    "keras .weights.h5": ("keras", ".weights.h5", save_weights_file, load_weights_file),
+    "tf_keras checkpoint": ("tf_keras", "", save_checkpoint, load_checkpoint),
+    "tf_keras .keras": ("tf_keras", ".keras", save_model, load_model),
+    "tf_keras .weights.h5": ("tf_keras", ".weights.h5", save_weights_file, load_weights_file),
+    "tf_keras .h5": ("tf_keras", ".h5", save_model, load_model),
+    "get_weights": ("keras", ".npz", save_list, load_list),
+    "pickle": ("keras", ".pickle", save_pickle, load_pickle),
+}
+
+
+def file_of(folder, kind, row):
+    return os.path.join(folder, f"{kind}-{row}".replace(" ", "_") + FORMATS[kind][1])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Every row, trained, saved in every format, and trained on: the folder of the files."""
+    folder = str(tmp_path_factory.mktemp("resume"))
+    expected = {}
+    for library in LIBRARIES:
+        for row, make in rows().items():
+            optimizer = make()
+            model = make_model(library, optimizer)
+            train(model, optimizer)
+            for kind, (format_library, _, save, _) in FORMATS.items():
+                if format_library == library:
+                    save(model, optimizer, file_of(folder, kind, row))
+            train(model, optimizer)
+            for number, value in enumerate(values(model, optimizer)):
+                expected[f"{library}/{row}/{number}"] = value
+    np.savez(os.path.join(folder, "expected.npz"), **expected)
+    return folder
+
+
+def resume_all(folder):
+    """Loads and trains on every row of every format; in a process of its own."""
+    with np.load(os.path.join(folder, "expected.npz")) as file:
+        expected = dict(file)
+    for kind, (library, _, _, load) in FORMATS.items():
+        for row, make in rows().items():
+            model, optimizer = load(make, library, file_of(folder, kind, row))
+            train(model, optimizer)
+            got = values(model, optimizer)
+            wanted = [expected[f"{library}/{row}/{n}"] for n in range(len(got))]
+            assert_same(got, wanted, f"{kind}: {row}")
+            print(f"went on: {kind}: {row}", flush=True)
+
+
+@pytest.fixture(scope="module")
+def resumed(trained):
+    """What a new process said that went on."""
+    return subprocess.run(
+        [sys.executable, __file__, trained],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        timeout=280,
+    )
+
+
+@pytest.mark.timeout(580)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_goes_on_bit_for_bit_in_a_new_process(kind, resumed):
+    went_on = [line for line in resumed.stdout.splitlines() if f"went on: {kind}: " in line]
+    assert len(went_on) == len(rows()), resumed.stderr[-3000:]
+
+
+@pytest.mark.parametrize("row", rows())
+def test_deepcopy_goes_on_bit_for_bit(row):
+    optimizer = rows()[row]()
+    model = make_model("tf_keras")
+    train(model, optimizer)
+    weights, twin = model.get_weights(), copy.deepcopy(optimizer)
+    train(model, optimizer)
+    expected = values(model, optimizer)
+    model.set_weights(weights)
+    train(model, twin)
+    assert_same(values(model, twin), expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_from_one_replica_to_two_and_back(case, mirrored, tmp_path):
+    def make():
+        variables = [tf.Variable([[0.5, -1.0]] * 3), tf.Variable([1.0, 2.0])]
+        optimizer = case.make()
+        return optimizer, variables, tf.train.Checkpoint(optimizer=optimizer, v=variables)
+
+    def state(optimizer, variables):
+        return [*optimizer.get_weights(), *(v.numpy() for v in variables)]
+
+    one, variables, checkpoint = make()
+    for step in range(2):
+        one.apply_gradients([(tf.cos(v + step), v) for v in variables])
+    with mirrored.scope():
+        two, copies, theirs = make()
+    status = theirs.restore(checkpoint.save(str(tmp_path / "one")))
+    two.build(copies)
+    status.assert_existing_objects_matched()
+    assert_same(state(two, copies), state(one, variables))
+    for slot in two.weights[1:]:
+        for local in mirrored.experimental_local_results(slot):
+            np.testing.assert_array_equal(local, slot.numpy())
+    back, others, mine = make()
+    mine.restore(theirs.save(str(tmp_path / "two")))
+    back.build(others)
+    assert_same(state(back, others), state(one, variables))
+    listed = case.make()
+    listed.set_weights(two.get_weights())
+    listed.build(others)
+    assert_same(listed.get_weights(), one.get_weights())
+
+
+if __name__ == "__main__":
+    resume_all(sys.argv[1])

@@ -1,0 +1,290 @@
+"""Optimizers of Keras 3 and tf-keras turned into tfopt's, state and all.
+
+Here, and nowhere else, attributes that those libraries call private are read: their slots
+are found by the variable they belong to, as they find them themselves, and never by a
+position in a list, of which there are several layouts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfopt import _keras, _variables
+from tfopt._warnings import TfoptWarning
+from tfopt.optimizer import Optimizer
+from tfopt.optimizers.adadelta import Adadelta
+from tfopt.optimizers.adafactor import Adafactor
+from tfopt.optimizers.adagrad import Adagrad
+from tfopt.optimizers.adam import Adam
+from tfopt.optimizers.adamax import Adamax
+from tfopt.optimizers.adamw import AdamW
+from tfopt.optimizers.ftrl import Ftrl
+from tfopt.optimizers.lamb import LAMB
+from tfopt.optimizers.lion import Lion
+from tfopt.optimizers.nadam import Nadam
+from tfopt.optimizers.rmsprop import RMSprop
+from tfopt.optimizers.sgd import SGD
+
+KERAS_3, TF_KERAS, LEGACY = "Keras 3", "tf-keras", "tf-keras' legacy optimizers"
+
+
+class Counterpart(NamedTuple):
+    """The class of ours, and where Keras 3 and tf-keras keep each of its slots.
+
+    Legacy optimizers have OptimizerV2's slots, under the same names as ours.
+    """
+
+    cls: type[Optimizer]
+    slots: Mapping[str, str]
+
+
+_MOMENTS = {"m": "_momentums", "v": "_velocities"}
+COUNTERPARTS = {
+    "SGD": Counterpart(SGD, {"momentum": "momentums"}),
+    "RMSprop": Counterpart(
+        RMSprop,
+        {"rms": "_velocities", "momentum": "_momentums", "mg": "_average_gradients"},
+    ),
+    "Adam": Counterpart(Adam, {**_MOMENTS, "vhat": "_velocity_hats"}),
+    "AdamW": Counterpart(AdamW, {**_MOMENTS, "vhat": "_velocity_hats"}),
+    "Adadelta": Counterpart(
+        Adadelta,
+        {"accum_grad": "_accumulated_grads", "accum_var": "_accumulated_delta_vars"},
+    ),
+    "Adagrad": Counterpart(Adagrad, {"accumulator": "_accumulators"}),
+    "Adamax": Counterpart(Adamax, {"m": "_m", "v": "_u"}),
+    "Nadam": Counterpart(Nadam, _MOMENTS),
+    "Ftrl": Counterpart(Ftrl, {"accumulator": "_accumulators", "linear": "_linears"}),
+    "Lion": Counterpart(Lion, {"m": "_momentums"}),
+    "Lamb": Counterpart(LAMB, _MOMENTS),
+    "Adafactor": Counterpart(Adafactor, {"r": "_r", "c": "_c", "v": "_v"}),
+}
+_OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
+_WITH_STATE_OF_THEIR_OWN = ("use_ema", "gradient_accumulation_steps")
+
+
+def convert(
+    optimizer: Any,
+    variables: Iterable[Any] | None = None,
+    *,
+    allow_different_formula: bool = False,
+) -> Any:
+    """Makes a tfopt optimizer of a live one of Keras 3 or tf-keras, new or legacy.
+
+    It has the other's hyperparameters, `iterations` and slots, and goes on training the same
+    variables as the other would have. The other is left as it is. To read a file, load it
+    into the optimizer that wrote it, then convert that one.
+
+    What the other does with a gradient of rows stays too: the newer optimizers give the
+    result of the dense gradient, so `lazy` is False where tfopt's default would differ.
+
+    Args:
+        optimizer: an optimizer of `keras.optimizers`, `tf_keras.optimizers` or
+            `tf_keras.optimizers.legacy`: one of their classes, not of a subclass. One of
+            tfopt comes back unchanged.
+        variables: the variables that it has trained, all of them, in the order that
+            `weights` shall have. Keras 3's optimizers know them; for the others they must
+            be given, once there are slots.
+        allow_different_formula: whether to convert where the formula of the counterpart is
+            another one. Then slots are taken over all the same, and training goes on
+            by tfopt's formula.
+
+    Returns:
+        An optimizer of tfopt, built on `variables`.
+
+    Raises:
+        TypeError: if it is none of these optimizers.
+        ValueError: if it has no counterpart, or one with another formula; if it keeps state
+            that is not taken over; if `variables` are not the ones it knows. Each is named.
+
+    >>> import keras
+    >>> x = tf.Variable([1.0, 2.0])
+    >>> theirs = keras.optimizers.Adam(0.5)
+    >>> _ = theirs.apply_gradients([(tf.constant([0.5, 0.25]), x)])
+    >>> opt = tfopt.convert(theirs)
+    >>> int(opt.iterations), opt.get_slot(x, "m").numpy()
+    (1, array([0.05 , 0.025], dtype=float32))
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    library, name = _origin(optimizer)
+    config = _config(optimizer, library)
+    cls = COUNTERPARTS[name].cls
+    made = _from_config(cls, config)
+    difference = _difference(optimizer, library, name, config, made)
+    if difference and not allow_different_formula:
+        raise ValueError(
+            f"`optimizer` must have the formula of tfopt.{cls.__name__}; in {library} "
+            f"{difference}. Pass `allow_different_formula=True` to go on by tfopt's; "
+            f"got {_repr(optimizer)}."
+        )
+    if library != LEGACY and made.sparse in ("rows", "rows_move") and not _rows_suffice(made):
+        made = _from_config(cls, {**config, "lazy": False})
+    trained = _trained_variables(optimizer, library, variables)
+    decayed = getattr(optimizer, "_use_weight_decay", None)
+    if trained and decayed is not None:
+        made.exclude_from_weight_decay([v for v in trained if not decayed(_key_of(v, library))])
+    pairs = [(made.iterations, optimizer.iterations)]
+    if trained:
+        made.build(trained)
+        pairs += _state(optimizer, library, name, made, trained)
+    _variables.assign_all(
+        [(ours, tf.cast(_variables.unwrap(theirs), ours.dtype)) for ours, theirs in pairs]
+    )
+    return made
+
+
+def _origin(optimizer: Any) -> tuple[str, str]:
+    """The library of an optimizer and the name of its class there."""
+    namespaces = [(KERAS_3, keras.optimizers, keras.Optimizer)]
+    if _keras.tf_keras is not None:
+        theirs = _keras.tf_keras.optimizers
+        namespaces += [
+            (TF_KERAS, theirs, theirs.Optimizer),
+            (LEGACY, theirs.legacy, theirs.legacy.Optimizer),
+        ]
+    for library, namespace, base in namespaces:
+        if not isinstance(optimizer, base):
+            continue
+        for name in COUNTERPARTS:
+            if type(optimizer) is getattr(namespace, name, None):
+                return library, name
+        cls = type(optimizer)
+        raise ValueError(
+            f"`optimizer` must be of a class that has a counterpart: {', '.join(COUNTERPARTS)}; "
+            f"got {cls.__module__}.{cls.__name__} of {library}."
+        )
+    raise TypeError(f"`optimizer` must be an optimizer of Keras 3 or tf-keras; got {optimizer!r}.")
+
+
+def _config(optimizer: Any, library: str) -> dict[str, Any]:
+    """Its config, with functions and schedules as they live in it."""
+    config = dict(optimizer.get_config())
+    if library == LEGACY:
+        live = optimizer._hyper
+    else:
+        live = {"learning_rate": optimizer._learning_rate}
+    for name, value in live.items():
+        if callable(value) and not isinstance(_variables.unwrap(value), tf.Variable):
+            config[name] = value
+    for name in _WITH_STATE_OF_THEIR_OWN:
+        if config.get(name):
+            raise ValueError(
+                f"`optimizer` must not have `{name}`, whose state is not taken over; "
+                f"got {name}={config[name]!r} in {_repr(optimizer)}."
+            )
+    if library != LEGACY and type(optimizer).__name__ == "Nadam":
+        config["schedule_decay"] = 1.0  # theirs is 0.96**t
+    return config
+
+
+def _from_config(cls: type[Optimizer], config: Mapping[str, Any]) -> Any:
+    with warnings.catch_warnings():  # of other formulas, which are errors here
+        warnings.simplefilter("ignore", TfoptWarning)
+        return cls.from_config(config)
+
+
+def _difference(
+    optimizer: Any, library: str, name: str, config: Mapping[str, Any], made: Any
+) -> str:
+    """How the formula differs from the counterpart's; empty if it does not."""
+    if library == LEGACY:
+        return ""
+    clips = [c for c in ("clipnorm", "global_clipnorm") if config.get(c) is not None]
+    if clips and config.get("clipvalue") is not None:
+        return f"`clipvalue` has no effect beside `{clips[0]}`"
+    if getattr(optimizer, "adaptive_epsilon", False):
+        return "`adaptive_epsilon` corrects epsilon for bias"
+    if name == "Nadam":  # the schedule of newer Keras is one of tfopt's
+        inside = "inside a tf.function the schedule advances once for each variable"
+        return inside if library == TF_KERAS else ""
+    return str(made._formula_differs_in_keras)
+
+
+def _rows_suffice(made: Any) -> bool:
+    """Whether rows without a gradient stay as they are with a dense gradient too."""
+    return isinstance(made, Adagrad) or (isinstance(made, SGD) and not made.uses("momentum"))
+
+
+def _trained_variables(optimizer: Any, library: str, variables: Any) -> list[Any]:
+    """The variables that have slots in an optimizer, all of them; empty if none has."""
+    if library == KERAS_3:
+        known = [_variables.key(v) for v in getattr(optimizer, "_trainable_variables", ())]
+    elif library == TF_KERAS:
+        known = list(getattr(optimizer, "_index_dict", {}))
+    else:
+        known = list(optimizer._slots)
+    if variables is None:
+        if library == KERAS_3:
+            return list(optimizer._trainable_variables)
+        if known and (library == TF_KERAS or optimizer.get_slot_names()):
+            raise ValueError(
+                f"`variables` must be the variables trained so far, since {library} cannot "
+                f"tell; got None for {_repr(optimizer)}."
+            )
+        return []
+    variables = list(variables)
+    keys = [_variables.key(v) for v in variables]
+    if library == LEGACY and not known:
+        return variables  # no slots, so nothing to lose
+    for variable, key in zip(variables, keys, strict=True):
+        if known and key not in known:
+            raise ValueError(
+                "`variables` must be the ones that the optimizer has trained; got "
+                f"`{_variables.path(variable)}`, which {_repr(optimizer)} does not know."
+            )
+    if known and (len(set(keys)) != len(known) or len(keys) != len(known)):
+        raise ValueError(
+            f"`variables` must be all {len(known)} variables that the optimizer has trained, "
+            f"each once; got {len(keys)}: {', '.join(map(_variables.path, variables))}."
+        )
+    return variables if known else []
+
+
+def _key_of(variable: Any, library: str) -> Any:
+    return variable if library == KERAS_3 else _variables.unwrap(variable)
+
+
+def _state(
+    optimizer: Any, library: str, name: str, made: Any, trained: Sequence[Any]
+) -> list[tuple[Any, Any]]:
+    """(variable of ours, variable of theirs) for all state beside `iterations`."""
+    pairs = []
+    if name == "Nadam":
+        cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
+        pairs.append((made._scalars["momentum_cache"], cache))
+    for variable in trained:
+        for slot in made.get_slot_names():
+            try:
+                ours = made.get_slot(variable, slot)
+            except KeyError:
+                continue  # a slot that this variable does not have
+            theirs = _slot(optimizer, library, name, variable, slot)
+            if ours.shape != theirs.shape:
+                raise ValueError(
+                    f"`optimizer` must have a `{slot}` of shape {ours.shape} for "
+                    f"`{_variables.path(variable)}`; got {theirs.shape}."
+                )
+            pairs.append((ours, theirs))
+    return pairs
+
+
+def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:
+    variable = _variables.unwrap(variable)
+    if library == LEGACY:
+        return optimizer.get_slot(variable, slot)
+    attribute = COUNTERPARTS[name].slots[slot]
+    of_all = getattr(optimizer, _OTHER_ATTRIBUTES.get((library, name, slot), attribute))
+    if library == KERAS_3:
+        return of_all[optimizer._get_variable_index(variable)]
+    return of_all[optimizer._index_dict[optimizer._var_key(variable)]]
+
+
+def _repr(optimizer: Any) -> str:
+    cls, name = type(optimizer), optimizer.get_config()["name"]  # legacy ones have no `name`
+    return f"{cls.__module__}.{cls.__name__} `{name}`"

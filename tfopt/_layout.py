@@ -1,0 +1,76 @@
+"""What Keras' files say about the state in them: whose it is, which slots, and a checksum."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfopt._saved import Entry
+
+FORMAT = "tfopt-1"
+LAYOUT, CHECKSUM = "layout", "checksum"
+
+
+def seal(
+    values: Mapping[str, np.ndarray], cls: str, blocks: Sequence[Sequence[Entry]]
+) -> dict[str, np.ndarray]:
+    """The arrays of a file, completed by their description and checksum.
+
+    Args:
+        values: all other arrays, by name.
+        cls: the name of the optimizer's class.
+        blocks: its slots; their values are `slot.0`, `slot.1`, ...
+    """
+    slots = [[[entry.path, entry.slot] for entry in block] for block in blocks]
+    text = json.dumps({"format": FORMAT, "class": cls, "slots": slots})
+    numbered = enumerate(entry for block in blocks for entry in block)
+    complete = {
+        **values,
+        **{f"slot.{number}": entry.value for number, entry in numbered},
+        LAYOUT: np.frombuffer(text.encode(), np.uint8),
+    }
+    return {**complete, CHECKSUM: _checksum(complete)}
+
+
+def open_sealed(values: Mapping[str, np.ndarray]) -> tuple[str, list[list[Entry]]]:
+    """The class that a file is of, and its slots.
+
+    Raises:
+        ValueError: if the file is damaged, or of another format.
+    """
+    rest = {name: value for name, value in values.items() if name != CHECKSUM}
+    if CHECKSUM in values:  # files of the first version have none
+        given, actual = values[CHECKSUM], _checksum(rest)
+        if given.shape != () or given != actual:
+            raise ValueError(f"The state is damaged: its checksum must be {actual}; got {given}.")
+    try:
+        layout = json.loads(values[LAYOUT].tobytes().decode())
+        written, cls, blocks = (layout[key] for key in ("format", "class", "slots"))
+        names = [[(str(path), str(slot)) for path, slot in block] for block in blocks]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"The state is damaged: it has no legible layout ({error!r}).") from None
+    if written != FORMAT:
+        raise ValueError(f"The state's format must be {FORMAT!r}; got {written!r}.")
+    numbers = iter(range(len(values)))
+    entries = [
+        [Entry(path, slot, _slot(values, next(numbers, -1))) for path, slot in block]
+        for block in names
+    ]
+    return str(cls), entries
+
+
+def _slot(values: Mapping[str, np.ndarray], number: int) -> np.ndarray:
+    if f"slot.{number}" not in values:
+        raise ValueError("The state is damaged: it has fewer slots than its layout names.")
+    return values[f"slot.{number}"]
+
+
+def _checksum(values: Mapping[str, np.ndarray]) -> np.ndarray:
+    code = 0
+    for name in sorted(values):
+        value = np.asarray(values[name])
+        code = zlib.crc32(f"{name}{value.shape}".encode() + value.tobytes(), code)
+    return np.array(code, np.uint32)
