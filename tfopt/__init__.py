@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt import initializers, optimizers, schedules
+from tfopt import initializers, inspect, optimizers, schedules
 from tfopt._slots import copy, full, zeros
 from tfopt._warnings import TfoptWarning
 from tfopt.hyper import Alias, Hyper, Static
@@ -27,6 +27,7 @@ __all__ = [
     "full",
     "get",
     "initializers",
+    "inspect",
     "optimizers",
     "register",
     "schedules",

@@ -200,7 +200,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         """A whole step, as one replica sees it."""
         gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
-        gradients, scales = _gradients.clip(gradients, **self._clips(values))
+        clipped, scales = _gradients.clip(gradients, **self._clips(values))
+        if self._watch is not None:
+            self._watch.see(gradients, clipped, scales, pairs[0].variable)
+        gradients = clipped
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
         update_all = functools.partial(self._update_all, pairs, values=values)
@@ -430,6 +433,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             _name=name,
             _scope_name=_variables.scope_name(name),  # tf.Module's own
             _now=None,
+            _watch=None,  # a `tfopt.inspect.Watch`
             _warned=set(),
             _cache=_compile.Cache(),
             _excluded=_gradients.Excluded(),
