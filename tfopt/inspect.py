@@ -98,7 +98,7 @@ def summary(optimizer: Optimizer, variables: Any = None, *, console: Any = None)
         TypeError: if `optimizer` is not one of tfopt's.
         ValueError: if there are no variables.
     """
-    rich = _require("rich.console", "rich.table")
+    rich = require("rich.console", "rich.table")
     rows = describe(optimizer, variables)
     table = rich.table.Table(title=repr(optimizer), title_justify="left")
     for heading in ("variable", "shape", "slots", "bytes", "decay", "sparse", "path"):
@@ -506,7 +506,7 @@ def plot_trajectories(
     if not optimizers:
         raise ValueError(f"`optimizers` must hold one at least; got {optimizers!r}.")
     if ax is None:
-        _, ax = _require("matplotlib.pyplot").pyplot.subplots(layout="constrained")
+        _, ax = require("matplotlib.pyplot").pyplot.subplots(layout="constrained")
     paths = {name: trajectory(opt, loss_fn, start, steps) for name, opt in optimizers.items()}
     left, right, bottom, top = _around(paths.values()) if bounds is None else bounds
     grid = np.meshgrid(np.linspace(left, right, 200), np.linspace(bottom, top, 200))
@@ -546,7 +546,7 @@ def _check_at_least(name: str, value: Any, low: int) -> None:
         raise ValueError(f"`{name}` must be an integer >= {low}; got {value!r}.")
 
 
-def _require(*modules: str) -> Any:
+def require(*modules: str) -> Any:
     """The package of modules that only people's tools need."""
     package = modules[0].split(".")[0]
     try:
