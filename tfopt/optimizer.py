@@ -60,9 +60,9 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             dense gradient would.
         jit_compile: "auto" takes a fused kernel where there is one, else a function compiled
             by XLA that variables of a shape share. True always compiles, False never.
-        use_ema, ema_momentum, ema_overwrite_frequency, gradient_accumulation_steps,
-            loss_scale_factor, skip_nonfinite, master_weights: not supported yet; only their
-            neutral values are taken.
+        use_ema, ema_momentum, ema_overwrite_frequency: not supported yet; only their neutral
+            values are taken. So it is with the next ones.
+        gradient_accumulation_steps, loss_scale_factor, skip_nonfinite, master_weights: as those.
 
     Dtypes:
         Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
