@@ -10,9 +10,10 @@ from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["MPLBACKEND"] = "agg"
-os.environ["JUPYTER_COLUMNS"] = "84"  # for rich's tables
+os.environ.pop("MPLBACKEND", None)  # the pages' kernels show pictures inline
+os.environ["JUPYTER_COLUMNS"] = "80"  # for rich's tables
 
+import matplotlib
 import tensorflow as tf
 from matplotlib import pyplot
 from sphinx.util import logging
@@ -20,6 +21,7 @@ from sphinx.util import logging
 import tfopt
 import tfopt.compare
 
+matplotlib.use("agg")
 HERE = Path(__file__).parent
 GENERATED = HERE / "generated"  # a page and a picture for each optimizer
 STATIC = HERE / "_build" / "static"
@@ -42,6 +44,7 @@ default_role = "literal"
 html_theme = "furo"
 html_title = f"tfopt {release}"
 html_static_path = [str(STATIC)]
+html_theme_options = {"light_css_variables": {"code-font-size": "80%"}}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -102,7 +102,9 @@ def summary(optimizer: Optimizer, variables: Any = None, *, console: Any = None)
     rows = describe(optimizer, variables)
     table = rich.table.Table(title=repr(optimizer), title_justify="left")
     for heading in ("variable", "shape", "slots", "bytes", "decay", "sparse", "path"):
-        table.add_column(heading, justify="right" if heading == "bytes" else "left")
+        table.add_column(
+            heading, justify="right" if heading == "bytes" else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(
             row.variable,
@@ -513,7 +515,7 @@ def plot_trajectories(
     loss = np.array(loss_fn(*(tf.constant(axis, tf.float32) for axis in grid)))
     low = loss.min()  # levels that are close where the surface is flat
     levels = low + np.geomspace(1e-4, 1, 24) * (loss.max() - low)
-    ax.contour(*grid, loss, levels, cmap="Greys", linewidths=0.6, alpha=0.7)
+    ax.contour(*grid, loss, levels, colors="0.8", linewidths=0.7)
     for name, points in paths.items():
         ax.plot(*points.T, ".-", label=name, linewidth=1.4, markersize=3)
         ax.plot(*points[-1], "o", color=ax.lines[-1].get_color(), markersize=7)
