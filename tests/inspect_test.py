@@ -77,6 +77,17 @@ def test_slots_are_those_created(case):
     assert {name for row in rows for name in row.slots} == set(case.slots)
 
 
+def test_slots_of_policies_are_told():
+    half = tf.Variable(tf.ones([3, 2], tf.float16), name="half")
+    policies = {"master_weights": True, "use_ema": True, "gradient_accumulation_steps": 2}
+    optimizer = tfopt.SGD(0.5, **policies)
+    [row] = tfopt.inspect.describe(optimizer, [half])
+    assert not optimizer.built
+    optimizer.build([half])
+    assert tfopt.inspect.describe(optimizer) == [row]
+    assert {"master_weight", "ema_average", "accumulated_gradient"} <= row.slots.keys()
+
+
 def test_lazy_and_decay_are_told():
     table, bias = tf.Variable(tf.ones([9, 2]), name="table"), tf.Variable([1.0], name="bias")
     optimizer = tfopt.AdamW(lazy=True, exclude_from_weight_decay=["bias"])
@@ -241,6 +252,28 @@ def test_replicas_are_watched_as_one(mirrored):
                 step()
     assert watch.figures["gradient_norm"] == 5.0
     assert watch.figures["clipped_gradients"] == 1
+
+
+def test_accumulation_is_watched_where_it_is_applied():
+    x = tf.Variable([3.0, 4.0])
+    optimizer = tfopt.SGD(0.5, gradient_accumulation_steps=2, clipnorm=1.0)
+    with tfopt.inspect.Watch(optimizer, variables=[x]) as watch:
+        seen = []
+        for _ in range(4):
+            with watch.step():
+                optimizer.minimize(quadratic(x), [x])
+            seen.append((watch.figures.get("gradient_norm"), watch.figures["update_ratio"]))
+    np.testing.assert_allclose([ratio for _, ratio in seen], [0, 0.1, 0, 0.5 / 4.5], rtol=1e-6)
+    assert [norm for norm, _ in seen] == [None, 5.0, None, 4.5]
+
+
+def test_a_wrapper_stands_for_what_it_wraps():
+    x = tf.Variable([3.0, 4.0])
+    optimizer = tfopt.LossScaleOptimizer(tfopt.SGD(0.5), initial_scale=8.0)
+    assert tfopt.inspect.describe(optimizer, [x])[0].path == "fused"
+    with tfopt.inspect.Watch(optimizer) as watch, watch.step():
+        optimizer.minimize(quadratic(x), [x])
+    assert watch.figures["gradient_norm"] == 5.0  # of what was divided by the scale
 
 
 def test_a_function_traced_before_is_told_of():

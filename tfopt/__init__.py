@@ -14,11 +14,13 @@ from tfopt._warnings import TfoptWarning
 from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer
 from tfopt.registry import deserialize, get, register, serialize
+from tfopt.wrappers.loss_scale import LossScaleOptimizer
 
 __version__ = "0.1.0"
 __all__ = [
     "Alias",
     "Hyper",
+    "LossScaleOptimizer",
     "Optimizer",
     "Static",
     "TfoptWarning",

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import _rows, _variables
+from tfopt import _precision, _rows, _variables
+from tfopt._precision import MASTER
 from tfopt._warnings import warn
 
 Tensors = dict[str, Any]
@@ -50,13 +51,17 @@ class Cache:
 def compute(opt: Any, given: Update, scalars: Tensors) -> tuple[Any, Tensors]:
     """One `update` in the compute dtype; gives the new value and the new slots."""
     dtype = _variables.compute_dtype(given.x.dtype)
-    g, x = tf.cast(given.g, dtype), tf.cast(given.x, dtype)
+    g, x, master = tf.cast(given.g, dtype), tf.cast(given.x, dtype), given.slots.get(MASTER)
+    if master is not None:
+        x = _precision.master_or(x, given.x, master)
     if given.scale is not None:
         g = g * given.scale
     if given.decay is not None:
         x = x - given.decay * x
     s = Scalars(**given.slots)
     x = opt.update(g, x, s, Scalars(**scalars))
+    if master is not None:
+        setattr(s, MASTER, x)
     unknown = vars(s).keys() - given.slots.keys()
     if unknown:
         raise ValueError(
@@ -173,6 +178,16 @@ def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) 
     function(updates, scalars)
 
 
+def elementwise(opt: Any, name: str, function: Callable[..., None], *variables: Any) -> None:
+    """Calls a function of variables of one shape in the way in which dense updates run."""
+    if _compiles(opt, variables[0]) and not _is_small(variables[0]):
+        key = (name, tuple((tuple(v.shape), v.dtype) for v in variables))
+        if key not in opt._cache.updates:
+            opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
+        function = opt._cache.updates[key]
+    function(*variables)
+
+
 def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves: bool) -> None:
     for given in updates:
         x = given.x.read_value()
@@ -261,18 +276,19 @@ def _assign(variable: Any, value: Any) -> None:
 
 
 def cached_step(
-    opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool
+    opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool, guard: Any
 ) -> Callable[..., Any]:
     """One function for a whole step over these variables: what eager mode calls."""
     key = (
         tuple((id(pair.variable), id(pair.constraint), *_kind(pair.gradient)) for pair in pairs),
         tuple((name, value.dtype) for name, value in values.items()),
         aggregate,
+        guard,
         opt._hypers.signature(),
     )
     steps = opt._cache.steps
     if key not in steps:
-        steps[key] = _trace(opt, pairs, values, aggregate)
+        steps[key] = _trace(opt, pairs, values, aggregate, guard)
         if len(steps) > MAX_STEPS:
             del steps[next(iter(steps))]
     steps[key] = steps.pop(key)
@@ -287,9 +303,11 @@ def _kind(gradient: Any) -> tuple[Any, ...]:
     return (gradient.dtype,)
 
 
-def _trace(opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool) -> Callable[..., Any]:
+def _trace(
+    opt: Any, pairs: Sequence[Any], values: Tensors, aggregate: bool, guard: Any
+) -> Callable[..., Any]:
     targets = [pair._replace(gradient=None) for pair in pairs]  # also keeps the ids taken
-    step = functools.partial(_whole_step, opt, targets, aggregate)
+    step = functools.partial(_whole_step, opt, targets, aggregate, guard)
     concrete = tf.function(step, autograph=False).get_concrete_function(
         [_spec(pair) for pair in pairs],
         {name: tf.TensorSpec(value.shape, value.dtype) for name, value in values.items()},
@@ -317,7 +335,12 @@ def _spec(pair: Any) -> Any:
 
 
 def _whole_step(
-    opt: Any, targets: Sequence[Any], aggregate: bool, gradients: Sequence[Any], values: Tensors
+    opt: Any,
+    targets: Sequence[Any],
+    aggregate: bool,
+    guard: Any,
+    gradients: Sequence[Any],
+    values: Tensors,
 ) -> Any:
     pairs = [pair._replace(gradient=g) for pair, g in zip(targets, gradients, strict=True)]
-    return opt._step(pairs, values, aggregate)
+    return opt._step(pairs, values, aggregate, guard)

@@ -25,6 +25,16 @@ def require_replica_context(variables: Iterable[Any]) -> None:
         )
 
 
+def require_in_step(what: str) -> None:
+    """Raises where replicas do not take their steps together."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+        raise NotImplementedError(
+            f"{what} is not supported under ParameterServerStrategy: replicas' steps are not "
+            "taken together there."
+        )
+
+
 def has_strategy() -> bool:
     """Whether a strategy is active, with however many replicas."""
     return bool(tf.distribute.has_strategy())
@@ -43,6 +53,28 @@ def across_replicas(function: Callable[..., None], *args: Any) -> None:
     tf.__internal__.distribute.interim.maybe_merge_call(
         lambda strategy, *merged: function(*merged), tf.distribute.get_strategy(), *args
     )
+
+
+def on_each_replica(function: Callable[[], None]) -> None:
+    """Calls `function` on each replica, from where `across_replicas` calls."""
+    if tf.distribute.in_cross_replica_context():
+        tf.distribute.get_strategy().extended.call_for_each_replica(function)
+    else:  # there is no such place where `merge_call` is not needed
+        function()
+
+
+def agreed(flag: Any) -> Any:
+    """Whether `flag` holds on all replicas, where they may differ."""
+    if not has_strategy():
+        return flag
+    against = tf.cast(tf.logical_not(flag), tf.float32)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
+
+
+def first(value: Any) -> Any:
+    """The first replica's value, in what `across_replicas` calls."""
+    return tf.distribute.get_strategy().experimental_local_results(value)[0]
 
 
 def update(variable: Any, function: Callable[..., Any], *args: Any) -> None:

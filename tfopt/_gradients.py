@@ -174,6 +174,34 @@ def changed(before: Any, after: Any, scale: Any) -> Any:
     return result
 
 
+def divided(gradient: Any, by: Any) -> Any:
+    """The gradient divided by a scalar, in its compute dtype."""
+
+    def divide(values: Any) -> Any:
+        values = _wide(values)
+        return values / tf.cast(by, values.dtype)
+
+    return _map(divide, gradient)
+
+
+def all_finite(gradients: Sequence[Any]) -> Any:
+    """Whether every number is finite: if their squares' sum is, they are, at one pass' cost."""
+    sums = [tf.math.real(_square_sum(gradient)) for gradient in gradients]
+    surely = tf.reduce_all(tf.stack([tf.math.is_finite(square_sum) for square_sum in sums]))
+
+    def look() -> Any:
+        return tf.reduce_all(tf.stack([_is_finite(gradient) for gradient in gradients]))
+
+    return tf.cond(surely, lambda: True, look)
+
+
+def _is_finite(gradient: Any) -> Any:
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    if values.dtype.is_complex:
+        values = tf.stack([tf.math.real(values), tf.math.imag(values)])
+    return tf.reduce_all(tf.math.is_finite(values))
+
+
 def scaled(gradient: Any, scale: Any) -> Any:
     """The gradient times a scalar of its compute dtype, or as it is if that is None."""
     return gradient if scale is None else _map(lambda values: _wide(values) * scale, gradient)

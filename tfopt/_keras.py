@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfopt import _distribute, schedules
+from tfopt import _distribute, _ema, schedules
+from tfopt._precision import Guard
 from tfopt._variables import plain_python
 from tfopt._warnings import warn
 
@@ -40,7 +41,10 @@ if tf_keras is not None:
     CALLBACKS += (tf_keras.callbacks.Callback,)
 
 
-class _NotOffered:
+_OF_ALL_REPLICAS = Guard()
+
+
+class NotOffered:
     """A name of Keras' base class that means nothing here; reading it says why."""
 
     def __init__(self, instead: str):
@@ -66,6 +70,9 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
         """Keras 3's `apply_gradients`: gradients and variables in two lists.
 
+        Keras 3's loss-scale wrapper calls it when the gradients of the first replica are
+        finite: a step in which those of another one are not is left out.
+
         Args:
             grads: the gradients.
             trainable_variables: their variables; all that the optimizer has seen, in
@@ -86,7 +93,10 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
                 f"`grads` must have a gradient for each of {len(variables)} variables; "
                 f"got {len(grads)}."
             )
-        return self.apply_gradients(zip(grads, variables, strict=True))
+        guard = self._guard
+        if guard is None and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            guard = _OF_ALL_REPLICAS
+        return self._apply_guarded(zip(grads, variables, strict=True), None, True, guard)
 
     @plain_python
     def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
@@ -104,13 +114,6 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         summed = _distribute.sum_over_replicas([gradient for gradient, _ in pairs])
         return [(g, variable) for g, (_, variable) in zip(summed, pairs, strict=True)]
 
-    def scale_loss(self, loss: Any) -> Any:
-        """The loss to differentiate: the loss itself, as there is no loss scale here."""
-        return loss
-
-    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Called after training; there is nothing to finalize without averages."""
-
     @property
     def _trainable_variables(self) -> list[Any]:
         """The model variables seen: a property, so that no parent module finds them here."""
@@ -122,6 +125,21 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         value = self._hypers["learning_rate"]
         return value.source if value.source is not None else value.read()
 
+    @property
+    def _model_variables_moving_average(self) -> list[Any]:
+        """For Keras 3's `SwapEMAWeights`, which exchanges them with the variables above."""
+        if not self.use_ema:
+            raise AttributeError("there are no averages without `use_ema`")
+        return _ema.settled(self, self._trainable_variables)
+
+    @property
+    def _distribution_strategy(self) -> Any:
+        """The strategy of the variables, for the same callback."""
+        for variable in self._trainable_variables:
+            if isinstance(variable, tf.distribute.DistributedValues):
+                return variable.distribute_strategy
+        return tf.distribute.get_strategy()
+
     def _obj_type(self) -> str:
         return "Optimizer"
 
@@ -130,14 +148,14 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
     _run_with_dtensor = False
     _mesh = None
 
-    add_variable = _NotOffered("use `add_weight`")
-    add_optimizer_variables = _NotOffered("declare `slots`, or use `add_slot`")
-    add_variable_from_reference = _NotOffered("declare `slots`, or use `add_slot`")
-    assign = _NotOffered("assign to the variable")
-    assign_add = _NotOffered("assign to the variable")
-    assign_sub = _NotOffered("assign to the variable")
-    stateless_apply = _NotOffered("it is for Keras' JAX backend")
-    update_step = _NotOffered("override `update`, or `resource_apply_dense`")
+    add_variable = NotOffered("use `add_weight`")
+    add_optimizer_variables = NotOffered("declare `slots`, or use `add_slot`")
+    add_variable_from_reference = NotOffered("declare `slots`, or use `add_slot`")
+    assign = NotOffered("assign to the variable")
+    assign_add = NotOffered("assign to the variable")
+    assign_sub = NotOffered("assign to the variable")
+    stateless_apply = NotOffered("it is for Keras' JAX backend")
+    update_step = NotOffered("override `update`, or `resource_apply_dense`")
 
 
 def register(cls: Any, package: str = "tfopt") -> None:

@@ -16,6 +16,7 @@ class Minimizer:
     # From the other parts of an optimizer.
     name: str
     apply_gradients: Any
+    scale_loss: Any
 
     @plain_python
     def minimize(
@@ -56,7 +57,7 @@ class Minimizer:
         grad_loss: Any = None,
         tape: tf.GradientTape | None = None,
     ) -> list[tuple[Any, Any]]:
-        """The first half of `minimize`: (gradient, variable) pairs."""
+        """The first half of `minimize`: (gradient, variable) pairs, of the scaled loss."""
         if not callable(loss) and tape is None:
             raise ValueError(
                 f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
@@ -69,6 +70,9 @@ class Minimizer:
                 loss = loss()
         variables = _checked_variables(var_list() if callable(var_list) else var_list)
         with tf.name_scope(_variables.scope_name(self.name + "/gradients")):
+            ones = tf.ones_like(loss) if grad_loss is None else grad_loss
+            scaled = self.scale_loss(ones)
+            grad_loss = grad_loss if scaled is ones else scaled
             gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
         return list(zip(gradients, variables, strict=True))
 

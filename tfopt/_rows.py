@@ -56,6 +56,13 @@ def write(variable: Any, indices: Any, values: Any) -> Any:
     )
 
 
+def add(variable: Any, indices: Any, values: Any) -> Any:
+    """Adds to the rows `indices`, which may be repeated."""
+    return tf.raw_ops.ResourceScatterAdd(
+        resource=variable.handle, indices=indices, updates=tf.cast(values, variable.dtype)
+    )
+
+
 def has_rows_of(slot: Any, variable: Any) -> bool:
     """Whether a slot has a row for each row of the variable."""
     rank = slot.shape.rank

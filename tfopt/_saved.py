@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfopt._slots import POLICIES
+
+COUNTERS = ("skipped_steps",)  # scalars of policies, last in `weights`
+
 
 class Entry(NamedTuple):
     """The value of one slot, and whose it is."""
@@ -34,11 +38,14 @@ class Saved:
 
     def entries(self) -> list[Entry]:
         """All slots' values, in the order of `weights`."""
-        return [entry for block in self.blocks for entry in block]
+        entries = [entry for block in self.blocks for entry in block]
+        return sorted(entries, key=lambda entry: entry.slot in POLICIES)
 
     def values(self) -> list[np.ndarray]:
         """All values, in the order of `weights`."""
-        return [*self.scalars.values(), *(entry.value for entry in self.entries())]
+        scalars = [value for name, value in self.scalars.items() if name not in COUNTERS]
+        counters = [value for name, value in self.scalars.items() if name in COUNTERS]
+        return [*scalars, *(entry.value for entry in self.entries()), *counters]
 
     def copy(self) -> Saved:
         """The same entries, to take from."""

@@ -11,11 +11,29 @@ import tensorflow as tf
 from tfopt import _variables
 
 
+class Policy(NamedTuple):
+    """A slot that belongs to a policy of the step, such as averages, not to the formula."""
+
+    dtype: tf.DType | None = None  # that of arithmetic by default
+    per_replica: bool = False  # whether each replica has its own, and all of them add up
+
+
+# Last in `weights`; the names are not for optimizers' own slots.
+POLICIES = {
+    "master_weight": Policy(),
+    "ema_average": Policy(),
+    "ema_step": Policy(tf.int64),
+    "accumulated_gradient": Policy(per_replica=True),
+    "accumulated_rows": Policy(tf.float32, per_replica=True),
+    "micro_steps": Policy(tf.int64),
+}
+
+
 class Initial(NamedTuple):
     """How a declared slot starts: `make(variable, dtype)` gives its first value."""
 
     make: Callable[[Any, Any], Any]
-    axis: int | None = None  # that of the variable which the slot lacks
+    shape: Callable[[Any], Any] = lambda shape: shape  # of that of the variable
 
 
 def full(x: Any, value: Any) -> Initial:
@@ -27,7 +45,17 @@ def full(x: Any, value: Any) -> Initial:
 def zeros(x: Any, axis: int | None = None) -> Initial:
     """A slot that starts at zero, of the shape of `x`, or that of its means over `axis`."""
     del x
-    return Initial(lambda v, dtype: tf.zeros(without(_shape(v), axis), dtype), axis)
+    shape = functools.partial(_without, axis=axis)
+    return Initial(lambda variable, dtype: tf.zeros(shape(_shape(variable)), dtype), shape)
+
+
+def per_row(value: Any) -> Initial:
+    """A slot with a number for each row of the variable, which starts at `value`."""
+
+    def make(variable: Any, dtype: Any) -> Any:
+        return tf.fill(_shape(variable)[:1], tf.cast(value, dtype))
+
+    return Initial(make, lambda shape: shape[:1])
 
 
 def copy(x: Any) -> Initial:
@@ -36,7 +64,7 @@ def copy(x: Any) -> Initial:
     return Initial(lambda variable, dtype: tf.cast(variable.read_value(), dtype))
 
 
-def without(shape: Any, axis: int | None) -> Any:
+def _without(shape: Any, axis: int | None) -> Any:
     """A shape, static or not, without one of its axes."""
     if axis is None:
         return shape
@@ -69,8 +97,9 @@ class Slots:
         self._unique = _variables.Names()
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._ordered
-        yield from self._restored
+        """All slots, in the order of `weights`."""
+        policies = {id(slot) for by_name in self._by_key.values() for slot in _policies(by_name)}
+        yield from sorted([*self._ordered, *self._restored], key=lambda slot: id(slot) in policies)
 
     def keep(self, variables: dict[Any, Any]) -> None:
         """Notes variables, by key, as seen."""
@@ -97,6 +126,11 @@ class Slots:
         """The slot, or None."""
         return self._by_key.get(_variables.key(variable), {}).get(name)
 
+    def first_of_block(self, variable: Any) -> Any:
+        """The first of the variables that turned up together with this one."""
+        key = _variables.key(variable)
+        return next(b[0] for b in self.blocks if any(_variables.key(v) == key for v in b))
+
     def name(self, variables: Iterable[Any]) -> None:
         """Notes the paths of variables as the user knows them, made unique."""
         for variable in variables:
@@ -115,12 +149,25 @@ class Slots:
             for key, slots in self._by_key.items()
             for name, slot in slots.items()
         }
-        return [(*where[id(slot)], slot) for slot in self._ordered[start:]]
+        items = [(*where[id(slot)], slot) for slot in self._ordered[start:]]
+        return sorted(items, key=lambda item: item[1] in POLICIES)
 
     def items_of(self, variables: Iterable[Any]) -> list[tuple[str, str, Any]]:
         """The same for the slots of some variables."""
         paths = {self._paths[_variables.key(variable)] for variable in variables}
         return [item for item in self.items() if item[0] in paths]
+
+    def declare(self, variable: Any, name: str, initial: Any) -> Any:
+        """The slot `name` of `variable`, created from an `Initial` or a value."""
+        dtype = dtype_of(variable, name)
+        if isinstance(initial, Initial):
+            shape = initial.shape(variable.shape)
+            initial = functools.partial(initial.make, variable, dtype)
+        else:
+            with tf.init_scope():
+                initial = tf.convert_to_tensor(initial)
+            dtype, shape = initial.dtype, initial.shape
+        return self.add(variable, name, initial, dtype, shape)
 
     def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         """The slot `name` of `variable`, created if it is not there yet.
@@ -140,7 +187,7 @@ class Slots:
             self._ordered.append(slot)
         return slot
 
-    def restore(self, variable: Any, name: str, position: Any, dtype: Any) -> Any:
+    def restore(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""
         self.name([variable])
         variable = _variables.unwrap(variable)
@@ -150,7 +197,7 @@ class Slots:
         if not tf.executing_eagerly() or not position.is_simple_variable():
             self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
             return None
-        shape = position.value_shape()
+        shape, dtype = position.value_shape(), dtype_of(variable, name)
         initial = functools.partial(tf.zeros, shape, dtype)
         slot = self._create(variable, name, initial, dtype, shape)
         self._restored.append(slot)
@@ -161,7 +208,7 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[_variables.key(variable)]}/{name}"
         with tf.init_scope(), _variables.beside(variable):
-            slot = _variables.create(initial, full_name, dtype, shape)
+            slot = _variables.create(initial, full_name, dtype, shape, **_replication(name))
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot
         return slot
 
@@ -169,3 +216,24 @@ class Slots:
         """Checkpoint positions that waited for this slot, the newest last."""
         waiting = self._deferred.pop((name, _variables.key(variable)), [])
         return sorted(waiting, key=lambda position: position.restore_uid)
+
+
+def _policies(by_name: dict[str, Any]) -> list[Any]:
+    """The slots of policies among those of a variable."""
+    return [slot for name, slot in by_name.items() if name in POLICIES]
+
+
+def dtype_of(variable: Any, name: str) -> tf.DType:
+    """The dtype of a declared slot."""
+    dtype = POLICIES[name].dtype if name in POLICIES else None
+    return dtype or _variables.compute_dtype(variable.dtype)
+
+
+def _replication(name: str) -> dict[str, Any]:
+    """How replicas keep a slot: as they keep its variable, or each its own."""
+    if name not in POLICIES or not POLICIES[name].per_replica:
+        return {}
+    return {
+        "synchronization": tf.VariableSynchronization.ON_READ,
+        "aggregation": tf.VariableAggregation.SUM,
+    }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from tfopt import _variables, initializers
 from tfopt._saved import Entry, Saved
-from tfopt._slots import Initial, Slots, without
+from tfopt._slots import POLICIES, Slots
 from tfopt._variables import plain_python
 from tfopt._warnings import warn
 
@@ -52,6 +53,9 @@ class Stateful:
 
     _slot_variables: Slots
     _scalars: dict[str, Any]
+    _counters: dict[str, Any]
+    _policy_slots: Any
+    _policy_counters: Any
     _iterations: Any
     _added: dict[str, Any]
     _pending: list[np.ndarray]
@@ -64,6 +68,7 @@ class Stateful:
         self.__dict__.update(
             _slot_variables=Slots(),
             _scalars={},
+            _counters={},  # of policies, last in `weights`
             _iterations=None,
             _added={},  # the variables of `add_weight`, by name
             _pending=[],  # what `set_weights` was given before there were slots
@@ -210,8 +215,14 @@ class Stateful:
 
     @property
     def weights(self) -> CallableList:
-        """The state as variables: `iterations`, scalars, then slots by block."""
-        return CallableList([self.iterations, *self._scalars.values(), *self._slots])
+        """The state as variables: `iterations`, scalars, slots by block, then policies' state."""
+        return CallableList(self._in_order(self._slots))
+
+    def _in_order(self, slots: Iterable[Any]) -> list[Any]:
+        return [self.iterations, *self._scalars.values(), *slots, *self._counters.values()]
+
+    def _all_scalars(self) -> dict[str, Any]:
+        return {"iterations": self.iterations, **self._scalars, **self._counters}
 
     @property
     def variables(self) -> CallableList:
@@ -260,6 +271,7 @@ class Stateful:
         try:
             self._create_scalars(variables)
             self.create_slots(list(new.values()))
+            self._create_policy_slots(list(new.values()))
             self._load_waiting(self._slots.items(placed if self.built else 0))
         except Exception:
             self._slots.forget_from(placed)
@@ -274,7 +286,7 @@ class Stateful:
         slots = [slot for *_, slot in block]
         if self._pending:
             try:
-                self._assign(self._pending, [self.iterations, *self._scalars.values(), *slots])
+                self._assign(self._pending, self._in_order(slots))
             except ValueError as error:
                 _variables.assign_all([(self.iterations, 0)])
                 raise ValueError(
@@ -307,7 +319,7 @@ class Stateful:
         return pairs
 
     def _match_scalars(self, saved: Saved) -> list[tuple[Any, np.ndarray]]:
-        mine = {"iterations": self.iterations, **self._scalars}
+        mine = self._all_scalars()
         if saved.scalars.keys() != mine.keys():
             raise ValueError(
                 f"`{self.name}` has the scalars {sorted(mine)}; the state loaded has "
@@ -331,6 +343,15 @@ class Stateful:
             if name not in self._scalars:
                 self._scalars[name] = self._scalar(name, value, dtype)
                 self._track_trackable(self._scalars[name], name)
+        for name in self._policy_counters():
+            self._counter(name)
+
+    def _counter(self, name: str) -> Any:
+        """A variable in which a policy counts, made on first use."""
+        if name not in self._counters:
+            self._counters[name] = self._scalar(name, 0, tf.int64)
+            self._track_trackable(self._counters[name], name)
+        return self._counters[name]
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
         """Creates the slots of variables seen for the first time.
@@ -349,18 +370,20 @@ class Stateful:
             names = dict.fromkeys(name for _, slots in declared for name in slots)
             order = [(v, slots, name) for name in names for v, slots in declared if name in slots]
         for variable, slots, name in order:
-            self._declare_slot(variable, name, slots[name])
+            if name in POLICIES:
+                raise ValueError(
+                    f"`slots` of {type(self).__name__} must not declare {name!r}: the names "
+                    f"{', '.join(POLICIES)} belong to policies that all optimizers share."
+                )
+            self._slots.declare(variable, name, slots[name])
 
-    def _declare_slot(self, variable: Any, name: str, initial: Any) -> None:
-        dtype = _variables.compute_dtype(variable.dtype)
-        if isinstance(initial, Initial):
-            shape = without(variable.shape, initial.axis)
-            initial = functools.partial(initial.make, variable, dtype)
-        else:
-            with tf.init_scope():
-                initial = tf.convert_to_tensor(initial)
-            dtype, shape = initial.dtype, initial.shape
-        self._slots.add(variable, name, initial, dtype, shape)
+    def _create_policy_slots(self, var_list: Sequence[Any]) -> None:
+        with tf.init_scope():
+            declared = [(v, self._policy_slots(v, first=v is var_list[0])) for v in var_list]
+        for name in POLICIES:
+            for variable, slots in declared:
+                if name in slots:
+                    self._slots.declare(variable, name, slots[name])
 
     def _expose_weights(self) -> None:
         """Lets a `tf.Module` that holds the optimizer find its variables.
@@ -477,7 +500,7 @@ class Stateful:
         scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
         for name, value in {**numbers, **added, **scalars}.items():
             store[name] = value
-        for number, entry in enumerate(saved.entries()):
+        for number, entry in enumerate(itertools.chain(*saved.blocks)):
             store[f"slot.{number}"] = entry.value
         for number, value in enumerate(self._pending):
             store[f"pending.{number}"] = value
@@ -542,7 +565,7 @@ class Stateful:
         waiting = self._saved
         if not self.built and waiting is not None:
             return waiting
-        scalars = {"iterations": self.iterations, **self._scalars}
+        scalars = self._all_scalars()
         blocks = [
             [Entry(path, name, _variables.value_of(slot)) for path, name, slot in items]
             for items in map(self._slots.items_of, self._slots.blocks)
@@ -604,8 +627,7 @@ class Stateful:
         slot_variable_shape: Any = None,
     ) -> Any:
         """Called by a restore, for each slot value that the checkpoint holds."""
-        dtype = _variables.compute_dtype(_variables.unwrap(variable).dtype)
-        return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
+        return self._slots.restore(variable, slot_name, slot_variable_position)
 
 
 def _unpickle(

@@ -85,6 +85,16 @@ def value_of(variable: Any, default: Any = _RAISE) -> Any:
     return values_of([variable])[0]
 
 
+def evaluate(tensors: Sequence[Any]) -> list[Any]:
+    """Tensors as values that `assign_all` takes."""
+    if not in_v1_graph() or not tensors:
+        return list(tensors)
+    session = tf.compat.v1.get_default_session()
+    if session is None:
+        raise RuntimeError("Reading averages in a v1 graph needs a default session.")
+    return list(session.run(list(tensors)))
+
+
 def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
     """Assigns values, in eager mode or through the default v1 session."""
     if in_v1_graph():

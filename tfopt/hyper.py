@@ -108,12 +108,16 @@ class Static(_Ranged):
         default: the value when the user gives none. Its type is the rule: a
             `bool` takes only a bool, a number only a number, `None` anything.
         choices: the values allowed, if few.
+        whole: whether it is a whole number, or None.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
-    def __init__(self, default: Any, *, choices: tuple[Any, ...] = (), **bounds: float):
+    def __init__(
+        self, default: Any, *, choices: tuple[Any, ...] = (), whole: bool = False, **bounds: float
+    ):
         super().__init__(default, **bounds)
         self.choices = choices
+        self.whole = whole
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         return self if owner is None else owner._statics[self.name]
@@ -140,23 +144,18 @@ class Static(_Ranged):
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"`{self.name}` must be True or False; got {value!r}.")
             return bool(value)
+        if self.whole:
+            if value is None:
+                return None
+            if not is_number(value) or not float(value).is_integer():
+                raise TypeError(f"`{self.name}` must be a whole number or None; got {value!r}.")
+            self.check_range(value)
+            return int(value)
         if isinstance(self.default, numbers.Number):
             if not is_number(value):
                 raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
             self.check_range(value)
             return plain(value)
-        return value
-
-
-class Later(Static):
-    """Declares a keyword whose policy does not exist yet: only its neutral value is taken."""
-
-    def check(self, value: Any) -> Any:
-        """The value, if it is the neutral one."""
-        if value != self.default:
-            raise NotImplementedError(
-                f"`{self.name}` is not supported yet: it must be {self.default!r}; got {value!r}."
-            )
         return value
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import _compile, _gradients, _keras, _variables
-from tfopt._slots import Initial
+from tfopt._precision import MASTER
+from tfopt._slots import POLICIES, Initial, dtype_of
 from tfopt._warnings import warn
 from tfopt.optimizer import Optimizer
 
@@ -54,11 +55,11 @@ class Row:
     path: str
 
 
-def describe(optimizer: Optimizer, variables: Any = None) -> list[Row]:
+def describe(optimizer: Any, variables: Any = None) -> list[Row]:
     """What an optimizer does, or would do, with each variable. It changes nothing.
 
     Args:
-        optimizer: one of tfopt's.
+        optimizer: one of tfopt's, or a loss-scale wrapper of one.
         variables: a model, or a list of variables; those that the optimizer has seen by
             default. They need not have slots yet.
 
@@ -73,7 +74,7 @@ def describe(optimizer: Optimizer, variables: Any = None) -> list[Row]:
     >>> row.variable, row.slots, row.slot_bytes, row.sparse, row.path
     ('w', {'m': (2, 3), 'v': (2, 3)}, 48, 'exact', 'fused')
     """
-    _check_ours(optimizer)
+    optimizer = _ours(optimizer)
     variables = getattr(variables, "trainable_variables", variables)
     variables = list(optimizer._trainable_variables if variables is None else variables)
     if not variables:
@@ -81,14 +82,14 @@ def describe(optimizer: Optimizer, variables: Any = None) -> list[Row]:
             "`variables` must be a model or variables, as the optimizer has seen none yet; got "
             "none."
         )
-    return [_row(optimizer, variable) for variable in variables]
+    return [_row(optimizer, v, first=v is variables[0]) for v in variables]
 
 
-def summary(optimizer: Optimizer, variables: Any = None, *, console: Any = None) -> None:
+def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> None:
     """Prints what an optimizer does, or would do, with each variable, as a table.
 
     Args:
-        optimizer: one of tfopt's.
+        optimizer: one of tfopt's, or a loss-scale wrapper of one.
         variables: a model, or a list of variables; those that the optimizer has seen by
             default.
         console: the `rich.console.Console` to print to; standard output by default.
@@ -122,61 +123,66 @@ def summary(optimizer: Optimizer, variables: Any = None, *, console: Any = None)
     (console or rich.console.Console()).print(table)
 
 
-def _row(optimizer: Optimizer, given: Any) -> Row:
+def _row(optimizer: Optimizer, given: Any, first: bool) -> Row:
     variable = _variables.unwrap(given)
     if not isinstance(variable, tf.Variable):
         raise TypeError(f"`variables` must be a model or variables; got {given!r}.")
     pair = _gradients.Pair(None, variable, given, None)
     decays = optimizer.uses("weight_decay") and not optimizer._excluded.covers(pair)
-    slots, path = _dry_run(optimizer, variable, decays)
-    sizes = [slot.dtype.size * (slot.shape.num_elements() or 0) for slot in slots.values()]
+    slots = optimizer._slots.of(variable) or _to_be(optimizer, variable, first)
     return Row(
         variable=pair.path,
         shape=tuple(variable.shape),
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
-        slot_bytes=sum(sizes),
+        slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
         decays=bool(decays),
         sparse=optimizer._rows_word,
-        path=path,
+        path=_path(optimizer, variable, slots, decays),
     )
 
 
-def _dry_run(optimizer: Optimizer, variable: Any, decays: bool) -> tuple[dict[str, Any], str]:
-    """The slots and the path of a variable, found in a graph that is never run."""
+def _to_be(optimizer: Optimizer, variable: Any, first: bool) -> dict[str, tf.TensorSpec]:
+    """The slots that the variable would get, as what they are to be."""
+    specs = {}
+    slots = {**optimizer.slots(variable), **optimizer._policy_slots(variable, first=first)}
+    for name, initial in slots.items():
+        if isinstance(initial, Initial):
+            shape, dtype = initial.shape(variable.shape), dtype_of(variable, name)
+        else:
+            value = tf.convert_to_tensor(initial)
+            shape, dtype = value.shape, value.dtype
+        specs[name] = tf.TensorSpec(shape, dtype)
+    return specs
+
+
+def _path(optimizer: Optimizer, variable: Any, slots: Mapping[str, Any], decays: bool) -> str:
+    """How a dense update would run, found in a graph that is never run."""
+    if not optimizer._is_declared:
+        return "hooks"
     with tf.Graph().as_default(), tf.device(_device(variable)):
-        dtype = _variables.compute_dtype(variable.dtype)
         x = _stand_in(variable)
-        slots = {
-            name: _stand_in(slot)
-            for name, slot in (
-                optimizer._slots.of(variable)  # as they are
-                or {n: _first(s, x, dtype) for n, s in optimizer.slots(x).items()}
-            ).items()
-        }
-        if not optimizer._is_declared:
-            return slots, "hooks"
-        one = tf.ones([], dtype)
+        one = tf.ones([], _variables.compute_dtype(variable.dtype))
         h = _compile.Scalars(**{n: one for n, v in optimizer._hypers.items() if v.active}, t=one)
         optimizer.begin(h, _compile.Scalars(**dict.fromkeys(optimizer.state, one)))
         clips = optimizer.uses("clipnorm") or optimizer.uses("global_clipnorm")
         given = _compile.Update(
             g=tf.zeros_like(x),
             x=x,
-            slots=slots,
+            slots={
+                name: _stand_in(slot)
+                for name, slot in slots.items()
+                if name not in POLICIES or name == MASTER
+            },
             scale=one if clips and not optimizer.gradient_transformers else None,
             decay=one if decays and optimizer.decays == "base" else None,
         )
-        return slots, _compile.path(optimizer, given, vars(h))
+        return _compile.path(optimizer, given, vars(h))
 
 
 def _device(variable: Any) -> str:
     """Where the variable is; of a distributed one, where its first copy is."""
     return str(getattr(variable, "device", "") or "")
-
-
-def _first(slot: Any, x: Any, dtype: Any) -> Any:
-    return slot.make(x, dtype) if isinstance(slot, Initial) else tf.convert_to_tensor(slot)
 
 
 def _stand_in(tensor: Any) -> Any:
@@ -212,10 +218,11 @@ class Watch:
       the weights, in recorded steps only.
 
     Args:
-        optimizer: one of tfopt's.
+        optimizer: one of tfopt's, or a loss-scale wrapper of one.
         log_dir: the folder for TensorBoard, or a `tf.summary.SummaryWriter`; nothing is
             written by default.
-        every: how many steps lie between two records, at least 1.
+        every: how many steps lie between two records, at least 1. Norms are of steps that were
+            applied: with `gradient_accumulation_steps`, take a multiple of that.
         variables: a model, or the variables for `update_ratio`; those that the optimizer has
             seen by default: none, before its first step.
         per_variable: whether to record `update_ratio` for each variable.
@@ -235,14 +242,14 @@ class Watch:
 
     def __init__(
         self,
-        optimizer: Optimizer,
+        optimizer: Any,
         log_dir: Any = None,
         *,
         every: int = 1,
         variables: Any = None,
         per_variable: bool = False,
     ):
-        _check_ours(optimizer)
+        optimizer = _ours(optimizer)
         if optimizer._watch is not None:
             raise ValueError(
                 f"`optimizer` must not be watched already: close its Watch; got {optimizer!r}."
@@ -274,7 +281,7 @@ class Watch:
             yield
             return
         figures = self._learning_rate()
-        seen = self._total("steps")
+        seen, iterations = self._total("steps"), self._iterations()
         copies = [tf.identity(_variables.unwrap(v)) for v in self._watched()]
         yield
         figures.update(self._update_ratios(copies))
@@ -283,10 +290,10 @@ class Watch:
             clipped = int(self._total("clipped"))
             figures["clipped_gradients"] = clipped - self._clipped_before
             self._clipped_before = clipped
-        else:
+        elif self._iterations() > iterations:
             warn(
-                "Watch saw no step of its optimizer, so there are no norms: the function that "
-                "trains was traced before Watch was made, or makes no step."
+                "Watch saw nothing of a step that its optimizer made, so there are no norms: the "
+                "function that trains was traced before Watch was made."
             )
         self.figures = figures
         self.write()
@@ -299,7 +306,7 @@ class Watch:
         """
         if self._writer is None:
             return
-        step = int(_variables.value_of(self.optimizer.iterations)) if step is None else step
+        step = self._iterations() if step is None else step
         with self._writer.as_default():
             for name, value in self.figures.items():
                 tf.summary.scalar(f"optimizer/{name}", value, step=step)
@@ -338,6 +345,9 @@ class Watch:
         self._totals["steps"].assign_add(1)
 
     # What the records are made of.
+
+    def _iterations(self) -> int:
+        return int(_variables.value_of(self.optimizer.iterations))
 
     def _learning_rate(self) -> dict[str, float]:
         if "learning_rate" not in self.optimizer._hypers:
@@ -396,11 +406,9 @@ class TensorBoard(*_keras.CALLBACKS):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts to watch the model's optimizer."""
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss-scale wrapper
         if self.watch is not None:
             self.watch.close()  # of a training that was interrupted
-        self.watch = Watch(optimizer, **self._arguments)
+        self.watch = Watch(self.model.optimizer, **self._arguments)
         self.model.make_train_function(force=True)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -538,9 +546,12 @@ def _around(paths: Iterable[Any]) -> tuple[float, float, float, float]:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _check_ours(optimizer: Any) -> None:
-    if not isinstance(optimizer, Optimizer):
+def _ours(optimizer: Any) -> Optimizer:
+    """The optimizer, or the one in a loss-scale wrapper, if it is of tfopt."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not isinstance(inner, Optimizer):
         raise TypeError(f"`optimizer` must be a tfopt.Optimizer; got {optimizer!r}.")
+    return inner
 
 
 def _check_at_least(name: str, value: Any, low: int) -> None:

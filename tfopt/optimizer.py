@@ -8,20 +8,31 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _compile, _distribute, _gradients, _rows, _variables
+from tfopt import (
+    _accumulate,
+    _compile,
+    _distribute,
+    _ema,
+    _gradients,
+    _precision,
+    _rows,
+    _variables,
+)
 from tfopt._compile import Scalars, Update
 from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
 from tfopt._minimize import Minimizer
+from tfopt._policies import Policies
+from tfopt._slots import POLICIES
 from tfopt._state import Stateful
 from tfopt._variables import plain_python
-from tfopt.hyper import Alias, Hyper, Later, Static
+from tfopt.hyper import Alias, Hyper, Static
 
 SPARSE = ("rows", "exact", "rows_move", "whole")
 
 
-class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
+class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
 
     A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
@@ -29,9 +40,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     The constructor creates no variable: `iterations` and hyperparameters appear on first use,
     slots when a variable is first updated, each beside its variable.
 
-    The order of a step: sum over replicas, sum of repeated indices, clipping, gradient
-    transformers, weight decay, update, constraint, `iterations` + 1. Newer Keras clips and
-    decays before it sums over replicas.
+    The order of a step: gradients are unscaled, accumulated, summed over replicas and checked
+    to be finite; repeated indices are summed; then clipping, gradient transformers, weight
+    decay, update, constraint, averages, `iterations` + 1. Newer Keras clips and decays before
+    it sums over replicas.
 
     These are the keywords that all optimizers share. Numbers may be changed while training,
     by assigning to the attribute; what was None stays None once slots exist.
@@ -60,9 +72,24 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             dense gradient would.
         jit_compile: "auto" takes a fused kernel where there is one, else a function compiled
             by XLA that variables of a shape share. True always compiles, False never.
-        use_ema, ema_momentum, ema_overwrite_frequency: not supported yet; only their neutral
-            values are taken. So it is with the next ones.
-        gradient_accumulation_steps, loss_scale_factor, skip_nonfinite, master_weights: as those.
+        gradient_accumulation_steps: how many calls' gradients are averaged before they are
+            applied, at least 1: replicas sum, and `iterations`, schedules, clipping and averages
+            advance, only then. Calls are counted for each set of variables that was first seen
+            together; each of them should come with a gradient, or without, in all calls of a
+            window: what one has accumulated waits for the last call of a window that brings a
+            gradient for it. See `flush`.
+        use_ema: whether to keep an average of each variable, from its first value on: after
+            each step it becomes ema_momentum * average + (1 - ema_momentum) * variable. See
+            `averaged_weights` and `finalize_variable_values`.
+        ema_momentum: between 0 and 1.
+        ema_overwrite_frequency: after how many steps, each time, variables become their
+            averages; None for never.
+        loss_scale_factor: what the loss was multiplied by, see `scale_loss`; above 0.
+            Gradients are divided by it. `minimize` does both.
+        skip_nonfinite: whether a step is left out, with nothing changed, when a gradient,
+            summed over replicas, has an infinity or NaN; `skipped_steps` counts them.
+        master_weights: whether variables of float16 and bfloat16 are kept in float32 as well,
+            so that small steps add up. A value assigned to the variable counts.
 
     Dtypes:
         Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
@@ -93,13 +120,13 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     gradient_transformers = Static(None)
     lazy = Static(None, choices=(None, True, False))
     jit_compile = Static("auto", choices=("auto", True, False))
-    use_ema = Later(False)
-    ema_momentum = Later(0.99)
-    ema_overwrite_frequency = Later(None)
-    gradient_accumulation_steps = Later(None)
-    loss_scale_factor = Later(None)
-    skip_nonfinite = Later(False)
-    master_weights = Later(False)
+    use_ema = Static(False)
+    ema_momentum = Static(0.99, low=0, high=1)
+    ema_overwrite_frequency = Static(None, whole=True, low=1)
+    gradient_accumulation_steps = Static(None, whole=True, low=1)
+    loss_scale_factor = Hyper(None, off=None, above=0, tracked=False)
+    skip_nonfinite = Static(False)
+    master_weights = Static(False)
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
@@ -182,6 +209,17 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             RuntimeError: in cross-replica context; or if a gradient of rows meets a
                 variable with a constraint.
         """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        return self._apply_guarded(grads_and_vars, name, aggregate, self._guard)
+
+    def _apply_guarded(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None,
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> Any:
+        """`apply_gradients`, for wrappers that have a guard of their own."""
         pairs = _gradients.check(grads_and_vars, self._warned, self.complex_numbers)
         if not pairs:
             return self._result(self.iterations.read_value(), name)
@@ -189,16 +227,47 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         _distribute.require_replica_context(pair.variable for pair in pairs)
         self.build([pair.given for pair in pairs])
         values = self._hypers.evaluate()
-        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         if self._runs_in_place():
             with tf.name_scope(_variables.scope_name(name or self.name)):
-                return self._step(pairs, values, aggregate)
-        step = _compile.cached_step(self, pairs, values, aggregate)
+                return self._step(pairs, values, aggregate, guard)
+        step = _compile.cached_step(self, pairs, values, aggregate, guard)
         return self._result(step([pair.gradient for pair in pairs], values), name)
 
-    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
-        """A whole step, as one replica sees it."""
-        gradients = self._aggregate(pairs) if aggregate else [pair.gradient for pair in pairs]
+    def _step(
+        self,
+        pairs: Sequence[Pair],
+        values: dict[str, Any],
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> Any:
+        """A whole step, or one that only accumulates, as one replica sees it."""
+        gradients = self._unscale([pair.gradient for pair in pairs], values, guard)
+        apply = functools.partial(
+            self._apply, pairs, values=values, aggregate=aggregate, guard=guard
+        )
+        if self._accumulates:
+            _accumulate.step(self, pairs, gradients, apply)
+        else:
+            apply(gradients)
+        return self.iterations.read_value()
+
+    def _apply(
+        self,
+        pairs: Sequence[Pair],
+        gradients: Sequence[Any],
+        *,
+        values: dict[str, Any],
+        aggregate: bool,
+        guard: _precision.Guard | None,
+    ) -> None:
+        """From the gradients of one replica to the update that all make together."""
+        if aggregate:
+            gradients = self._aggregate(pairs, gradients)
+        finite = None
+        if guard is not None:
+            finite = _gradients.all_finite(gradients)
+            if not aggregate or self.gradient_aggregator is not None:
+                finite = _distribute.agreed(finite)
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
         clipped, scales = _gradients.clip(gradients, **self._clips(values))
         if self._watch is not None:
@@ -206,9 +275,27 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         gradients = clipped
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
-        update_all = functools.partial(self._update_all, pairs, values=values)
-        _distribute.across_replicas(update_all, gradients, scales)
-        return self.iterations.read_value()
+        update = functools.partial(self._update_if_finite, pairs, values=values, guard=guard)
+        _distribute.across_replicas(update, gradients, scales, finite)
+
+    def _update_if_finite(
+        self,
+        pairs: Sequence[Pair],
+        gradients: Sequence[Any],
+        scales: Sequence[Any],
+        finite: Any,
+        *,
+        values: dict[str, Any],
+        guard: _precision.Guard | None,
+    ) -> None:
+        """Once for all replicas: updates, unless the guard's check has failed."""
+        update = functools.partial(self._update_all, pairs, gradients, scales, values=values)
+        if guard is None:
+            update()
+        else:
+            finite = _distribute.first(finite)
+            tf.cond(finite, update, lambda: None)
+            guard.decided(finite)
 
     def _update_all(
         self,
@@ -218,8 +305,9 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         *,
         values: dict[str, Any],
     ) -> None:
-        """Updates every copy of every variable, then `iterations`: once for all replicas."""
-        self.__dict__["_now"] = _Now(values, _compile.Waiting(self))
+        """Updates every copy of every variable, then `iterations` and averages."""
+        steps = self.iterations.read_value()
+        self.__dict__["_now"] = _Now(values, steps, _compile.Waiting(self))
         try:
             self._begin({_compute_dtype(pair.variable) for pair in pairs})
             for pair, gradient, scale in zip(pairs, gradients, scales, strict=True):
@@ -227,6 +315,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                 _distribute.update(pair.variable, update, gradient, scale)
             self._now.waiting.run()
             self.iterations.assign_add(1, read_value=False)
+            if self.use_ema:
+                _ema.follow(self, [pair.variable for pair in pairs])
         finally:
             self.__dict__["_now"] = None
 
@@ -237,6 +327,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         now.decay = None if now.excluded else now.decays.get(_compute_dtype(variable))
         now.scale = scale
         now.alone = pair.constraint is not None or not self._is_declared
+        if self.use_ema:
+            _ema.before(self, variable, gradient, now.steps)
         if not self._is_declared:  # hooks see decayed weights, and gradients of their dtype
             gradient = _gradients.cast(_gradients.scaled(gradient, scale), variable.dtype)
             self._decay_in_place(variable, gradient)
@@ -282,10 +374,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
 
     # --- the parts of a step ----------------------------------------------------------------------
 
-    def _aggregate(self, pairs: Sequence[Pair]) -> list[Any]:
+    def _aggregate(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
         if self.gradient_aggregator is None:
-            return _distribute.sum_over_replicas([pair.gradient for pair in pairs])
-        given = [(pair.gradient, pair.given) for pair in pairs]
+            return _distribute.sum_over_replicas(gradients)
+        given = [(gradient, pair.given) for gradient, pair in zip(gradients, pairs, strict=True)]
         return _unzip(self.gradient_aggregator(given), pairs, "gradient_aggregator")
 
     def _clips(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -318,7 +410,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
                     if value.active
                 }
             )
-            steps = _cast(self.iterations, dtype)
+            steps = _cast(self._now.steps, dtype)
             h.t = steps + 1
             if "decay" in self._fields and hasattr(h, "learning_rate"):
                 h.learning_rate = h.learning_rate / (1 + h.decay * steps)
@@ -351,7 +443,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if self._now.decay is None:
             return
         decay = tf.cast(self._now.decay, variable.dtype)
-        if _is_sparse(gradient) and self._rows_word in ("rows", "rows_move"):
+        if _is_sparse(gradient) and self._moves_rows():
             rows = _rows.read(variable, gradient.indices)
             _rows.write(variable, gradient.indices, rows - decay * rows)
         else:
@@ -360,7 +452,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
     def _inputs(self, grad: Any, var: Any) -> tuple[Update, dict[str, Any]]:
         """What the update of one variable takes, and the scalars that all share."""
         now = self._now
-        slots = {name: _distribute.local(slot, var) for name, slot in self._slots.of(var).items()}
+        slots = {
+            name: _distribute.local(slot, var)
+            for name, slot in self._slots.of(var).items()
+            if name not in POLICIES or name == _precision.MASTER
+        }
         scalars = now.scalars[_compute_dtype(var)]
         if self.decays == "own" and now.excluded and "weight_decay" in scalars:
             scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
@@ -383,6 +479,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if self.lazy is False and self.sparse != "whole":
             return "exact"
         return str(self.sparse)
+
+    def _moves_rows(self) -> bool:
+        """Whether an `IndexedSlices` gradient moves its rows only."""
+        return self._rows_word in ("rows", "rows_move")
 
     def _current(self, name: str, values: dict[str, Any] | None = None) -> Any:
         """The value of a hyperparameter in this step."""
@@ -438,6 +538,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             _cache=_compile.Cache(),
             _excluded=_gradients.Excluded(),
         )
+        self._init_policies()
         self._init_state()
 
     def _check_arguments(self) -> None:
@@ -457,6 +558,11 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             raise ValueError(
                 f"`lazy` must not be True: {type(self).__name__} needs whole variables; got True."
             )
+        if self.master_weights and not self._is_declared:
+            raise ValueError(
+                f"`master_weights` must be False: {type(self).__name__} updates variables by "
+                "hooks, which see no other copy; got True."
+            )
         if self.sparse not in SPARSE:
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
         if self.gradient_aggregator is not None and not callable(self.gradient_aggregator):
@@ -473,7 +579,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
 
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
-            by_rows = _is_sparse(pair.gradient) and self._rows_word in ("rows", "rows_move")
+            by_rows = _is_sparse(pair.gradient) and self._moves_rows()
             if by_rows and pair.constraint is not None:
                 raise RuntimeError(
                     f"Variable `{pair.path}` has a constraint, {pair.constraint!r}, and a sparse "
@@ -509,8 +615,9 @@ def _definer(cls: type, name: str) -> int:
 class _Now:
     """What the hooks of the step that is going on need beyond their arguments."""
 
-    def __init__(self, values: dict[str, Any], waiting: _compile.Waiting):
+    def __init__(self, values: dict[str, Any], steps: Any, waiting: _compile.Waiting):
         self.values = values  # hyperparameters that live in no variable
+        self.steps = steps  # `iterations` before this step
         self.waiting = waiting
         self.scalars: dict[tf.DType, dict[str, Any]] = {}
         self.decays: dict[tf.DType, Any] = {}

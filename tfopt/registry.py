@@ -15,6 +15,7 @@ from tfopt import _keras
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
+_OTHER_NAMES = {"lossscaleoptimizerv3": "lossscaleoptimizer"}  # of tf-keras
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
 
@@ -33,7 +34,7 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
         TypeError: if `cls` is not a subclass of `tfopt.Optimizer`.
         ValueError: if the name is taken.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
+    if not (isinstance(cls, type) and issubclass(cls, _keras.KerasOptimizer)):
         raise TypeError(f"`cls` must be a subclass of tfopt.Optimizer; got {cls!r}.")
     name = f"{package}>{cls.__name__}"
     known = _CLASSES.setdefault(name.lower(), cls)
@@ -88,7 +89,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     Raises:
         ValueError: if it is something else.
     """
-    if not isinstance(optimizer, Optimizer):
+    if not isinstance(optimizer, _keras.KerasOptimizer):
         raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
     cls = type(optimizer)
     return {
@@ -129,7 +130,8 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 
 def _lookup(name: str) -> type[Optimizer]:
-    found = _CLASSES.get(name.lower()) or _CLASSES.get(f"tfopt>{name.lower()}")
+    lower = _OTHER_NAMES.get(name.lower(), name.lower())
+    found = _CLASSES.get(lower) or _CLASSES.get(f"tfopt>{lower}")
     if found is None:
         known = ", ".join(sorted(cls.__name__ for cls in _CLASSES.values()))
         raise ValueError(f"Unknown optimizer: {name!r}. Registered are: {known}.")

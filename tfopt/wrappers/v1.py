@@ -43,7 +43,9 @@ class V1Optimizer(Optimizer):
         super().__init__(name or optimizer.get_name())
         self.wrapped = optimizer
 
-    def _step(self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool) -> Any:
+    def _step(
+        self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Any
+    ) -> Any:
         if not aggregate and _distribute.has_strategy():
             raise ValueError(
                 "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "

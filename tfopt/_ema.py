@@ -1,0 +1,127 @@
+r"""Averages of the weights: $a \leftarrow \beta a + (1 - \beta) x$ after each step.
+
+Where a gradient of rows moves only these, the average is kept by rows, too: a row that does
+not move for $n$ steps tends to its $x$ by $\beta^n$, so it is enough to do that before the
+row moves, and before the average is read. `ema_step` says up to which step a row is done.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _compile, _distribute, _rows, _slots, _variables
+
+AVERAGE, STEP = "ema_average", "ema_step"
+
+
+def slots(x: Any, steps: Any, by_rows: bool) -> dict[str, Any]:
+    """The average, which starts from the variable, and the step of each of its rows."""
+    slots = {AVERAGE: _slots.copy(x)}
+    if by_rows:
+        slots[STEP] = _slots.per_row(steps)
+    return slots
+
+
+def before(opt: Any, variable: Any, gradient: Any, steps: Any) -> None:
+    """Brings the averages of those rows up to date that are about to move."""
+    average, x, step = _parts(opt, variable)
+    if step is None:
+        return
+    if not isinstance(gradient, tf.IndexedSlices):
+        _settle(opt, average, x, step, steps)
+        return
+    indices = gradient.indices
+    idle = steps - _rows.read(step, indices)
+    rows = _after(opt, _rows.read(average, indices), _rows.read(x, indices), idle)
+    _rows.write(average, indices, rows)
+    _rows.write(step, indices, tf.fill(tf.shape(indices), steps))
+
+
+def follow(opt: Any, variables: Sequence[Any]) -> None:
+    """Averages in what the variables have become in this step; sometimes puts averages in."""
+    for variable in variables:
+        _distribute.update(variable, functools.partial(_follow, opt))
+    if opt.ema_overwrite_frequency is None:
+        return
+    steps = opt.iterations.read_value()
+
+    def overwrite() -> None:
+        for variable in variables:
+            _distribute.update(variable, functools.partial(_overwrite, opt, steps))
+
+    due = tf.equal(steps % tf.cast(opt.ema_overwrite_frequency, steps.dtype), 0)
+    tf.cond(due, overwrite, lambda: None)
+
+
+def averages(opt: Any, variables: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """(variable, its average now) for those that have one."""
+    for variable in map(_variables.unwrap, variables):
+        if opt._slots.get(variable, AVERAGE) is not None:
+            slots = opt._slots.of(variable)
+            x, average = slots.get("master_weight", variable), slots[AVERAGE].read_value()
+            if STEP in slots:
+                idle = tf.cast(opt.iterations, tf.int64) - slots[STEP].read_value()
+                average = _after(opt, average, x.read_value(), idle)
+            yield variable, average
+
+
+def settled(opt: Any, variables: Sequence[Any]) -> list[Any]:
+    """The variables that hold the averages, all of them up to date."""
+    by_rows = [v for v in variables if opt._slots.get(v, STEP) is not None]
+    pairs = [(opt._slots.get(v, AVERAGE), average) for v, average in averages(opt, by_rows)]
+    steps = [opt._slots.get(v, STEP) for v in by_rows]
+    now = tf.cast(opt.iterations, tf.int64)
+    _variables.assign_all(pairs + [(step, tf.fill(step.shape, now)) for step in steps])
+    return [opt._slots.get(variable, AVERAGE) for variable in variables]
+
+
+def _parts(opt: Any, variable: Any) -> tuple[Any, Any, Any]:
+    """The copies beside `variable` of the average, the weights and the rows' steps."""
+    slots = opt._slots.of(variable)
+    x = slots.get("master_weight", variable)
+    average, x, step = (
+        _distribute.local(part, variable) for part in (slots[AVERAGE], x, slots.get(STEP))
+    )
+    return average, x, step
+
+
+def _follow(opt: Any, variable: Any) -> None:
+    average, x, step = _parts(opt, variable)
+    if step is None:
+        _compile.elementwise(opt, "ema", functools.partial(_average_in, opt), average, x)
+
+
+def _average_in(opt: Any, average: Any, x: Any) -> None:
+    new = _after(opt, average.read_value(), x.read_value(), None)
+    average.assign(new, read_value=False)
+
+
+def _settle(opt: Any, average: Any, x: Any, step: Any, steps: Any) -> None:
+    idle = steps - step.read_value()
+    new = _after(opt, average.read_value(), x.read_value(), idle)
+    average.assign(new, read_value=False)
+    step.assign(tf.fill(tf.shape(step), steps), read_value=False)
+
+
+def _overwrite(opt: Any, steps: Any, variable: Any) -> None:
+    average, x, step = _parts(opt, variable)
+    if step is not None:
+        _settle(opt, average, x, step, steps)
+    value = average.read_value()
+    for target in (variable, x):
+        target.assign(tf.cast(value, target.dtype), read_value=False)
+
+
+def _after(opt: Any, average: Any, x: Any, idle: Any) -> Any:
+    """The average after one step at `x`; or after `idle` steps, a number for each row."""
+    x = tf.cast(x, average.dtype)
+    if idle is None:
+        return x + (average - x) * tf.cast(opt.ema_momentum, average.dtype)
+    kept = tf.pow(tf.cast(opt.ema_momentum, average.dtype), tf.cast(idle, average.dtype))
+    shape = tf.concat([tf.shape(idle), tf.ones(average.shape.rank - 1, tf.int32)], 0)
+    moved = tf.reshape(idle > 0, shape)
+    return tf.where(moved, x + (average - x) * tf.reshape(kept, shape), average)

@@ -1,0 +1,444 @@
+"""Loss scaling: small gradients of float16 are kept from vanishing."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfopt import _keras, _precision, _variables, registry
+from tfopt._minimize import Minimizer
+from tfopt._state import CallableList
+from tfopt._variables import plain_python
+from tfopt.hyper import is_number
+from tfopt.optimizer import Optimizer
+
+_BASES: tuple[type, ...] = (keras.optimizers.LossScaleOptimizer,)
+if _keras.tf_keras is not None:
+    _BASES += (_keras.tf_keras.mixed_precision.LossScaleOptimizer,)
+
+INITIAL_SCALE = 2.0**15
+GROWTH_STEPS = 2000
+# What Keras 3 once wrote into configs of its wrapper, with no effect.
+_NEUTRAL = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "global_clipnorm": None,
+    "clipvalue": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+}
+
+
+@registry.register
+class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ignore[misc]
+    r"""Multiplies the loss by a scale, divides gradients by it, and finds a scale that fits.
+
+    A step is left out, with nothing changed, when a gradient, summed over replicas, has an
+    infinity or NaN; the scale is halved then, on all replicas alike:
+
+    $$S \leftarrow \begin{cases} \max(S / 2, 1) & \text{if a gradient is not finite} \\
+        2 S & \text{after so many finite steps in a row} \end{cases}$$
+
+    It is what both Kerases wrap optimizers in under `mixed_float16`, so they do not wrap it
+    again; and it has the methods of both: `scale_loss` of Keras 3, `get_scaled_loss` and
+    `get_unscaled_gradients` of tf-keras. In a loop of your own, scale the loss by either;
+    `apply_gradients` divides by the scale, unless `get_unscaled_gradients` was called to do
+    that. `minimize` and `fit` do all of it. Everything else is `inner_optimizer`'s, which is
+    used through this one only.
+
+    Args:
+        inner_optimizer: an optimizer of tfopt, or what `tfopt.get` makes one of; kept under
+            this name. It must not have a `loss_scale_factor`.
+        initial_scale: the scale to begin with, above 0; of a scale that is not dynamic, the
+            scale.
+        dynamic_growth_steps: after how many finite steps the scale is doubled, at least 1.
+        dynamic: whether the scale changes. If not, `initial_scale` must be given.
+        name: a name.
+
+    State:
+        That of `inner_optimizer`, then `loss_scale`, `dynamic_counter` (finite steps since it
+        last changed) and `skipped_steps`.
+
+    Raises:
+        TypeError: if `inner_optimizer` is not an optimizer of tfopt.
+        ValueError: for a value out of range.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.LossScaleOptimizer(tfopt.SGD(0.25))
+    >>> _ = opt.minimize(lambda: x * x, [x])
+    >>> float(x), float(opt.loss_scale)
+    (0.5, 32768.0)
+    >>> _ = opt.apply_gradients([(float("inf"), x)])
+    >>> float(x), float(opt.loss_scale), int(opt.iterations), int(opt.skipped_steps)
+    (0.5, 16384.0, 1, 1)
+
+    Source:
+        Micikevicius et al., Mixed Precision Training, 2018, https://arxiv.org/abs/1710.03740.
+        Keras 3 looks at one replica's gradients before they are summed, and its scale has no
+        lower bound; tf-keras' counts steps left out as `iterations`.
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: Any,
+        initial_scale: float | None = None,
+        dynamic_growth_steps: int | None = None,
+        *,
+        dynamic: bool = True,
+        name: str = "LossScaleOptimizer",
+    ):
+        inner = registry.get(inner_optimizer)
+        if not isinstance(inner, Optimizer):
+            raise TypeError(f"`inner_optimizer` must be an optimizer of tfopt; got {inner!r}.")
+        if inner.uses("loss_scale_factor"):
+            raise ValueError(
+                "`inner_optimizer` must not have a `loss_scale_factor`, since the loss is scaled "
+                f"here; got {inner!r}."
+            )
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
+        if not isinstance(dynamic, bool):
+            raise TypeError(f"`dynamic` must be True or False; got {dynamic!r}.")
+        if not dynamic and (initial_scale is None or dynamic_growth_steps is not None):
+            raise ValueError(
+                "Where `dynamic` is False, `initial_scale` must be given, and "
+                f"`dynamic_growth_steps` must not; got {initial_scale!r}, {dynamic_growth_steps!r}."
+            )
+        scale = INITIAL_SCALE if initial_scale is None else initial_scale
+        growth = GROWTH_STEPS if dynamic_growth_steps is None else dynamic_growth_steps
+        if not is_number(scale) or not 0 < scale < float("inf"):
+            raise ValueError(f"`initial_scale` must be a number > 0; got {initial_scale!r}.")
+        if not is_number(growth) or not float(growth).is_integer() or growth < 1:
+            raise ValueError(
+                f"`dynamic_growth_steps` must be a whole number >= 1; got {dynamic_growth_steps!r}."
+            )
+        self.__dict__.update(
+            _name=name,
+            _scope_name=_variables.scope_name(name),  # tf.Module's own
+            _own={},
+            _config=(float(scale), int(growth), dynamic),
+            _unscales=True,
+        )
+        self.__dict__["_inner"] = inner
+        self._track_trackable(inner, "inner_optimizer")
+
+    @property
+    def inner_optimizer(self) -> Optimizer:
+        """The optimizer that takes the steps."""
+        return self._inner
+
+    # --- the scale --------------------------------------------------------------------------------
+
+    @property
+    def initial_scale(self) -> float:
+        """The scale to begin with."""
+        return float(self._config[0])
+
+    @property
+    def dynamic_growth_steps(self) -> int | None:
+        """After how many finite steps the scale is doubled; None if it never changes."""
+        return int(self._config[1]) if self.dynamic else None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the scale changes."""
+        return bool(self._config[2])
+
+    @property
+    def loss_scale(self) -> Any:
+        """The scale, a float32 variable."""
+        return self._variable("loss_scale", self.initial_scale, tf.float32)
+
+    @property
+    def dynamic_counter(self) -> Any:
+        """The number of finite steps since the scale last changed, an int64 variable."""
+        return self._variable("dynamic_counter", 0, tf.int64)
+
+    @property
+    def skipped_steps(self) -> Any:
+        """How many steps were left out, an int64 variable."""
+        return self._variable("skipped_steps", 0, tf.int64)
+
+    dynamic_scale = property(lambda self: self.loss_scale, doc="Keras 3's name of `loss_scale`.")
+    step_counter = property(lambda self: self.dynamic_counter, doc="Keras 3's other name.")
+
+    def _variable(self, name: str, value: Any, dtype: Any) -> Any:
+        if name not in self._own:
+            self._own[name] = _variables.create(
+                value,
+                f"{self.name}/{name}",
+                dtype,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            self._track_trackable(self._own[name], name)
+        return self._own[name]
+
+    def _own_variables(self) -> list[Any]:
+        return [self.loss_scale, self.dynamic_counter, self.skipped_steps]
+
+    def _rescale(self, finite: Any) -> None:
+        """Changes the scale after a step was taken or not: once for all replicas."""
+        scale, counter, skipped = self._own_variables()
+        skipped.assign_add(tf.cast(tf.logical_not(finite), skipped.dtype), read_value=False)
+        if not self.dynamic:
+            return
+        steps = tf.where(finite, counter + 1, 0)
+        grow = tf.equal(steps, self.dynamic_growth_steps)
+        doubled = tf.where(tf.math.is_finite(2 * scale), 2 * scale, scale)
+        new = tf.where(grow, doubled, scale)
+        scale.assign(tf.where(finite, new, tf.maximum(scale / 2, 1)), read_value=False)
+        counter.assign(tf.where(grow, tf.zeros_like(steps), steps), read_value=False)
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss times the scale; `apply_gradients` divides by it."""
+        self.__dict__["_unscales"] = True
+        return loss * tf.cast(self.loss_scale, loss.dtype)
+
+    def get_scaled_loss(self, loss: Any) -> Any:
+        """The loss times the scale; or, of a function that returns a loss, such a function."""
+        if callable(loss):
+            return lambda: self.scale_loss(loss())
+        return self.scale_loss(loss)
+
+    def get_unscaled_gradients(self, grads: Sequence[Any]) -> list[Any]:
+        """Gradients divided by the scale, which `apply_gradients` then leaves as they are.
+
+        Args:
+            grads: tensors, `tf.IndexedSlices` and None.
+
+        Returns:
+            The same, divided by the scale in their own dtypes.
+        """
+        self.__dict__["_unscales"] = False
+
+        def divide(gradient: Any) -> Any:
+            if isinstance(gradient, tf.IndexedSlices):
+                values = divide(gradient.values)
+                return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+            return None if gradient is None else gradient / tf.cast(self.loss_scale, gradient.dtype)
+
+        return [divide(gradient) for gradient in grads]
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    @plain_python
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+        *,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
+        """Divides gradients by the scale and applies them, if they are finite.
+
+        See `tfopt.Optimizer.apply_gradients` for arguments, result and errors.
+        """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        return self._inner._apply_guarded(grads_and_vars, name, aggregate, self._guard)
+
+    @property
+    def _guard(self) -> _precision.Guard:
+        self._own_variables()
+        return _ScaleGuard(self, self._unscales)
+
+    def _apply_guarded(self, grads_and_vars: Any, name: Any, aggregate: bool, guard: Any) -> Any:
+        return self._inner._apply_guarded(grads_and_vars, name, aggregate, guard)
+
+    @plain_python
+    def flush(self) -> Any:
+        """See `tfopt.Optimizer.flush`."""
+        return self._inner._flush(self._guard)
+
+    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
+        """See `tfopt.Optimizer.finalize_variable_values`."""
+        self._inner.finalize_variable_values(var_list)
+
+    # --- what is the inner optimizer's ------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_inner" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.inner_optimizer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
+            object.__setattr__(self, name, value)
+        elif "_inner" in self.__dict__ and hasattr(self._inner, name):
+            setattr(self._inner, name, value)
+        else:
+            tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
+
+    @property
+    def learning_rate(self) -> Any:
+        """That of `inner_optimizer`."""
+        return self._inner.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._inner.learning_rate = value
+
+    @property
+    def lr(self) -> Any:
+        """Another name for `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """See `tfopt.Optimizer.exclude_from_weight_decay`."""
+        self._inner.exclude_from_weight_decay(var_list, var_names)
+
+    check_finite = _keras.NotOffered("steps check their gradients, summed over replicas")
+
+    @property
+    def iterations(self) -> Any:
+        """That of `inner_optimizer`: steps left out do not count."""
+        return self._inner.iterations
+
+    @iterations.setter
+    def iterations(self, variable: Any) -> None:
+        self._inner.iterations = variable
+
+    @property
+    def built(self) -> bool:
+        """Whether `inner_optimizer` has seen variables."""
+        return bool(self._inner.built)
+
+    @plain_python
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Creates the state for variables not seen before."""
+        self._own_variables()
+        self._inner.build(var_list)
+
+    # --- state ------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> CallableList:
+        """Those of `inner_optimizer`, then the scale, its counter and the skipped steps."""
+        return CallableList([*self._inner.weights, *self._own_variables()])
+
+    @property
+    def variables(self) -> CallableList:
+        """The same as `weights`; may also be called, as in tf-keras."""
+        return self.weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The values of `weights`, as NumPy arrays."""
+        own = _variables.values_of(self._own_variables())
+        return [*self._inner.get_weights(), *own]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the values of `weights`.
+
+        Raises:
+            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing is
+                changed then.
+        """
+        own = self._own_variables()
+        values = list(weights)
+        inner, values = values[: -len(own)], [np.array(value) for value in values[-len(own) :]]
+        if not inner or any(v.shape != () or v.dtype.kind not in "iuf" for v in values):
+            raise ValueError(
+                f"`weights` must end in {len(own)} numbers, for the scale of `{self.name}`; "
+                f"got {len(weights)} arrays."
+            )
+        self._inner.set_weights(inner)
+        _variables.assign_all(list(zip(own, values, strict=True)))
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes what is not `inner_optimizer`'s, which Keras saves beside."""
+        for name, value in zip(
+            ("loss_scale", "dynamic_counter", "skipped_steps"),
+            _variables.values_of(self._own_variables()),
+            strict=True,
+        ):
+            store[name] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote.
+
+        Raises:
+            ValueError: if something is missing; nothing is changed then.
+        """
+        names = ("loss_scale", "dynamic_counter", "skipped_steps")
+        missing = [name for name in names if name not in store.keys()]  # noqa: SIM118
+        if missing:
+            raise ValueError(f"The state for `{self.name}` has no {', '.join(missing)}.")
+        values = [np.array(store[name]) for name in names]
+        _variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer, without its state."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "inner_optimizer": registry.serialize(self.inner_optimizer),
+        }
+        config["initial_scale"] = self.initial_scale
+        if self.dynamic:
+            return {**config, "dynamic_growth_steps": self.dynamic_growth_steps}
+        return {**config, "dynamic": False}
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> LossScaleOptimizer:
+        """Makes an optimizer from a config: ours, tf-keras' or Keras 3's."""
+        config = dict(config)
+        for name, neutral in _NEUTRAL.items():
+            if name in config and config[name] == neutral:
+                del config[name]
+        if not config.get("dynamic", True) and config.get("dynamic_growth_steps", 0) is None:
+            del config["dynamic_growth_steps"]
+        inner = registry.deserialize(config.pop("inner_optimizer", None), custom_objects)
+        return cls(inner, **config)
+
+    def __reduce__(self) -> Any:
+        scale, growth, dynamic = self._config
+        values = _variables.values_of(self._own_variables())
+        arguments = (scale, growth if dynamic else None, dynamic, self.name)
+        return _rebuild, (type(self), self.inner_optimizer, arguments, values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LossScaleOptimizer:
+        _, (cls, inner, *rest) = self.__reduce__()
+        memo[id(self)] = twin = _rebuild(cls, copy.deepcopy(inner, memo), *rest)
+        return twin
+
+    def __repr__(self) -> str:
+        return f"tfopt.LossScaleOptimizer({self.inner_optimizer!r}, {self.initial_scale!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScaleGuard(_precision.Guard):
+    """The guard of one step; not the optimizer itself, which Keras would find in itself."""
+
+    opt: LossScaleOptimizer
+    unscales: bool
+
+    @property
+    def scale(self) -> Any:
+        """What the step divides gradients by, unless that was done."""
+        return self.opt.loss_scale if self.unscales else None
+
+    def decided(self, finite: Any) -> None:
+        """Changes the scale."""
+        self.opt._rescale(finite)
+
+
+def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:
+    scale, growth, dynamic, name = arguments
+    optimizer = cls(inner, scale, growth, dynamic=dynamic, name=name)
+    _variables.assign_all(list(zip(optimizer._own_variables(), values, strict=True)))
+    return optimizer
