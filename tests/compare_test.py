@@ -1,5 +1,6 @@
 """`tfopt compare`, as a command and as a function."""
 
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def test_the_command_writes_one_page_that_needs_nothing_else(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tfopt", "compare", "sgd,learning_rate=0.25", "keras.adam", *words],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         capture_output=True,
         text=True,
         timeout=240,
