@@ -129,7 +129,8 @@ class Run:
     Attributes:
         label: what the optimizer was called.
         losses: the loss of each batch.
-        seconds: when each batch was done, since the first one was, which compiles.
+        seconds: how much time the batches up to each one took, without the first, which
+            compiles, and without what lies between batches.
         first: how many seconds the first batch took.
         epoch: how many batches are in an epoch.
         test: the results of the test data by name, empty without such data.
@@ -221,22 +222,20 @@ class _Recorder(*_keras.CALLBACKS):  # type: ignore[misc]
     def __init__(self, run: Run, watch: Any):
         super().__init__()
         self.run, self.watch = run, watch
-        self._started = self._ready = 0.0
-        self._steps = 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._started = time.perf_counter()
+        self._began = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.model.reset_metrics()  # the loss of a batch, not the mean since the epoch began
+        self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = float((logs or {})["loss"])
-        now = time.perf_counter()
-        if not self.run.losses:
-            self._ready, self.run.first = now, now - self._started
+        seconds = time.perf_counter() - self._began
+        if self.run.losses:
+            self.run.seconds.append(self.run.seconds[-1] + seconds)
+        else:
+            self.run.first, self.run.seconds = seconds, [0.0]
         self.run.losses.append(loss)
-        self.run.seconds.append(now - self._ready)
         if self.watch is not None:
             steps = self.params.get("steps")
             self.watch(self.run, self.params["epochs"] * steps if steps else 0, loss)
