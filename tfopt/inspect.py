@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -472,7 +473,7 @@ def trajectory(optimizer: Any, loss_fn: Callable[[Any, Any], Any], start: Any, s
     optimizer = type(optimizer).from_config(optimizer.get_config())
     point = tf.Variable(np.asarray(start, np.float32))
 
-    @tf.function
+    @functools.partial(tf.function, autograph=False)
     def gradient() -> Any:
         with tf.GradientTape() as tape:
             loss = loss_fn(point[0], point[1])
