@@ -8,7 +8,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 PIP_OLDEST = .venv-oldest/bin/python -m pip --disable-pip-version-check
 
 .NOTPARALLEL:
-.PHONY: help demo test bench test-oldest lint format lock clean
+.PHONY: help demo test docs bench test-oldest lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,10 @@ demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, 
 
 test: .venv/.installed-test ## run all tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 bench: .venv/.installed-bench ## compare speed and memory with Keras and others, write docs/benchmarks.md (BENCH_ARGS="--quick")
 	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tests/benchmarks/bench.py $(BENCH_ARGS)
@@ -40,7 +44,7 @@ lock: .venv/.created ## pin the Python packages that Bazel 7.4 and later downloa
 	  --no-annotate --custom-compile-command 'make lock' pyproject.toml -o tests/bazel/requirements_lock.txt
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest .hypothesis .mypy_cache .pytest_cache .ruff_cache dist demo.png
+	rm -rf .venv .venv-oldest docs/_build docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache dist demo.png compare.html
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: .venv/.created pyproject.toml

@@ -106,6 +106,6 @@ def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, mirrored):
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S
     )
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt import initializers, legacy, optimizers, schedules
+from tfopt import initializers, inspect, legacy, optimizers, schedules
 from tfopt._convert import convert
 from tfopt._slots import copy, full, zeros
 from tfopt._warnings import TfoptWarning
@@ -31,6 +31,7 @@ __all__ = [
     "full",
     "get",
     "initializers",
+    "inspect",
     "legacy",
     "optimizers",
     "register",

@@ -114,6 +114,15 @@ class Waiting:
         self._updates = {}
 
 
+def path(opt: Any, given: Update, scalars: Tensors) -> str:
+    """How `dense` runs an update: "fused", "XLA" or "plain". For a graph that is not run."""
+    if _may_use_kernel(opt, given):
+        result = opt.fused(given.g, given.x, Scalars(**given.slots), Scalars(**scalars))
+        if result is not NotImplemented:
+            return "fused"
+    return "XLA" if _compiles(opt, given.x) else "plain"
+
+
 def _may_use_kernel(opt: Any, given: Update) -> bool:
     """Whether a fused kernel, which takes one dtype and just the gradient, may take this."""
     return (

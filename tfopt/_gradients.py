@@ -162,6 +162,21 @@ def clip(
     )
 
 
+def joint_norm(gradients: Sequence[Any]) -> Any:
+    """The Euclidean norm of all gradients together, in float32."""
+    sums = [tf.cast(tf.math.real(_square_sum(g)), tf.float32) for g in gradients]
+    return tf.sqrt(tf.add_n(sums))
+
+
+def changed(before: Any, after: Any, scale: Any) -> Any:
+    """Whether clipping has made `after` of a gradient, or is yet to scale it down."""
+    result = tf.constant(False) if scale is None else tf.math.real(scale) < 1
+    if after is not before:
+        parts = [g.values if isinstance(g, tf.IndexedSlices) else g for g in (before, after)]
+        result |= tf.reduce_any(_wide(parts[0]) != _wide(parts[1]))
+    return result
+
+
 def divided(gradient: Any, by: Any) -> Any:
     """The gradient divided by a scalar, in its compute dtype."""
 

@@ -35,8 +35,10 @@ def _import_tf_keras() -> Any:
 tf_keras = _import_tf_keras()
 
 BASES: tuple[type, ...] = (keras.Optimizer,)
+CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
+    CALLBACKS += (tf_keras.callbacks.Callback,)
 
 
 _OF_ALL_REPLICAS = Guard()

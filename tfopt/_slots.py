@@ -185,7 +185,7 @@ class Slots:
 
     def declare(self, variable: Any, name: str, initial: Any) -> Any:
         """The slot `name` of `variable`, created from an `Initial` or a value."""
-        dtype = _dtype(variable, name)
+        dtype = dtype_of(variable, name)
         if isinstance(initial, Initial):
             shape = initial.shape(variable.shape)
             initial = functools.partial(initial.make, variable, dtype)
@@ -229,7 +229,7 @@ class Slots:
         if sharded or not tf.executing_eagerly() or not position.is_simple_variable():
             self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
             return None
-        shape, dtype = position.value_shape(), dtype or _dtype(variable, name)
+        shape, dtype = position.value_shape(), dtype or dtype_of(variable, name)
         initial = functools.partial(tf.zeros, shape, dtype)
         slot = self._create(variable, name, initial, dtype, shape)
         self._restored.append(slot)
@@ -282,7 +282,7 @@ def _policies(by_name: dict[str, Any]) -> list[Any]:
     return [slot for name, slot in by_name.items() if name in POLICIES]
 
 
-def _dtype(variable: Any, name: str) -> tf.DType:
+def dtype_of(variable: Any, name: str) -> tf.DType:
     """The dtype of a declared slot."""
     dtype = POLICIES[name].dtype if name in POLICIES else None
     return dtype or _variables.compute_dtype(variable.dtype)

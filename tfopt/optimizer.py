@@ -279,7 +279,10 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
                 finite = _distribute.agreed(finite)
         gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
         variables = [pair.variable for pair in pairs]
-        gradients, scales = _gradients.clip(gradients, variables, **self._clips(values))
+        clipped, scales = _gradients.clip(gradients, variables, **self._clips(values))
+        if self._watch is not None:
+            self._watch.see(gradients, clipped, scales, pairs[0].variable)
+        gradients = clipped
         if self.gradient_transformers:
             gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
         update = functools.partial(self._update_if_finite, pairs, values=values, guard=guard)
@@ -541,6 +544,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             _name=name,
             _scope_name=_variables.scope_name(name),  # tf.Module's own
             _now=None,
+            _watch=None,  # a `tfopt.inspect.Watch`
             _warned=set(),
             _cache=_compile.Cache(),
             _excluded=_gradients.Excluded(),
