@@ -79,7 +79,7 @@ def test_every_public_name_is_documented():
                 assert inspect.getdoc(attribute), name
 
 
-@pytest.mark.parametrize("page", ["writing_an_optimizer.md", "state.md"])
+@pytest.mark.parametrize("page", ["writing_an_optimizer.md", "state.md", "migration.md"])
 def test_the_code_in_the_docs_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(
