@@ -458,7 +458,7 @@ def test_one_replica_that_is_not_finite_holds_all(wrap, aggregate, mirrored):
     step(tf.constant([[1.0, 1.0], [np.inf, 1.0]]))
     assert_equal([c.numpy() for c in mirrored.experimental_local_results(variable)], weights)
     assert_equal(weights[0], weights[1])
-    assert_equal(optimizer.get_weights()[:4], before[:4])
+    assert_equal(optimizer.get_weights()[:3], before[:3])  # iterations and slots
     assert optimizer.skipped_steps.numpy() == 1
     if wrap:
         for copies in map(mirrored.experimental_local_results, (optimizer.loss_scale,)):

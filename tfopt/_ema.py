@@ -82,10 +82,9 @@ def settled(opt: Any, variables: Sequence[Any]) -> list[Any]:
 def _parts(opt: Any, variable: Any) -> tuple[Any, Any, Any]:
     """The copies beside `variable` of the average, the weights and the rows' steps."""
     slots = opt._slots.of(variable)
-    x = slots.get("master_weight", variable)
-    average, x, step = (
-        _distribute.local(part, variable) for part in (slots[AVERAGE], x, slots.get(STEP))
-    )
+    average = _distribute.local(slots[AVERAGE], variable)
+    x = _distribute.local(slots.get("master_weight", variable), variable)
+    step = _distribute.local(slots[STEP], variable) if STEP in slots else None
     return average, x, step
 
 
