@@ -386,7 +386,7 @@ def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, mon
 DENSIFYING = ("ScatterNd", "TensorScatter")
 
 
-BY_ROW = {"ResourceGather", "ResourceScatterUpdate", "ResourceScatterAdd"}
+BY_ROW = {"ResourceGather", "ResourceScatterUpdate", "ResourceScatterAdd", "VariableShape"}
 
 
 def uses(graph, handles, functions):

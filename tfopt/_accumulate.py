@@ -118,9 +118,9 @@ def _take(total: Any, flags: Any, by_rows: bool, steps: Any) -> Any:
         mean = total.read_value() / steps
         total.assign(tf.zeros_like(mean), read_value=False)
         flags.assign(tf.zeros_like(flags), read_value=False)
-        return tf.IndexedSlices(mean, indices, tf.shape(total, out_type=tf.int64))
+        return tf.IndexedSlices(mean, indices, _rows.shape_of(total))
     indices = tf.where(flags.read_value() > 0)[:, 0]
     mean = _rows.read(total, indices) / steps
     _rows.write(total, indices, tf.zeros_like(mean))
     _rows.write(flags, indices, tf.zeros_like(indices, flags.dtype))
-    return tf.IndexedSlices(mean, indices, tf.shape(total, out_type=tf.int64))
+    return tf.IndexedSlices(mean, indices, _rows.shape_of(total))

@@ -63,6 +63,11 @@ def add(variable: Any, indices: Any, values: Any) -> Any:
     )
 
 
+def shape_of(variable: Any) -> Any:
+    """The shape of a variable, as a tensor, without reading it."""
+    return tf.raw_ops.VariableShape(input=variable.handle, out_type=tf.int64)
+
+
 def has_rows_of(slot: Any, variable: Any) -> bool:
     """Whether a slot has a row for each row of the variable."""
     rank = slot.shape.rank

@@ -40,9 +40,7 @@ class Initial(NamedTuple):
 def full(x: Any, value: Any) -> Initial:
     """A slot of the shape of `x` that starts at `value` everywhere."""
     del x  # part of the notation; the shape is that of the variable at creation
-    # `tf.cast` would round a Python number to float32 on its way to float64.
-    convert = tf.cast if tf.is_tensor(value) else tf.constant
-    return Initial(lambda variable, dtype: tf.fill(_shape(variable), convert(value, dtype)))
+    return Initial(lambda variable, dtype: tf.fill(_shape(variable), _constant(value, dtype)))
 
 
 def zeros(x: Any, axis: int | None = None) -> Initial:
@@ -56,7 +54,7 @@ def per_row(value: Any) -> Initial:
     """A slot with a number for each row of the variable, which starts at `value`."""
 
     def make(variable: Any, dtype: Any) -> Any:
-        return tf.fill(_shape(variable)[:1], tf.cast(value, dtype))
+        return tf.fill(_shape(variable)[:1], _constant(value, dtype))
 
     return Initial(make, lambda shape: shape[:1])
 
@@ -73,6 +71,11 @@ def _without(shape: Any, axis: int | None) -> Any:
         return shape
     before, after = shape[:axis], shape[axis:][1:]
     return before + after if isinstance(shape, tf.TensorShape) else tf.concat([before, after], 0)
+
+
+def _constant(value: Any, dtype: Any) -> Any:
+    # `tf.cast` would round a Python number to float32 on its way to float64.
+    return tf.cast(value, dtype) if tf.is_tensor(value) else tf.constant(value, dtype)
 
 
 def _shape(variable: Any) -> Any:
