@@ -20,13 +20,13 @@ LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
 # Policies of a step that have state of their own, by name; "" is none. Every row of the table
-# is saved and resumed without one, and one row a class of state with each.
+# is saved and resumed without one, and some rows with each.
 POLICIES = {
     "": {},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
     "accumulation": {"gradient_accumulation_steps": 2},
 }
-WITH_POLICIES = ("SGD", "Adam", "Nadam", "Adafactor")
+WITH_POLICIES = ("Adam", "Adafactor")
 
 
 def rows():
