@@ -339,27 +339,6 @@ def test_too_many_or_twice_given_arguments_raise():
     assert tfopt.SGD(lr=0.25).learning_rate.numpy() == 0.25
 
 
-@pytest.mark.parametrize(
-    ("name", "neutral", "other"),
-    [
-        ("use_ema", False, True),
-        ("ema_momentum", 0.99, 0.9),
-        ("ema_overwrite_frequency", None, 5),
-        ("gradient_accumulation_steps", None, 2),
-        ("loss_scale_factor", None, 2.0),
-        ("skip_nonfinite", False, True),
-        ("master_weights", False, True),
-    ],
-)
-def test_a_keyword_to_come_is_taken_at_its_neutral_value_only(name, neutral, other):
-    assert getattr(tfopt.Adam(**{name: neutral}), name) == neutral
-    with pytest.raises(NotImplementedError, match=name):
-        tfopt.Adam(**{name: other})
-    opt = tfopt.Adam()
-    with pytest.raises(NotImplementedError, match=name):
-        setattr(opt, name, other)
-
-
 def test_structure_is_frozen_once_slots_exist():
     opt, variable = tfopt.SGD(0.5), tf.Variable(1.0)
     opt.nesterov = True

@@ -25,6 +25,16 @@ def require_replica_context(variables: Iterable[Any]) -> None:
         )
 
 
+def require_in_step(what: str) -> None:
+    """Raises where replicas do not take their steps together."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+        raise NotImplementedError(
+            f"{what} is not supported under ParameterServerStrategy: replicas' steps are not "
+            "taken together there."
+        )
+
+
 def has_strategy() -> bool:
     """Whether a strategy is active, with however many replicas."""
     return bool(tf.distribute.has_strategy())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +23,7 @@ from tfopt._config import Configurable
 from tfopt._gradients import Pair
 from tfopt._keras import KerasOptimizer
 from tfopt._minimize import Minimizer
+from tfopt._policies import Policies
 from tfopt._slots import POLICIES
 from tfopt._state import Stateful
 from tfopt._variables import plain_python
@@ -32,7 +32,7 @@ from tfopt.hyper import Alias, Hyper, Static
 SPARSE = ("rows", "exact", "rows_move", "whole")
 
 
-class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
+class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
 
     A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
@@ -374,105 +374,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             return _compile.rows(self, given, indices, scalars)
         return _compile.all_rows(self, given, indices, scalars, moves=word == "exact")
 
-    # --- policies ---------------------------------------------------------------------------------
-
-    @plain_python
-    def flush(self) -> Any:
-        """Applies gradients that have accumulated in a window which is not full.
-
-        The last window of an epoch may be one: it counts as much as any other, since its
-        gradient is the mean over the calls that there were. Under a strategy it belongs into
-        `strategy.run`, as `apply_gradients` does.
-
-        Returns:
-            The new value of `iterations`; in a v1 graph the operation.
-        """
-        if self._accumulates and self.built:
-            _distribute.require_replica_context(self._slots.variables.values())
-            self._flush(self._guard)
-        return self._result(self.iterations.read_value(), None)
-
-    def _flush(self, guard: _precision.Guard | None) -> None:
-        values = self._hypers.evaluate()
-        for pairs, sparse in self._windows.values():
-            apply = functools.partial(
-                self._apply, pairs, values=values, aggregate=True, guard=guard
-            )
-            _accumulate.flush(self, pairs, sparse, apply)
-
-    @contextlib.contextmanager
-    def averaged_weights(self, var_list: Iterable[Any] | None = None) -> Iterator[None]:
-        """A context in which variables have their averages as values: to evaluate, or to save.
-
-        On leaving it they have their own values again; it is no place to train.
-
-        Args:
-            var_list: the variables; all that the optimizer has seen by default.
-
-        Raises:
-            ValueError: without `use_ema`.
-
-        >>> x = tf.Variable(1.0)
-        >>> opt = tfopt.SGD(1.0, use_ema=True, ema_momentum=0.5)
-        >>> _ = opt.apply_gradients([(1.0, x)])
-        >>> with opt.averaged_weights():
-        ...     print(float(x))
-        0.5
-        >>> float(x)
-        0.0
-        """
-        if not self.use_ema:
-            raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
-        pairs = list(
-            _ema.averages(self, self._slots.variables.values() if var_list is None else var_list)
-        )
-        variables = [variable for variable, _ in pairs]
-        before = _variables.values_of(variables)
-        try:
-            _assign_averages(pairs)
-            yield
-        finally:
-            _variables.assign_all(list(zip(variables, before, strict=True)))
-
-    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
-        """Gives variables their averages as values, for good. Keras' `fit` does so at its end.
-
-        Args:
-            var_list: the variables; those without an average are left as they are.
-        """
-        if self.use_ema:
-            _assign_averages(list(_ema.averages(self, var_list)))
-
-    @property
-    def skipped_steps(self) -> Any:
-        """How many steps `skip_nonfinite` left out: an int64 variable, or 0 without it."""
-        return self._counter(_precision.SKIPPED) if self.skip_nonfinite else 0
-
-    def scale_loss(self, loss: Any) -> Any:
-        """The loss times `loss_scale_factor`, if there is one: what is to be differentiated."""
-        factor = self._current("loss_scale_factor")
-        return loss if factor is None else loss * tf.cast(factor, loss.dtype)
-
     # --- the parts of a step ----------------------------------------------------------------------
-
-    @property
-    def _guard(self) -> _precision.Guard | None:
-        """What decides whether a step is taken."""
-        if self.skip_nonfinite and self._skip is None:
-            self.__dict__["_skip"] = _precision.SkipNonfinite(self)
-        return self._skip
-
-    @property
-    def _accumulates(self) -> bool:
-        return (self.gradient_accumulation_steps or 1) > 1
-
-    def _unscale(
-        self, gradients: list[Any], values: dict[str, Any], guard: _precision.Guard | None
-    ) -> list[Any]:
-        for scale in (self._current("loss_scale_factor", values), guard and guard.scale):
-            if scale is not None:
-                gradients = [_gradients.divided(gradient, scale) for gradient in gradients]
-        return gradients
 
     def _aggregate(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
         if self.gradient_aggregator is None:
@@ -543,7 +445,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if self._now.decay is None:
             return
         decay = tf.cast(self._now.decay, variable.dtype)
-        if _is_sparse(gradient) and self._rows_word in ("rows", "rows_move"):
+        if _is_sparse(gradient) and self._moves_rows():
             rows = _rows.read(variable, gradient.indices)
             _rows.write(variable, gradient.indices, rows - decay * rows)
         else:
@@ -580,6 +482,10 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             return "exact"
         return str(self.sparse)
 
+    def _moves_rows(self) -> bool:
+        """Whether an `IndexedSlices` gradient moves its rows only."""
+        return self._rows_word in ("rows", "rows_move")
+
     def _current(self, name: str, values: dict[str, Any] | None = None) -> Any:
         """The value of a hyperparameter in this step."""
         if values is None:
@@ -602,21 +508,6 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
         if _variables.in_v1_graph() and not tf.inside_function():
             return tf.group(iterations, name=_variables.scope_name(name or self.name))
         return iterations
-
-    def _policy_slots(self, x: Any, first: bool) -> dict[str, Any]:
-        """The slots that the policies in use need for a variable."""
-        by_rows = self._rows_word in ("rows", "rows_move") and bool(x.shape.rank)
-        slots: dict[str, Any] = {}
-        if self.master_weights:
-            slots |= _precision.slots(x)
-        if self.use_ema:
-            slots |= _ema.slots(x, self.iterations.read_value(), by_rows)
-        if self._accumulates:
-            slots |= _accumulate.slots(x, first, by_rows)
-        return slots
-
-    def _policy_counters(self) -> list[str]:
-        return [_precision.SKIPPED] if self.skip_nonfinite else []
 
     # --- construction -----------------------------------------------------------------------------
 
@@ -647,9 +538,8 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
             _warned=set(),
             _cache=_compile.Cache(),
             _excluded=_gradients.Excluded(),
-            _skip=None,
-            _windows={},  # the last call's variables for each counter of micro-steps
         )
+        self._init_policies()
         self._init_state()
 
     def _check_arguments(self) -> None:
@@ -690,7 +580,7 @@ class Optimizer(Configurable, Minimizer, Stateful, KerasOptimizer):
 
     def _check_constraints(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
-            by_rows = _is_sparse(pair.gradient) and self._rows_word in ("rows", "rows_move")
+            by_rows = _is_sparse(pair.gradient) and self._moves_rows()
             if by_rows and pair.constraint is not None:
                 raise RuntimeError(
                     f"Variable `{pair.path}` has a constraint, {pair.constraint!r}, and a sparse "
@@ -763,8 +653,3 @@ def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:
             f"order: {len(pairs)} of them; got {len(returned)}."
         )
     return [gradient for gradient, _ in returned]
-
-
-def _assign_averages(pairs: Sequence[tuple[Any, Any]]) -> None:
-    values = _variables.evaluate([average for _, average in pairs])
-    _variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])

@@ -15,6 +15,7 @@ from tfopt import _keras
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
+_OTHER_NAMES = {"lossscaleoptimizerv3": "lossscaleoptimizer"}  # of tf-keras
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
 
@@ -129,7 +130,8 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 
 def _lookup(name: str) -> type[Optimizer]:
-    found = _CLASSES.get(name.lower()) or _CLASSES.get(f"tfopt>{name.lower()}")
+    lower = _OTHER_NAMES.get(name.lower(), name.lower())
+    found = _CLASSES.get(lower) or _CLASSES.get(f"tfopt>{lower}")
     if found is None:
         known = ", ".join(sorted(cls.__name__ for cls in _CLASSES.values()))
         raise ValueError(f"Unknown optimizer: {name!r}. Registered are: {known}.")

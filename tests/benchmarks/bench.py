@@ -6,6 +6,8 @@ neither writes the docs, unless `--docs` is given.
 """
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -17,29 +19,21 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the limit here is the CPU's memory
 
-import first
-import fit
-import imports
 import keras
-import memory
-import mirrored
 import numpy
 import report
-import steps
 import targets
 import tensorflow
 import tf_keras
 from measure import CORES, Copy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from suite import Settings, clean_up
-from torch_reference import Torch
+from worker import CASES, Workers
 
 import tfopt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-SECTIONS = (imports, first, steps, fit, mirrored, memory)
-SECONDS = 1.0
+SECONDS = 3.0
 PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 
@@ -75,8 +69,7 @@ def choose(options):
     words = [re.compile(rf"\b{re.escape(word)}", re.I) for word in options.only.split()]
     return [
         case
-        for section in SECTIONS
-        for case in section.cases()
+        for case in CASES
         if not options.quick or needed & set(case.titles)
         if any(all(word.search(title) for word in words) for title in case.titles)
     ]
@@ -85,17 +78,12 @@ def choose(options):
 def run(cases, options, console):
     one, every = Copy(threads=1), Copy(threads=CORES)
     bandwidth = {"one": one.bandwidth(), "all": every.bandwidth(), "cores": CORES}
-    fastest = one if bandwidth["one"] > bandwidth["all"] else every
-    bandwidth["threads"] = len(fastest.parts)
+    bandwidth["threads"] = 1 if bandwidth["one"] > bandwidth["all"] else CORES
     del one, every
-    settings = Settings(options.seconds, fastest, Torch.start())
-    versions = {package.__name__: package.__version__ for package in PACKAGES}
-    if settings.torch is not None:
-        versions["torch"] = settings.torch.version
     results = {
         "command": command(options),
         "machine": machine(),
-        "versions": {"Python": platform.python_version(), **versions},
+        "versions": versions(),
         "bandwidth": bandwidth,
         "rows": [],
         "failures": {},
@@ -109,20 +97,19 @@ def run(cases, options, console):
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(cases))
+        workers = Workers(options.seconds, bandwidth["threads"])
         for case in cases:
             progress.update(task, description=case.titles[0])
             start = time.perf_counter()
             try:
-                results["rows"] += case.run(settings)
+                results["rows"] += workers.run(case)
             except Exception as error:  # one case must not cost all the others
                 results["failures"][case.titles[0]] = repr(error)
-            clean_up()
             results["took"][case.titles[0]] = time.perf_counter() - start
             if options.json:  # after each case: a run is long
                 options.json.write_text(json.dumps(results, indent=1))
             progress.advance(task)
-    if settings.torch is not None:
-        settings.torch.stop()
+        workers.stop()
     return results
 
 
@@ -132,6 +119,13 @@ def command(options):
     arguments += [f"--only '{options.only}'"] if options.only else []
     arguments += [f"--seconds {options.seconds:g}"] if options.seconds != SECONDS else []
     return f'make bench BENCH_ARGS="{" ".join(arguments)}"' if arguments else "make bench"
+
+
+def versions():
+    found = {package.__name__: package.__version__ for package in PACKAGES}
+    if importlib.util.find_spec("torch"):
+        found["torch"] = importlib.metadata.version("torch")
+    return {"Python": platform.python_version(), **found}
 
 
 def machine():

@@ -1,22 +1,65 @@
-"""Measurements that need a process of their own: the file that asks is also the one that runs."""
+"""Measurements in processes of their own, which answer questions line by line, as JSON."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 
-def ask(script, *arguments, environment=None):
-    """What `script` answers to these arguments."""
-    command = [sys.executable, script, json.dumps(arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **(environment or {})}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{os.path.basename(script)}{arguments}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+class Child:
+    """A process that runs a script of ours, seen from outside."""
+
+    def __init__(self, script, environment=None):
+        self.name = os.path.basename(script)
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
+        self.process = subprocess.Popen(
+            [sys.executable, script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def ask(self, *question):
+        try:
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self.process.wait()
+            self.log.seek(0)
+            raise RuntimeError(f"{self.name} ended with {code}: {self.log.read()[-2000:]}")
+        answer, error = json.loads(line)
+        if error:
+            raise RuntimeError(f"{self.name}: {error}")
+        return answer
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        self.process.communicate()  # no more questions
+        self.log.close()
 
 
-def answer(function):
-    """In the script: the arguments it was given, through `function`."""
-    print(json.dumps(function(*json.loads(sys.argv[1]))))
+def ask(script, *question, environment=None):
+    """What a fresh process answers."""
+    child = Child(script, environment)
+    try:
+        return child.ask(*question)
+    finally:
+        child.stop()
+
+
+def serve(function):
+    """In the script: answers by `function` until there are no more questions."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # where others may print
+    for line in sys.stdin:
+        try:
+            answer, error = function(*json.loads(line)), None
+        except Exception as raised:  # the next question may have an answer
+            answer, error = None, repr(raised)
+        print(json.dumps([answer, error]), file=answers, flush=True)

@@ -17,12 +17,14 @@ import tfopt
 LIBRARIES = {
     "tfopt": (tfopt, {}),
     "tfopt lazy": (tfopt, {"lazy": True}),
+    "itself": (tfopt, {}),
     "Keras 3": (keras.optimizers, {}),
     "legacy": (tf_keras.optimizers.legacy, {}),
     "tf-keras": (tf_keras.optimizers, {}),
 }
 DENSE = ("tfopt", "Keras 3", "legacy", "tf-keras")
 SPARSE = ("tfopt lazy", *DENSE)
+CONTROL = ("tfopt", "Keras 3", "itself", "legacy")
 
 # An optimizer as the benchmarks call it: the names it may have, and its arguments.
 OPTIMIZERS = {

@@ -1,18 +1,16 @@
 """How long the first step takes: tracing, and all of it from a fresh optimizer on."""
 
 import functools
-import random
 import time
 
 import contenders
 import problems
 import tensorflow as tf
-from measure import row
+from measure import balanced, row
 from suite import Case, clean_up
 
 OPTIMIZERS = ("Adam", "AdamW")
 PROBLEMS = ("transformer", "small")
-REPEATS = 3
 
 
 def cases():
@@ -28,9 +26,7 @@ def _first_calls(titles, optimizer, problem, settings):
     values, gradients = problems.dense(problem)
     batches = [[tf.constant(gradient) for gradient in gradients]]
     times = [{}, {}, {}]
-    order, shuffle = list(contenders.DENSE), random.Random(0).shuffle
-    for _ in range(REPEATS):
-        shuffle(order)
+    for order in balanced(contenders.DENSE):
         for library in order:
             made = contenders.make_optimizer(library, optimizer)
             if made is None:

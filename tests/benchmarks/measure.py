@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-import random
 import statistics
 import time
 
@@ -60,22 +59,34 @@ def warm_up(contenders):
     return {name: [c.clock(1) for _ in range(WARM_UP)][-1] for name, c in contenders.items()}
 
 
+def balanced(names):
+    """Orders in which each name stands equally often in each place and after each other name.
+
+    This is Williams' design: a Latin square by zigzag, 0, 1, -1, 2, -2, ...; for an odd number
+    of names followed by itself, read backwards.
+    """
+    count = len(names)
+    zigzag = [(place + 1) // 2 * (1 if place % 2 else -1) for place in range(count)]
+    orders = [[names[(step + start) % count] for step in zigzag] for start in range(count)]
+    return orders + [order[::-1] for order in orders] if count % 2 else orders
+
+
 def in_turn(contenders, seconds, chunk=CHUNK, first=None):
     """Round after round, each contender does a few steps; gives seconds a step, by round.
 
-    A drift of the machine's speed meets all of them alike. Their order changes from round to
-    round, because who comes after whom matters for caches and for threads that still spin.
+    A drift of the machine's speed meets all of them alike. Their order is balanced, because
+    who comes after whom matters for caches and for threads that still spin.
     """
     first = first or warm_up(contenders)
     counts = {name: max(1, round(chunk / seconds)) for name, seconds in first.items()}
     times = {name: [] for name in contenders}
-    order, shuffle = list(contenders), random.Random(0).shuffle
+    orders = balanced(list(contenders))
     until, rounds = time.perf_counter() + seconds, 0
     while rounds < MIN_ROUNDS or time.perf_counter() < until:
-        shuffle(order)
-        for name in order:
-            times[name].append(contenders[name].clock(counts[name]))
-        rounds += 1
+        for order in orders:
+            for name in order:
+                times[name].append(contenders[name].clock(counts[name]))
+        rounds += len(orders)
     return times
 
 

@@ -73,4 +73,4 @@ def _kilobytes(name):
 
 
 if __name__ == "__main__":
-    child.answer(_measure)
+    child.serve(_measure)

@@ -35,4 +35,4 @@ def _times(optimizer, problem, seconds):
 
 
 if __name__ == "__main__":
-    child.answer(_times)
+    child.serve(_times)

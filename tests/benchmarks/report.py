@@ -8,7 +8,7 @@ import rich.box
 import rich.table
 import targets
 
-PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach")
+PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself")
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
 NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
@@ -24,7 +24,8 @@ Written by `{command}`, which measures everything anew and replaces this page.
 How to read it:
 
 - Times are medians, ± half the width of the middle half of the rounds. All contenders of a case
-  are in one process and do a few steps in turn, in an order that changes from round to round.
+  are in one process and do a few steps in turn, in orders in which each stands equally often
+  in each place and after each other one.
 - The other columns are their time over tfopt's: above 1, tfopt is faster. A ratio is the median
   of the rounds' ratios. "legacy" is `tf_keras.optimizers.legacy`, "tf-keras" is
   `tf_keras.optimizers`; "-" is what a library does not have.
@@ -41,6 +42,7 @@ How to read it:
 """
 
 SECTIONS = {
+    "control": "Control",
     "dense": "Dense gradients",
     "sparse": "Sparse gradients",
     "mirrored": "MirroredStrategy",
@@ -50,6 +52,8 @@ SECTIONS = {
     "import": "Import",
 }
 NOTES = {
+    "control": "tfopt's step beside an identical one, with Keras 3 and legacy between: how far "
+    "from 1 chance takes a ratio on this machine.",
     "dense": "The matrix is 4096 x 4096; the transformer has 23 M parameters in 97 variables; "
     "small are 200 variables of 1,024 or 32 numbers.",
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "

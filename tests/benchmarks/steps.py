@@ -13,43 +13,61 @@ VARIANTS = {
     "": {},
     " global_clipnorm": {"global_clipnorm": 1.0},
     " weight_decay": {"weight_decay": 0.004},
-    " use_ema": {"use_ema": True},
+    " use_ema": {"use_ema": True, "ema_momentum": 0.99},
 }
-VARIED = {"SGD momentum", "Adam"}  # each optimizer, everywhere, would take an hour
-VARIED_IN = {("transformer", "graph"), ("transformer", "eager"), ("small", "eager")}
+# Each optimizer, everywhere, would take an hour. AdamW decays weights anyway.
+VARIED = {
+    "SGD momentum": VARIANTS,
+    "Adam": VARIANTS,
+    "AdamW": VARIANTS.keys() - {" weight_decay"},
+}
+VARIED_IN = {("transformer", "graph"), ("small", "eager")}
+CONTROL = "control Adam, transformer"
 # Steps that a graph does in one call, where the call itself would take longer than the step.
 REPEATS = {("small", "graph"): 5}
 SPARSE_OPTIMIZERS = ("SGD", "SGD momentum", "RMSprop", "Adam", "Adagrad", "Nadam", "Ftrl")
+ZIPF_OPTIMIZERS = ("SGD momentum", "Adam", "Adagrad")
 
 
 def cases():
+    yield Case((CONTROL,), _control)
     for problem in problems.DENSE:
         for mode in ("graph", "eager"):
             for optimizer in contenders.OPTIMIZERS:
-                varied = optimizer in VARIED and (problem, mode) in VARIED_IN
-                for variant in VARIANTS if varied else ("",):
+                varied = VARIED.get(optimizer, ()) if (problem, mode) in VARIED_IN else ()
+                for variant, arguments in VARIANTS.items():
+                    if variant and variant not in varied:
+                        continue
                     title = f"{optimizer}{variant}, {problem}, {mode}"
-                    arguments = VARIANTS[variant]
                     run = functools.partial(_dense, title, optimizer, arguments, problem, mode)
                     yield Case((title,), run)
     for table in problems.TABLES:
         for distribution in problems.DISTRIBUTIONS:
-            for optimizer in SPARSE_OPTIMIZERS:
+            for optimizer in ZIPF_OPTIMIZERS if distribution == "Zipf" else SPARSE_OPTIMIZERS:
                 title = f"{optimizer}, {table} {distribution}"
                 titles = {"tfopt": f"{title}, default", "tfopt lazy": f"{title}, lazy"}
                 run = functools.partial(_sparse, titles, optimizer, table, distribution)
                 yield Case(tuple(titles.values()), run)
 
 
+def _control(settings):
+    """tfopt against itself, with others in between: what chance and order make of a ratio."""
+    values, gradients = problems.dense("transformer")
+    batches = [[tf.constant(gradient) for gradient in gradients]]
+    steps = contenders.make_all(contenders.CONTROL, "Adam", {}, values, batches, "graph")
+    times = in_turn(steps, settings.seconds)
+    return [row("control", CONTROL, {name: times[name] for name in ("tfopt", "itself")})]
+
+
 def _dense(title, optimizer, arguments, problem, mode, settings):
+    if contenders.make_optimizer("tfopt", optimizer, **arguments) is None:
+        return []
     values, gradients = problems.dense(problem)
     batches = [[tf.constant(gradient) for gradient in gradients]]
     repeats = REPEATS.get((problem, mode), 1)
     steps = contenders.make_all(
         contenders.DENSE, optimizer, arguments, values, batches, mode, repeats=repeats
     )
-    if "tfopt" not in steps:
-        return []
     everyone = {**steps, "copy": settings.copy}
     if settings.torch is not None:
         everyone |= settings.torch.contenders(optimizer, arguments, problem)

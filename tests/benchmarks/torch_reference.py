@@ -8,11 +8,9 @@ TensorFlow. Run as a script, this file is that process.
 import contextlib
 import gc
 import importlib.util
-import json
-import subprocess
-import sys
 import time
 
+import child
 import problems
 from measure import CORES, Contender
 
@@ -32,27 +30,17 @@ OPTIMIZERS = {
 IMPLEMENTATIONS = ("fused", "foreach")
 
 
-class Torch:
+class Torch(child.Child):
     """The process, seen from outside."""
 
     @classmethod
     def start(cls):
         """None where PyTorch is not installed."""
-        return cls() if importlib.util.find_spec("torch") else None
-
-    def __init__(self):
-        command = [sys.executable, __file__]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        self.version = self.ask("version")
-
-    def ask(self, *question):
-        print(json.dumps(question), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        return cls(__file__) if importlib.util.find_spec("torch") else None
 
     def contenders(self, optimizer, arguments, problem):
         """Those that PyTorch has; they replace the ones before."""
-        if self.process.poll() is not None:
+        if not self.alive():
             return {}  # it crashed, which must not cost the others their figures
         self.ask("clear")
         return {
@@ -60,10 +48,6 @@ class Torch:
             for implementation in IMPLEMENTATIONS
             if self.ask("make", implementation, optimizer, arguments, problem)
         }
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 class Remote(Contender):
@@ -106,24 +90,23 @@ def serve():
     torch.set_num_threads(CORES)
     torch.set_flush_denormal(True)  # as TensorFlow does
     made = {}
-    for line in sys.stdin:
-        question, *rest = json.loads(line)
-        answer = None
-        if question == "version":
-            answer = torch.__version__
-        elif question == "clear":
+
+    def answer(question, *rest):
+        if question == "clear":
             made.clear()
             gc.collect()
-        elif question == "make":
+            return None
+        if question == "make":
             # Raised for arguments that PyTorch lacks, and for what it has no such kernel for.
             with contextlib.suppress(AttributeError, KeyError, RuntimeError, TypeError, ValueError):
                 made[rest[0]] = step = Step(*rest)
                 step.step()
-            answer = rest[0] in made
-        elif question == "clock":
-            answer = made[rest[0]].clock(rest[1])
-            time.sleep(0.005)  # its idle threads spin, but not into the next one's turn
-        print(json.dumps(answer), flush=True)
+            return rest[0] in made
+        seconds = made[rest[0]].clock(rest[1])
+        time.sleep(0.005)  # its idle threads spin, but not into the next one's turn
+        return seconds
+
+    child.serve(answer)
 
 
 if __name__ == "__main__":
