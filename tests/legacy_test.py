@@ -1001,7 +1001,8 @@ def test_callbacks_and_h5_files_with_a_wrapper(library, tmp_path):
     model.fit(inputs, targets, batch_size=8, verbose=0, callbacks=callbacks)
     np.testing.assert_allclose(float(optimizer.learning_rate), 0.025)
     model.save(tmp_path / "model.h5")
-    loaded = library.models.load_model(tmp_path / "model.h5", custom_objects={"Averaging": cls})
+    with library.saving.custom_object_scope({"Averaging": cls}):
+        loaded = library.models.load_model(tmp_path / "model.h5")
     weights = []
     for each in (model, loaded):
         each.fit(inputs, targets, batch_size=8, shuffle=False, verbose=0)
