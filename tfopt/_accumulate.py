@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import _distribute, _rows, _slots
+from tfopt._kernels import inside_xla
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"
 
@@ -111,6 +112,13 @@ def _take(total: Any, flags: Any, by_rows: bool, steps: Any) -> Any:
         if flags is not None:
             flags.assign(tf.zeros_like(flags), read_value=False)
         return mean
+    if inside_xla():  # which cannot do with a number of rows that it does not know
+        every = tf.range(tf.shape(flags, out_type=tf.int64)[0])
+        indices = tf.where(flags.read_value() > 0, every, every.dtype.max)
+        mean = total.read_value() / steps
+        total.assign(tf.zeros_like(mean), read_value=False)
+        flags.assign(tf.zeros_like(flags), read_value=False)
+        return tf.IndexedSlices(mean, indices, tf.shape(total, out_type=tf.int64))
     indices = tf.where(flags.read_value() > 0)[:, 0]
     mean = _rows.read(total, indices) / steps
     _rows.write(total, indices, tf.zeros_like(mean))

@@ -267,14 +267,18 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
     # --- what is the inner optimizer's ------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_inner" not in self.__dict__:
+        # What starts with "_" is each object's own: what it tracks, and who saves slots.
+        if name.startswith("_") or "_inner" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.inner_optimizer, name)
+
+    _slots = property(lambda self: self._inner._slots)
+    _hypers = property(lambda self: self._inner._hypers)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
-        elif "_inner" in self.__dict__ and hasattr(self._inner, name):
+        elif not name.startswith("_") and hasattr(self._inner, name):
             setattr(self._inner, name, value)
         else:
             tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
@@ -301,6 +305,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         """See `tfopt.Optimizer.exclude_from_weight_decay`."""
         self._inner.exclude_from_weight_decay(var_list, var_names)
 
+    _create_or_restore_slot_variable = _keras.NotOffered("slots are those of `inner_optimizer`")
     check_finite = _keras.NotOffered("steps check their gradients, summed over replicas")
 
     @property
