@@ -301,6 +301,22 @@ def optimizer_average(optimizer, variable):
         return variable.numpy()
 
 
+def test_rows_go_on_from_their_averages():
+    """What `fit` leaves at its end, and what comes after it."""
+    variable = tf.Variable([[1.0], [3.0]])
+    optimizer = tfopt.SGD(0.5, use_ema=True, ema_momentum=0.5)
+    optimizer.build([variable])
+    x, average = variable.numpy(), variable.numpy()
+    for step in range(6):
+        optimizer.apply_gradients([(rows([[1.0]], [step % 2], (2, 1)), variable)])
+        x = x - 0.5 * np.eye(2)[:, [step % 2]]
+        average = 0.5 * average + 0.5 * x
+        if step in (1, 2):
+            optimizer.finalize_variable_values([variable])
+            x = average
+        np.testing.assert_allclose(optimizer_average(optimizer, variable), average, rtol=1e-6)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_averages_overwrite_at_times(sparse):
     variable, average = tf.Variable([[1.0], [3.0]]), np.array([[1.0], [3.0]])
@@ -640,6 +656,21 @@ def test_no_name_of_keras_leaks_into_the_wrapper():
         owner = next(c for c in tfopt.LossScaleOptimizer.__mro__ if name in vars(c))
         if not name.startswith("_"):
             assert owner.__module__.startswith(("tfopt", "tensorflow.python.module")), name
+
+
+def test_a_step_of_ones_own_is_not_passed_over():
+    class Counting(tfopt.SGD):
+        steps = 0
+
+        def apply_gradients(self, *args, **kwargs):
+            self.steps += 1
+            return super().apply_gradients(*args, **kwargs)
+
+    with pytest.raises(ValueError, match="apply_gradients"):
+        tfopt.LossScaleOptimizer(Counting())
+    optimizer = Counting()
+    optimizer.apply([tf.ones([])], [tf.Variable(1.0)])
+    assert optimizer.steps == 1
 
 
 def test_hyperparameters_of_the_inner_optimizer_are_the_wrappers():

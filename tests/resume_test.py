@@ -26,7 +26,7 @@ POLICIES = {
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
     "accumulation": {"gradient_accumulation_steps": 2},
 }
-WITH_POLICIES = ("Adam", "Adafactor")
+WITH_POLICIES = ("SGD", "Nadam", "Adafactor")
 
 
 def rows():

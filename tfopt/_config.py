@@ -12,7 +12,8 @@ from tfopt import _keras
 from tfopt._warnings import warn
 from tfopt.hyper import Alias, Hyper, Hypers, Static
 
-_KERAS_3_KEYS = {"use_ema", "gradient_accumulation_steps", "loss_scale_factor"}
+# Ours never has both of the norms, and leaves out what is None.
+_KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
 _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 
 

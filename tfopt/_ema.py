@@ -69,14 +69,28 @@ def averages(opt: Any, variables: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield variable, average
 
 
-def settled(opt: Any, variables: Sequence[Any]) -> list[Any]:
-    """The variables that hold the averages, all of them up to date."""
+class Settled:
+    """The slots that hold the averages, brought up to date when somebody goes through them.
+
+    Not a list, which Keras would go through when it saves what it finds in an optimizer.
+    """
+
+    def __init__(self, opt: Any, variables: Sequence[Any]):
+        self._opt = opt
+        self._variables = variables
+
+    def __iter__(self) -> Iterator[Any]:
+        settle(self._opt, self._variables)
+        return iter([self._opt._slots.get(variable, AVERAGE) for variable in self._variables])
+
+
+def settle(opt: Any, variables: Sequence[Any]) -> None:
+    """Brings the averages of rows up to date: before variables change other than by steps."""
     by_rows = [v for v in variables if opt._slots.get(v, STEP) is not None]
     pairs = [(opt._slots.get(v, AVERAGE), average) for v, average in averages(opt, by_rows)]
     steps = [opt._slots.get(v, STEP) for v in by_rows]
     now = tf.cast(opt.iterations, tf.int64)
     _variables.assign_all(pairs + [(step, tf.fill(step.shape, now)) for step in steps])
-    return [opt._slots.get(variable, AVERAGE) for variable in variables]
 
 
 def _parts(opt: Any, variable: Any) -> tuple[Any, Any, Any]:

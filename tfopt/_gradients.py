@@ -105,6 +105,9 @@ def _check_pair(gradient: Any, variable: Any, given: Any, complex_numbers: bool)
         values, shape = gradient.values, variable.shape[1:]
         fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
         fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
+        if gradient.dense_shape is not None and not tf.is_tensor(gradient.dense_shape):
+            whole = tf.convert_to_tensor(gradient.dense_shape, gradient.indices.dtype)
+            gradient = tf.IndexedSlices(values, gradient.indices, whole)
         expected = "rows of shape {1}"
     else:
         raise TypeError(

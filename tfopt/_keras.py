@@ -96,7 +96,10 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         guard = self._guard
         if guard is None and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             guard = _OF_ALL_REPLICAS
-        return self._apply_guarded(zip(grads, variables, strict=True), None, True, guard)
+        pairs = zip(grads, variables, strict=True)
+        if guard is self._guard or not self._takes_guards:
+            return self.apply_gradients(pairs)
+        return self._apply_guarded(pairs, None, True, guard)
 
     @plain_python
     def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
@@ -126,11 +129,11 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         return value.source if value.source is not None else value.read()
 
     @property
-    def _model_variables_moving_average(self) -> list[Any]:
+    def _model_variables_moving_average(self) -> Any:
         """For Keras 3's `SwapEMAWeights`, which exchanges them with the variables above."""
         if not self.use_ema:
             raise AttributeError("there are no averages without `use_ema`")
-        return _ema.settled(self, self._trainable_variables)
+        return _ema.Settled(self, self._trainable_variables)
 
     @property
     def _distribution_strategy(self) -> Any:

@@ -112,7 +112,9 @@ class Policies:
             var_list: the variables; those without an average are left as they are.
         """
         if self.use_ema:
-            _assign_averages(list(_ema.averages(self, var_list)))
+            variables = [variable for variable, _ in _ema.averages(self, var_list)]
+            _ema.settle(self, variables)
+            _assign_averages(list(_ema.averages(self, variables)))
 
     @property
     def skipped_steps(self) -> Any:

@@ -48,6 +48,7 @@ class Stateful:
     _check_shards: Any
     _init_engine: Any
     _track_trackable: Any
+    _is_declared: Any
 
     _slot_variables: Slots
     _scalars: dict[str, Any]
@@ -648,7 +649,9 @@ class Stateful:
         slot_variable_shape: Any = None,
     ) -> Any:
         """Called by a restore, for each slot value that the checkpoint holds."""
-        return self._slots.restore(variable, slot_name, slot_variable_position)
+        # As `add_slot` will make it, for hooks, or as it is declared.
+        dtype = None if self._is_declared else _variables.unwrap(variable).dtype
+        return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
 
 
 def _where(layout: Any) -> str:

@@ -135,6 +135,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     complex_numbers = False  # whether complex variables are taken
     _has_kernel = False  # whether `fused` is of the same class as `update`
     _by_rows = False  # whether `sparse` speaks of this `update`, and not of a parent's
+    _takes_guards = True  # whether `_apply_guarded` does what `apply_gradients` does
     _uncalled: Mapping[str, str] = {  # hooks of OptimizerV2's, and what is called instead
         "_create_slots": "create_slots",
         "_resource_apply_dense": "resource_apply_dense",
@@ -530,6 +531,10 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         cls._by_rows = cls.resource_apply_dense is Optimizer.resource_apply_dense and _definer(
             cls, "sparse"
         ) <= _definer(cls, "update")
+        cls._takes_guards = (
+            cls.apply_gradients is Optimizer.apply_gradients
+            or cls._apply_guarded is not Optimizer._apply_guarded
+        )
         for hook, instead in cls._uncalled.items():
             if hook in vars(cls):
                 raise RuntimeError(

@@ -105,6 +105,11 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
                 "`inner_optimizer` must not have a `loss_scale_factor`, since the loss is scaled "
                 f"here; got {inner!r}."
             )
+        if not inner._takes_guards:
+            raise ValueError(
+                f"`inner_optimizer` must not override `apply_gradients`, as {type(inner).__name__} "
+                "does: its steps are taken here."
+            )
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         if not isinstance(dynamic, bool):
@@ -272,6 +277,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.inner_optimizer, name)
 
+    _takes_guards = True
     _slots = property(lambda self: self._inner._slots)
     _hypers = property(lambda self: self._inner._hypers)
 
