@@ -9,6 +9,7 @@ import strategies
 from cases import CASES
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
+NAMES = [*(case.name for case in CASES), "SGD-clip", "Adam-averages", "Adam-accumulation"]
 KINDS = ("batch-graph", "columns-graph", "columns-eager", "rows-graph")
 
 
@@ -22,7 +23,7 @@ def results():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", [*(case.name for case in CASES), "SGD-clip"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_mesh_of_four_equals_one_device(name, kind):
     """Batches split in two, variables whole or split in two; norms are of whole variables."""
     result = results()[f"{name}/{kind}"]

@@ -21,18 +21,26 @@ LAYOUTS = {  # of the variables: the mesh splits the batch, and the model
     "rows": ("model", dtensor.UNSHARDED),
 }
 SHAPE = (4, 6)
+WITH_OPTIONS = {  # by note: an optimizer, and what is not crossed with all of them
+    "clip": (tfopt.SGD, {"clipnorm": 1.0}),
+    "averages": (tfopt.Adam, {"use_ema": True, "ema_overwrite_frequency": 3}),
+    "accumulation": (tfopt.Adam, {"gradient_accumulation_steps": 2, "skip_nonfinite": True}),
+}
 
 
 def run(file):
-    from cases import CASES
+    from cases import CASES, Case
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * 4
     tf.config.set_logical_device_configuration(cpu, devices)
     mesh = dtensor.create_mesh([("batch", 2), ("model", 2)], devices=[f"CPU:{i}" for i in range(4)])
-    clipped = type(CASES[0])(tfopt.SGD, {"learning_rate": 0.5, "clipnorm": 1.0}, None, note="clip")
+    others = [
+        Case(cls, {"learning_rate": 0.5, **options}, None, note=note)
+        for note, (cls, options) in WITH_OPTIONS.items()
+    ]
     results = {}
-    for case in [*CASES, clipped]:
+    for case in [*CASES, *others]:
         for name, specs in LAYOUTS.items():
             for kind in ("graph", "eager") if name == "columns" else ("graph",):
                 layout = dtensor.Layout(specs, mesh)

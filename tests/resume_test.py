@@ -15,6 +15,8 @@ import tensorflow as tf
 import tf_keras
 from cases import CASES, IDS
 
+import tfopt
+
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
@@ -24,7 +26,12 @@ STEPS = 3  # odd, so that a break falls inside an accumulation of two
 POLICIES = {
     "": {},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
-    "accumulation": {"gradient_accumulation_steps": 2},
+    "accumulation": {"gradient_accumulation_steps": 2, "loss_scale_factor": 4.0},
+    "decay": {
+        "weight_decay": 0.125,
+        "learning_rate": tfopt.schedules.ExponentialDecay(0.25, 2, 0.5),
+        "global_clipnorm": 1.0,
+    },
 }
 WITH_POLICIES = ("SGD", "Nadam", "Adafactor")
 

@@ -154,7 +154,7 @@ class Policies:
         if self.master_weights:
             slots |= _precision.slots(x)
         if self.use_ema:
-            slots |= _ema.slots(x, self.iterations.read_value(), by_rows)
+            slots |= _ema.slots(x, _variables.first_value(self.iterations), by_rows)
         if self._accumulates:
             _distribute.require_copies("`gradient_accumulation_steps`")
             slots |= _accumulate.slots(x, first, by_rows)

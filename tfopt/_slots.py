@@ -62,7 +62,7 @@ def per_row(value: Any) -> Initial:
 def copy(x: Any) -> Initial:
     """A slot that starts as a copy of `x`."""
     del x
-    return Initial(lambda variable, dtype: tf.cast(variable.read_value(), dtype))
+    return Initial(lambda variable, dtype: tf.cast(_variables.first_value(variable), dtype))
 
 
 def _without(shape: Any, axis: int | None) -> Any:

@@ -98,6 +98,14 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
         return [np.array(_gathered(variable).numpy()) for variable in variables]
 
 
+def first_value(variable: Any) -> Any:
+    """The value from which another variable may start: in a v1 graph there may be none yet."""
+    if not in_v1_graph():
+        return variable.read_value()
+    is_there = tf.compat.v1.is_variable_initialized(variable)
+    return tf.cond(is_there, variable.read_value, lambda: variable.initial_value)
+
+
 def value_of(variable: Any, default: Any = _RAISE) -> Any:
     """The value of one variable or tensor; `default` where no session can tell."""
     if not isinstance(variable, tf.Variable):

@@ -1,0 +1,135 @@
+"""Graphs that a session runs: every optimizer, policies, checkpoints, and TensorFlow 1's own."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import CASES
+from conformance_test import each, gradients, start
+
+import tfopt
+
+PLAIN = [case for case in CASES if not case.note]
+POLICIES = {
+    "none": {},
+    "averages": {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 4},
+    "accumulation": {"gradient_accumulation_steps": 2, "skip_nonfinite": True},
+    "scale": {"loss_scale_factor": 8.0, "clipnorm": 1.0},
+}
+v1 = tf.compat.v1
+
+
+@contextlib.contextmanager
+def graph():
+    with tf.Graph().as_default(), v1.Session() as session:
+        yield session
+
+
+@each(PLAIN)
+def test_a_session_does_what_eager_mode_does(case):
+    steps = gradients(5)
+    with graph() as session:
+        variables = start()
+        losses = [v1.placeholder(tf.float64, v.shape) for v in variables]
+        optimizer = case.make()
+
+        def loss():
+            return tf.add_n([tf.reduce_sum(p * v) for p, v in zip(losses, variables, strict=True)])
+
+        update = optimizer.minimize(loss, variables)
+        session.run(v1.global_variables_initializer())
+        for grads in steps:
+            session.run(update, dict(zip(losses, grads, strict=True)))
+        values, weights = session.run(variables), optimizer.get_weights()
+    expected, eager = start(), case.make()
+    for grads in steps:
+        eager.apply_gradients([(tf.constant(g), v) for g, v in zip(grads, expected, strict=True)])
+    for one, other in zip([*values, *weights], [*expected, *eager.get_weights()], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_policies_in_a_session(name, policy):
+    steps = gradients(5, shapes=[(4, 2)])
+
+    def make():
+        return getattr(tfopt, name)(0.125, **POLICIES[policy])
+
+    def finished(optimizer, variable, run):
+        result = [run(variable), *optimizer.get_weights()]
+        if policy == "averages":
+            with optimizer.averaged_weights():
+                result.append(run(variable))
+        return result
+
+    with graph() as session:
+        [variable], gradient = start(shapes=[(4, 2)]), v1.placeholder(tf.float64, (4, 2))
+        optimizer = make()
+        update = optimizer.apply_gradients([(gradient, variable)])
+        flush = optimizer.flush()
+        session.run(v1.global_variables_initializer())
+        for [grad] in steps:
+            session.run(update, {gradient: grad})
+        session.run(flush)
+        in_graph = finished(optimizer, variable, session.run)
+    [variable], optimizer = start(shapes=[(4, 2)]), make()
+    for [grad] in steps:
+        optimizer.apply_gradients([(tf.constant(grad), variable)])
+    optimizer.flush()
+    in_eager = finished(optimizer, variable, lambda variable: variable.numpy())
+    for one, other in zip(in_graph, in_eager, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("way", ["Saver", "Checkpoint", "weights"])
+def test_state_goes_on_in_another_session(way, tmp_path):
+    path = str(tmp_path / "state")
+
+    def build(session):
+        x = v1.get_variable("x", initializer=[1.0, 2.0], use_resource=True)
+        scale = v1.placeholder(tf.float32, [])
+        optimizer = tfopt.Adam(0.5, use_ema=True)
+        update = optimizer.minimize(lambda: tf.reduce_sum(scale * x * x), [x])
+        session.run(v1.global_variables_initializer())
+        return x, scale, optimizer, update
+
+    with graph() as session:
+        x, scale, optimizer, update = build(session)
+        for _ in range(2):
+            session.run(update, {scale: 2.0})
+        middle = [session.run(x), *optimizer.get_weights()]
+        if way == "Saver":
+            v1.train.Saver().save(session, path)
+        elif way == "Checkpoint":
+            path = v1.train.Checkpoint(x=x, optimizer=optimizer).save(path, session=session)
+        for _ in range(2):
+            session.run(update, {scale: 2.0})
+        end = [session.run(x), *optimizer.get_weights()]
+    with graph() as session:
+        x, scale, optimizer, update = build(session)
+        if way == "Saver":
+            v1.train.Saver().restore(session, path)
+        elif way == "Checkpoint":
+            status = v1.train.Checkpoint(x=x, optimizer=optimizer).restore(path)
+            status.assert_existing_objects_matched().run_restore_ops(session)
+        else:
+            x.load(middle[0], session)
+            optimizer.set_weights(middle[1:])
+        for _ in range(2):
+            session.run(update, {scale: 2.0})
+        for one, other in zip([session.run(x), *optimizer.get_weights()], end, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_an_optimizer_of_tensorflow_1_in_a_session():
+    with graph() as session:
+        x = v1.get_variable("x", initializer=[1.0, 2.0], use_resource=True)
+        optimizer = tfopt.get(v1.train.MomentumOptimizer(0.25, 0.5))
+        update = optimizer.minimize(lambda: tf.reduce_sum(x * x), [x])
+        session.run(v1.global_variables_initializer())
+        for _ in range(2):
+            session.run(update)
+        np.testing.assert_allclose(session.run(x), [0.0, 0.0], atol=1e-6)
+        assert session.run(optimizer.iterations) == 2
