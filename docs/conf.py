@@ -234,17 +234,6 @@ def shared_keywords(app, what, name, obj, options, signature, annotation):
     return None
 
 
-def guides_that_exist(app, docname, source) -> None:
-    """Drops those guides from the contents that are not written yet."""
-    if docname == "index":
-        lines = source[0].splitlines(keepends=True)
-        exists = [
-            not re.fullmatch(r"\w+\n", line) or (HERE / f"{line.strip()}.md").exists()
-            for line in lines
-        ]
-        source[0] = "".join(line for line, keep in zip(lines, exists, strict=True) if keep)
-
-
 def check_coverage(app, env) -> None:
     """Warns of public names that no page documents."""
     documented = set(env.domaindata["py"]["objects"])
@@ -265,7 +254,6 @@ def check_coverage(app, env) -> None:
 def setup(app) -> None:
     make_static()
     app.connect("builder-inited", write_pages)
-    app.connect("source-read", guides_that_exist)
     app.connect("autodoc-process-signature", shared_keywords)
     app.connect("autodoc-process-docstring", dollar_math, priority=400)
     app.connect("env-check-consistency", check_coverage)
