@@ -17,7 +17,7 @@ column = strategies.once(strategies.results_of)
 
 def cells():
     for name, replicas in strategies.STRATEGIES.items():
-        for case in CASES:
+        for case in strategies.cases_of(name):
             for kind in strategies.kinds(name, case):
                 yield pytest.param(name, replicas, case, kind, id=f"{name}-{case.name}-{kind}")
 

@@ -271,7 +271,8 @@ class Stateful:
                 f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "
                 "called `_set_hyper('learning_rate', ...)`."
             )
-        self._join_mesh(variables)
+        if variables:
+            self._join_mesh(variables)
         _ = self.iterations
         self._hypers.create()
         if not new:

@@ -189,7 +189,8 @@ def compare(
         raise ValueError("`optimizers` must hold one at least; got none.")
     runs = []
     for text, opt in zip(optimizers, made, strict=True):
-        keras.utils.set_random_seed(seed)
+        for library in filter(None, (keras, _keras.tf_keras)):  # each has a generator of its own
+            library.utils.set_random_seed(seed)
         model, data, test = _unpack(problem(opt))
         recorder = _Recorder(Run(text), watch)
         model.fit(**_arguments(data, batch_size), epochs=epochs, verbose=0, callbacks=[recorder])

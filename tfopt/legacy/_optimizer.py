@@ -625,7 +625,7 @@ class Optimizer(engine.Optimizer):
         if any(limit is not None for limit in limits.values()):
             variables = [variable for _, variable in grads_and_vars]
             gradients = [_deduplicated(gradient) for gradient, _ in grads_and_vars]
-            gradients, scales = _gradients.clip(gradients, **limits)
+            gradients, scales = _gradients.clip(gradients, variables, **limits)
             gradients = list(map(_gradients.scaled, gradients, scales))
             grads_and_vars = list(zip(gradients, variables, strict=True))
         for transformer in self.gradient_transformers:
