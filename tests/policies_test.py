@@ -113,12 +113,11 @@ def test_dense_gradients_and_rows_may_share_a_window():
 def test_flush_applies_the_mean_of_what_there_is(graph):
     variable = tf.Variable([1.0, 2.0])
     optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=4)
+    optimizer.build([variable])
     flush = tf.function(optimizer.flush) if graph else optimizer.flush
     assert flush().numpy() == 0
     for gradient in ([1.0, 0.0], [3.0, 1.0]):
         optimizer.apply_gradients([(tf.constant(gradient), variable)])
-    if graph:
-        flush = tf.function(optimizer.flush)
     assert flush().numpy() == 1
     assert_equal(variable.numpy(), [-1.0, 1.5])
     assert flush().numpy() == 1  # there is nothing more
@@ -133,6 +132,51 @@ def test_two_networks_that_take_turns_have_a_window_each():
         optimizer.apply_gradients([(-2.0, discriminator)])
         assert generator.numpy() == step // 2 and discriminator.numpy() == 2 * (step // 2)
     assert optimizer.iterations.numpy() == 4
+
+
+def test_unfreezing_in_the_middle_of_a_window():
+    """Whatever the order in which the variables are given."""
+    backbone, head = tf.Variable(0.0), tf.Variable(0.0)
+    optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=4)
+    for _ in range(2):
+        optimizer.apply_gradients([(1.0, head)])
+    for _ in range(6):
+        optimizer.apply_gradients([(1.0, backbone), (1.0, head)])
+    assert (backbone.numpy(), head.numpy()) == (-1.5, -2.0)
+    assert optimizer.iterations.numpy() == 2
+
+
+@pytest.mark.parametrize("way", ["weights", "pickle", "deepcopy"])
+def test_flush_knows_of_a_window_that_was_loaded(way):
+    variable = tf.Variable([1.0])
+    optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=4)
+    optimizer.apply_gradients([(tf.ones([1]), variable)])
+
+    def make():
+        return tfopt.SGD(1.0, gradient_accumulation_steps=4)
+
+    twin = FORMATS[way](optimizer, [variable], make, None)
+    twin.build([variable])
+    assert twin.flush().numpy() == 1 and variable.numpy() == 0
+
+
+def test_flush_is_not_traced_in_vain():
+    with pytest.raises(RuntimeError, match="build"):
+        tf.function(tfopt.SGD(gradient_accumulation_steps=2).flush)()
+
+
+def test_flush_aggregates_as_the_calls_did(mirrored):
+    with mirrored.scope():
+        variable = tf.Variable([0.0])
+    optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=4)
+
+    def replica():
+        pairs = [(tf.ones([1]), variable)]
+        optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
+
+    tf.function(lambda: mirrored.run(replica))()
+    tf.function(lambda: mirrored.run(optimizer.flush))()
+    assert variable.numpy() == -1
 
 
 def test_a_gradient_that_is_not_finite_discards_its_window():
@@ -317,6 +361,67 @@ def test_rows_go_on_from_their_averages():
         np.testing.assert_allclose(optimizer_average(optimizer, variable), average, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_variable_without_a_gradient_has_an_average_too(name):
+    idle, other = tf.Variable([1.0]), tf.Variable([1.0])
+    optimizer = getattr(tfopt, name)(0.5, use_ema=True, ema_momentum=0.5)
+    optimizer.apply_gradients([(tf.ones([1]), idle), (tf.ones([1]), other)])
+    x = idle.numpy()
+    for _ in range(3):
+        optimizer.apply_gradients([(tf.ones([1]), other)])
+    np.testing.assert_allclose(optimizer_average(optimizer, idle), x + (1 - x) * 0.5**4)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_what_is_saved_among_averages_goes_on(name, tmp_path):
+    def make():
+        return tf.Variable([[1.0], [3.0]]), getattr(tfopt, name)(0.5, use_ema=True)
+
+    variable, optimizer = make()
+    for row in (0, 0, 1):
+        optimizer.apply_gradients([(rows([[1.0]], [row], (2, 1)), variable)])
+    expected = optimizer_average(optimizer, variable)
+    with optimizer.averaged_weights():
+        saved = tf.train.Checkpoint(v=variable, o=optimizer).save(str(tmp_path / "averages"))
+    again, twin = make()
+    twin.build([again])
+    tf.train.Checkpoint(v=again, o=twin).restore(saved)
+    np.testing.assert_allclose(again.numpy(), expected)
+    np.testing.assert_allclose(optimizer_average(twin, again), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        optimizer_average(pickle.loads(pickle.dumps(twin)), again), expected, rtol=1e-6
+    )
+
+
+def test_averages_of_shards():
+    parts = [tf.Variable([1.0, 2.0]), tf.Variable([3.0])]
+    whole = tf.__internal__.distribute.ShardedVariable(parts)
+    optimizer = tfopt.Adam(0.5, use_ema=True, ema_momentum=0.5)
+    optimizer.apply_gradients([(tf.ones(part.shape), part) for part in parts])
+    moved = [part.numpy() for part in parts]
+    optimizer.finalize_variable_values([whole])
+    for part, x, first in zip(parts, moved, ([1.0, 2.0], [3.0]), strict=True):
+        np.testing.assert_allclose(part.numpy(), (x + np.array(first)) / 2)
+
+
+@pytest.mark.parametrize("policy", [{"use_ema": True}, {"use_ema": True, "clipnorm": 1.0}])
+def test_a_model_that_its_first_batch_builds(policy):
+    """Keras makes its variables while the train function is traced: they have no value then."""
+
+    def fitted(run_eagerly):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+        optimizer = tfopt.SGD(0.1, **policy)
+        model.compile(optimizer, loss=keras.losses.MeanSquaredError(), run_eagerly=run_eagerly)
+        random = np.random.default_rng(0)
+        data = random.normal(size=(16, 3)), random.normal(size=(16, 1))
+        model.fit(*data, 4, epochs=2, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    for one, other in zip(fitted(True), fitted(False), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_averages_overwrite_at_times(sparse):
     variable, average = tf.Variable([[1.0], [3.0]]), np.array([[1.0], [3.0]])
@@ -492,6 +597,42 @@ def test_a_fixed_loss_scale_cancels(case):
         optimizer.minimize(lambda: sum(tf.reduce_sum(v**2) for v in variables), variables)
         plain.minimize(lambda: sum(tf.reduce_sum(v**2) for v in expected), expected)
     assert_equal(values_of(variables), values_of(expected))
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_updates_of_a_graph_are_scaled_and_unscaled(wrap):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.Variable([1.0])
+        optimizer = tfopt.SGD(1.0, loss_scale_factor=None if wrap else 4.0)
+        optimizer = tfopt.LossScaleOptimizer(optimizer, 4.0) if wrap else optimizer
+        [update] = optimizer.get_updates(tf.reduce_sum(x), [x])
+        session.run(tf.compat.v1.global_variables_initializer())
+        session.run(update)
+        assert session.run(x) == [0.0]
+
+
+def test_states_that_no_scale_has():
+    optimizer = tfopt.LossScaleOptimizer("sgd", 8.0, 3)
+    before = optimizer.get_weights()
+    for bad in ([np.nan, 0, 0], [0.0, 0, 0], [8.0, -1, 0], [8.0, [1], 0]):
+        with pytest.raises(ValueError, match="scale"):
+            optimizer.set_weights([np.array(0), *map(np.array, bad)])
+    names = ("loss_scale", "dynamic_counter", "skipped_steps")
+    with pytest.raises(ValueError, match="scale"):
+        optimizer.load_own_variables(dict(zip(names, (99.0, [[1]], 0), strict=True)))
+    assert_equal(optimizer.get_weights(), before)
+    with pytest.raises(ValueError, match="loss_scale_factor"):
+        optimizer.loss_scale_factor = 4.0
+    optimizer.set_weights([np.array(0), np.array(8.0), np.array(5), np.array(0)])
+    optimizer.apply_gradients([(1.0, tf.Variable(1.0))])  # a counter past the end grows, too
+    assert float(optimizer.loss_scale) == 16
+
+
+def test_the_inner_optimizer_counts_too():
+    inner = tfopt.SGD(skip_nonfinite=True)
+    optimizer = tfopt.LossScaleOptimizer(inner)
+    optimizer.apply_gradients([(np.inf, tf.Variable(1.0))])
+    assert inner.skipped_steps.numpy() == optimizer.skipped_steps.numpy() == 1
 
 
 @pytest.mark.parametrize("vocabulary", ["minimize", "tape", "Keras 3", "tf-keras", "function"])
@@ -773,6 +914,28 @@ def test_what_is_assigned_to_a_variable_counts():
     optimizer.apply_gradients([(tf.ones([2], tf.bfloat16), variable)])
     master = optimizer.get_slot(variable, "master_weight").numpy()
     np.testing.assert_allclose(master, [5 - 1e-3, 1 - 2e-3])
+
+
+def test_masters_of_rows_that_do_not_move():
+    table = tf.Variable(tf.ones([2, 1], tf.bfloat16))
+    optimizer = tfopt.Nadam(1e-4, master_weights=True)
+    optimizer.apply_gradients([(rows(np.ones((1, 1), "f"), [0], (2, 1)), table)])
+    before = optimizer.get_slot(table, "master_weight").numpy()[0]
+    for _ in range(3):
+        optimizer.apply_gradients([(rows(np.ones((1, 1), "f"), [1], (2, 1)), table)])
+    assert optimizer.get_slot(table, "master_weight").numpy()[0] == before
+
+
+def test_averages_see_what_was_assigned():
+    table = tf.Variable(tf.ones([2, 1], tf.bfloat16))
+    optimizer = tfopt.SGD(0.5, master_weights=True, use_ema=True, ema_momentum=0.5)
+    step = rows(np.ones((1, 1), "f"), [0], (2, 1))
+    optimizer.apply_gradients([(step, table)])
+    table.assign([[5.0], [5.0]])
+    for _ in range(12):
+        optimizer.apply_gradients([(step, table)])
+    with optimizer.averaged_weights():
+        np.testing.assert_allclose(table.numpy()[1].astype("f"), 5, rtol=0.01)
 
 
 def test_wide_variables_are_their_own_masters():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -29,15 +29,28 @@ def slots(x: Any, first: bool, by_rows: bool) -> dict[str, Any]:
     return slots
 
 
+class Window(NamedTuple):
+    """What the last call of a window was for, and will be again in the next."""
+
+    pairs: Sequence[Any]  # without gradients
+    sparse: Sequence[bool]
+    aggregate: bool
+
+
 def step(
-    opt: Any, pairs: Sequence[Any], gradients: Sequence[Any], apply: Callable[..., None]
+    opt: Any,
+    pairs: Sequence[Any],
+    gradients: Sequence[Any],
+    aggregate: bool,
+    apply: Callable[..., None],
 ) -> None:
     """One micro-step, of one replica: adds the gradients; calls `apply(means)` at the last one."""
     for pair, gradient in zip(pairs, gradients, strict=True):
         _add(opt.get_slot(pair.variable, GRADIENT), _rows_slot(opt, pair), gradient)
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
     counter = _counter(opt, pairs)
-    opt._windows[counter.ref()] = [pair._replace(gradient=None) for pair in pairs], sparse
+    targets = [pair._replace(gradient=None) for pair in pairs]
+    opt._windows[counter.ref()] = Window(targets, sparse, aggregate)
 
     def turn() -> None:
         counter.assign_add(1, read_value=False)
@@ -47,10 +60,20 @@ def step(
     _distribute.across_replicas(turn)
 
 
-def flush(
-    opt: Any, pairs: Sequence[Any], sparse: Sequence[bool], apply: Callable[..., None]
-) -> None:
+def windows(opt: Any) -> list[Window]:
+    """All windows that may have begun: before any call here, those of all variables."""
+    found = []
+    for block in opt._slots.blocks:
+        pairs = [opt._pair(variable) for variable in block]
+        sparse = [_rows_slot(opt, pair) is not None for pair in pairs]
+        counter = opt.get_slot(block[0], STEPS)
+        found.append(opt._windows.get(counter.ref()) or Window(pairs, sparse, True))
+    return found
+
+
+def flush(opt: Any, window: Window, apply: Callable[..., None]) -> None:
     """Ends a window that has begun: `apply` gets the means of the micro-steps there were."""
+    pairs, sparse, _ = window
 
     def end() -> None:
         begun = _counter(opt, pairs).read_value() > 0
@@ -83,7 +106,7 @@ def _nothing() -> None:
 
 
 def _counter(opt: Any, pairs: Sequence[Any]) -> Any:
-    return opt.get_slot(opt._slots.first_of_block(pairs[0].variable), STEPS)
+    return opt.get_slot(opt._slots.block_of(pair.variable for pair in pairs)[0], STEPS)
 
 
 def _rows_slot(opt: Any, pair: Any) -> Any:

@@ -205,7 +205,8 @@ def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves
         if moves:
             _assign(given.x, x)
         for name, slot in given.slots.items():
-            _assign(slot, values[name])
+            if moves or name != MASTER:
+                _assign(slot, values[name])
 
 
 def _zeros(x: Any, scalars: Tensors, moves: bool) -> Any:

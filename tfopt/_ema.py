@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import _compile, _distribute, _rows, _slots, _variables
+from tfopt._precision import MASTER, master_or
 
 AVERAGE, STEP = "ema_average", "ema_step"
 
@@ -28,16 +29,16 @@ def slots(x: Any, steps: Any, by_rows: bool) -> dict[str, Any]:
 
 def before(opt: Any, variable: Any, gradient: Any, steps: Any) -> None:
     """Brings the averages of those rows up to date that are about to move."""
-    average, x, step = _parts(opt, variable)
+    average, weights, step = _parts(opt, variable)
     if step is None:
         return
     if not isinstance(gradient, tf.IndexedSlices):
-        _settle(opt, average, x, step, steps)
+        _settle(opt, average, weights, step, steps)
         return
     indices = gradient.indices
-    idle = steps - _rows.read(step, indices)
-    rows = _after(opt, _rows.read(average, indices), _rows.read(x, indices), idle)
-    _rows.write(average, indices, rows)
+    read = functools.partial(_rows.read, indices=indices)
+    idle = steps - read(step)
+    _rows.write(average, indices, _after(opt, read(average), _value(weights, read), idle))
     _rows.write(step, indices, tf.fill(tf.shape(indices), steps))
 
 
@@ -59,13 +60,14 @@ def follow(opt: Any, variables: Sequence[Any]) -> None:
 
 def averages(opt: Any, variables: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """(variable, its average now) for those that have one."""
-    for variable in map(_variables.unwrap, variables):
-        if opt._slots.get(variable, AVERAGE) is not None:
-            slots = opt._slots.of(variable)
-            x, average = slots.get("master_weight", variable), slots[AVERAGE].read_value()
+    for variable in _variables.shards(map(_variables.unwrap, variables)):
+        slots = opt._slots.of(variable)
+        if AVERAGE in slots:
+            average = slots[AVERAGE].read_value()
             if STEP in slots:
                 idle = tf.cast(opt.iterations, tf.int64) - slots[STEP].read_value()
-                average = _after(opt, average, x.read_value(), idle)
+                weights = [variable, *([slots[MASTER]] if MASTER in slots else [])]
+                average = _after(opt, average, _value(weights), idle)
             yield variable, average
 
 
@@ -87,45 +89,58 @@ class Settled:
 def settle(opt: Any, variables: Sequence[Any]) -> None:
     """Brings the averages of rows up to date: before variables change other than by steps."""
     by_rows = [v for v in variables if opt._slots.get(v, STEP) is not None]
-    pairs = [(opt._slots.get(v, AVERAGE), average) for v, average in averages(opt, by_rows)]
-    steps = [opt._slots.get(v, STEP) for v in by_rows]
+    if not by_rows:
+        return
+    slots = [opt._slots.get(variable, AVERAGE) for variable in by_rows]
+    steps = [opt._slots.get(variable, STEP) for variable in by_rows]
     now = tf.cast(opt.iterations, tf.int64)
-    _variables.assign_all(pairs + [(step, tf.fill(step.shape, now)) for step in steps])
+    values = [average for _, average in averages(opt, by_rows)]
+    values += [tf.fill(step.shape, now) for step in steps]
+    values = _variables.evaluate(values)
+    _variables.assign_all(list(zip([*slots, *steps], values, strict=True)))
 
 
-def _parts(opt: Any, variable: Any) -> tuple[Any, Any, Any]:
-    """The copies beside `variable` of the average, the weights and the rows' steps."""
+def _parts(opt: Any, variable: Any) -> tuple[Any, list[Any], Any]:
+    """The copies beside `variable` of its average, of its weights, and of the rows' steps."""
     slots = opt._slots.of(variable)
     average = _distribute.local(slots[AVERAGE], variable)
-    x = _distribute.local(slots.get("master_weight", variable), variable)
+    weights = [variable]
+    if MASTER in slots:
+        weights.append(_distribute.local(slots[MASTER], variable))
     step = _distribute.local(slots[STEP], variable) if STEP in slots else None
-    return average, x, step
+    return average, weights, step
+
+
+def _value(weights: Sequence[Any], read: Any = lambda variable: variable.read_value()) -> Any:
+    """The weights, as precise as there are."""
+    x, *master = map(read, weights)
+    return master_or(tf.cast(x, master[0].dtype), x, *master) if master else x
 
 
 def _follow(opt: Any, variable: Any) -> None:
-    average, x, step = _parts(opt, variable)
+    average, weights, step = _parts(opt, variable)
     if step is None:
-        _compile.elementwise(opt, "ema", functools.partial(_average_in, opt), average, x)
+        _compile.elementwise(opt, "ema", functools.partial(_average_in, opt), average, *weights)
 
 
-def _average_in(opt: Any, average: Any, x: Any) -> None:
-    new = _after(opt, average.read_value(), x.read_value(), None)
+def _average_in(opt: Any, average: Any, *weights: Any) -> None:
+    new = _after(opt, average.read_value(), _value(weights), None)
     average.assign(new, read_value=False)
 
 
-def _settle(opt: Any, average: Any, x: Any, step: Any, steps: Any) -> None:
+def _settle(opt: Any, average: Any, weights: Sequence[Any], step: Any, steps: Any) -> None:
     idle = steps - step.read_value()
-    new = _after(opt, average.read_value(), x.read_value(), idle)
+    new = _after(opt, average.read_value(), _value(weights), idle)
     average.assign(new, read_value=False)
     step.assign(tf.fill(tf.shape(step), steps), read_value=False)
 
 
 def _overwrite(opt: Any, steps: Any, variable: Any) -> None:
-    average, x, step = _parts(opt, variable)
+    average, weights, step = _parts(opt, variable)
     if step is not None:
-        _settle(opt, average, x, step, steps)
+        _settle(opt, average, weights, step, steps)
     value = average.read_value()
-    for target in (variable, x):
+    for target in weights:
         target.assign(tf.cast(value, target.dtype), read_value=False)
 
 

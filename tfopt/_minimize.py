@@ -102,7 +102,7 @@ class Minimizer:
 
     def get_updates(self, loss: Any, params: Any) -> list[Any]:
         """The operations that minimize a loss tensor, in a graph: a list of one."""
-        gradients = self.get_gradients(loss, params)
+        gradients = self.get_gradients(self.scale_loss(loss), params)
         return [self.apply_gradients(zip(gradients, _checked_variables(params), strict=True))]
 
 

@@ -30,6 +30,9 @@ class Policies:
     _counter: Any
     _apply: Any
     _result: Any
+    _saved: Any
+    _pending: Any
+    build: Any
 
     _skip: _precision.Guard | None
     _windows: dict[Any, Any]
@@ -54,6 +57,11 @@ class Policies:
         return self._flush(self._guard)
 
     def _flush(self, guard: _precision.Guard | None) -> Any:
+        if self._accumulates and not self.built and tf.inside_function():
+            raise RuntimeError(
+                "`flush` was traced before the optimizer has seen variables, and would never do "
+                "anything: call `build` with them first."
+            )
         if not (self._accumulates and self.built):
             return self._result(self.iterations.read_value(), None)
         _distribute.require_replica_context(self._slots.variables.values())
@@ -64,12 +72,17 @@ class Policies:
 
     def _flush_windows(self, guard: _precision.Guard | None) -> Any:
         values = self._hypers.evaluate()
-        for pairs, sparse in self._windows.values():
+        for window in _accumulate.windows(self):
             apply = functools.partial(
-                self._apply, pairs, values=values, aggregate=True, guard=guard
+                self._apply, window.pairs, values=values, aggregate=window.aggregate, guard=guard
             )
-            _accumulate.flush(self, pairs, sparse, apply)
+            _accumulate.flush(self, window, apply)
         return self.iterations.read_value()
+
+    def _pair(self, variable: Any) -> _gradients.Pair:
+        """A variable that was seen, as a step sees it, without a gradient."""
+        given = self._slots.given(variable)
+        return _gradients.Pair(None, variable, given, getattr(given, "constraint", None))
 
     @contextlib.contextmanager
     def averaged_weights(self, var_list: Iterable[Any] | None = None) -> Iterator[None]:
@@ -94,9 +107,7 @@ class Policies:
         """
         if not self.use_ema:
             raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
-        pairs = list(
-            _ema.averages(self, self._slots.variables.values() if var_list is None else var_list)
-        )
+        pairs = self._settled_averages(var_list)
         variables = [variable for variable, _ in pairs]
         before = _variables.values_of(variables)
         try:
@@ -112,9 +123,16 @@ class Policies:
             var_list: the variables; those without an average are left as they are.
         """
         if self.use_ema:
-            variables = [variable for variable, _ in _ema.averages(self, var_list)]
-            _ema.settle(self, variables)
-            _assign_averages(list(_ema.averages(self, variables)))
+            _assign_averages(self._settled_averages(var_list))
+
+    def _settled_averages(self, var_list: Iterable[Any] | None) -> list[tuple[Any, Any]]:
+        """(variable, average) pairs, before the variables change in another way than by a step."""
+        if var_list is not None and not self.built and (self._saved or self._pending):
+            self.build(list(var_list))
+        variables = list(self._slots.variables.values() if var_list is None else var_list)
+        variables = [variable for variable, _ in _ema.averages(self, variables)]
+        _ema.settle(self, variables)
+        return list(_ema.averages(self, variables))
 
     @property
     def skipped_steps(self) -> Any:

@@ -35,6 +35,7 @@ class Initial(NamedTuple):
 
     make: Callable[[Any, Any], Any]
     shape: Callable[[Any], Any] = lambda shape: shape  # of that of the variable
+    copies: bool = False  # whether it needs the variable's value
 
 
 def full(x: Any, value: Any) -> Initial:
@@ -62,7 +63,9 @@ def per_row(value: Any) -> Initial:
 def copy(x: Any) -> Initial:
     """A slot that starts as a copy of `x`."""
     del x
-    return Initial(lambda variable, dtype: tf.cast(_variables.first_value(variable), dtype))
+    return Initial(
+        lambda variable, dtype: tf.cast(_variables.first_value(variable), dtype), copies=True
+    )
 
 
 def _without(shape: Any, axis: int | None) -> Any:
@@ -111,6 +114,24 @@ class Slots:
         self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
         self._deferred: dict[tuple[str, Any], list[Any]] = {}
         self._unique = _variables.Names()
+        self._late: list[tuple[Any, str]] = []  # copies of variables that had no value yet
+        self._given: dict[Any, Any] = {}  # the variables as the user knows them
+
+    def copy_late(self) -> None:
+        """Copies variables that have a value now: a first `tf.function` is traced twice."""
+        late, self._late = self._late, []
+        for variable, name in late:
+            with tf.init_scope():
+                slot = self.get(variable, name)
+                slot.assign(tf.cast(variable.read_value(), slot.dtype))
+
+    def copy_nothing_late(self) -> None:
+        """Forgets about that: the slots have values from elsewhere."""
+        self._late = []
+
+    def given(self, variable: Any) -> Any:
+        """The variable as the user knows it: with a constraint, perhaps."""
+        return self._given[_variables.key(variable)]
 
     def __iter__(self) -> Iterator[Any]:
         """All slots, in the order of `weights`."""
@@ -144,10 +165,10 @@ class Slots:
             return self._get_sharded(variable, name)
         return self._by_key.get(_variables.key(variable), {}).get(name)
 
-    def first_of_block(self, variable: Any) -> Any:
-        """The first of the variables that turned up together with this one."""
-        key = _variables.key(variable)
-        return next(b[0] for b in self.blocks if any(_variables.key(v) == key for v in b))
+    def block_of(self, variables: Iterable[Any]) -> list[Any]:
+        """The variables that turned up with the earliest of these."""
+        keys = {_variables.key(variable) for variable in variables}
+        return next(b for b in self.blocks if any(_variables.key(v) in keys for v in b))
 
     def _get_sharded(self, variable: Any, name: str) -> Any:
         """The slots of all shards as one, which checkpoints save; None if some are missing."""
@@ -166,6 +187,7 @@ class Slots:
             key = _variables.key(variable)
             if key not in self._paths:
                 self._paths[key] = self._unique.unique(_variables.path(variable))
+                self._given[key] = variable
 
     def of(self, variable: Any) -> dict[str, Any]:
         """All slots of a variable by name."""
@@ -190,6 +212,10 @@ class Slots:
         """The slot `name` of `variable`, created from an `Initial` or a value."""
         dtype = dtype_of(variable, name)
         if isinstance(initial, Initial):
+            if initial.copies and not _variables.is_there(variable):
+                if self.get(variable, name) is None:
+                    self._late.append((variable, name))
+                initial = zeros(variable)
             shape = initial.shape(variable.shape)
             initial = functools.partial(initial.make, variable, dtype)
         else:
@@ -212,6 +238,7 @@ class Slots:
                 found = self.get(owner, name)
                 for position in self._take_deferred(owner, name) if found is not None else ():
                     position.restore(found)
+                    self.copy_nothing_late()
             self._ordered.append(slot)
         elif any(slot is early for early in self._restored):
             _check_shape(variable, name, shape, slot.shape)

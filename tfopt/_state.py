@@ -253,6 +253,7 @@ class Stateful:
             ValueError: if what `set_weights` was given earlier does not fit.
         """
         variables = [_variables.unwrap(variable) for variable in var_list]
+        self._slots.copy_late()
         if self._slots.knows(variables):
             return
         var_list, variables = _variables.shards(var_list), _variables.shards(variables)
@@ -307,6 +308,8 @@ class Stateful:
     def _load_waiting(self, block: list[tuple[str, str, Any]]) -> None:
         """Gives new slots the values that wait for them."""
         slots = [slot for *_, slot in block]
+        if self._pending or self._saved is not None:
+            self._slots.copy_nothing_late()
         if self._pending:
             try:
                 self._assign(self._pending, self._in_order(slots))

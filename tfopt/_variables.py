@@ -98,6 +98,14 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
         return [np.array(_gathered(variable).numpy()) for variable in variables]
 
 
+def is_there(variable: Any) -> bool:
+    """Whether a variable has a value: one made by the function being traced has none yet."""
+    if in_v1_graph() or not tf.inside_function():
+        return True
+    with tf.init_scope():
+        return bool(tf.reduce_all(variable.is_initialized()))
+
+
 def first_value(variable: Any) -> Any:
     """The value from which another variable may start: in a v1 graph there may be none yet."""
     if not in_v1_graph():

@@ -256,7 +256,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             self._apply, pairs, values=values, aggregate=aggregate, guard=guard
         )
         if self._accumulates:
-            _accumulate.step(self, pairs, gradients, apply)
+            _accumulate.step(self, pairs, gradients, aggregate, apply)
         else:
             apply(gradients)
         return self.iterations.read_value()
@@ -327,7 +327,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             self._now.waiting.run()
             self.iterations.assign_add(1, read_value=False)
             if self.use_ema:
-                _ema.follow(self, [pair.variable for pair in pairs])
+                _ema.follow(self, list(self._slots.variables.values()))
         finally:
             self.__dict__["_now"] = None
 

@@ -53,7 +53,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
     again; and it has the methods of both: `scale_loss` of Keras 3, `get_scaled_loss` and
     `get_unscaled_gradients` of tf-keras. In a loop of your own, scale the loss by either;
     `apply_gradients` divides by the scale, unless `get_unscaled_gradients` was called to do
-    that. `minimize` and `fit` do all of it. Everything else is `inner_optimizer`'s, which is
+    that last, in Python: call both where you call `apply_gradients`, in the same `tf.function`
+    or none. `minimize` and `fit` do all of it. Everything else is `inner_optimizer`'s, which is
     used through this one only.
 
     Args:
@@ -198,7 +199,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         if not self.dynamic:
             return
         steps = tf.where(finite, counter + 1, 0)
-        grow = tf.equal(steps, self.dynamic_growth_steps)
+        grow = steps >= self.dynamic_growth_steps
         doubled = tf.where(tf.math.is_finite(2 * scale), 2 * scale, scale)
         new = tf.where(grow, doubled, scale)
         scale.assign(tf.where(finite, new, tf.maximum(scale / 2, 1)), read_value=False)
@@ -284,6 +285,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
+        elif name == "loss_scale_factor" and value is not None:
+            raise ValueError(f"`{name}` must be None: the loss is scaled here; got {value!r}.")
         elif not name.startswith("_") and hasattr(self._inner, name):
             setattr(self._inner, name, value)
         else:
@@ -361,13 +364,23 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         own = self._own_variables()
         values = list(weights)
         inner, values = values[: -len(own)], [np.array(value) for value in values[-len(own) :]]
-        if not inner or any(v.shape != () or v.dtype.kind not in "iuf" for v in values):
+        if not inner:
             raise ValueError(
                 f"`weights` must end in {len(own)} numbers, for the scale of `{self.name}`; "
                 f"got {len(weights)} arrays."
             )
+        self._check_own(values)
         self._inner.set_weights(inner)
         _variables.assign_all(list(zip(own, values, strict=True)))
+
+    def _check_own(self, values: Sequence[np.ndarray]) -> None:
+        """Raises unless these may be the scale, its counter and the skipped steps."""
+        numbers = all(value.shape == () and value.dtype.kind in "iuf" for value in values)
+        if not numbers or not np.all(np.isfinite(values)) or values[0] <= 0 or min(values) < 0:
+            raise ValueError(
+                f"The state of `{self.name}` must have a scale > 0 and two counts >= 0; "
+                f"got {[value.tolist() for value in values]}."
+            )
 
     def save_own_variables(self, store: Any) -> None:
         """Writes what is not `inner_optimizer`'s, which Keras saves beside."""
@@ -389,6 +402,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         if missing:
             raise ValueError(f"The state for `{self.name}` has no {', '.join(missing)}.")
         values = [np.array(store[name]) for name in names]
+        self._check_own(values)
         _variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
@@ -444,8 +458,11 @@ class _ScaleGuard(_precision.Guard):
         return self.opt.loss_scale if self.unscales else None
 
     def decided(self, finite: Any) -> None:
-        """Changes the scale."""
+        """Changes the scale; counts for the inner optimizer, too, if that does."""
         self.opt._rescale(finite)
+        inner = self.opt.inner_optimizer._guard
+        if inner is not None:
+            inner.decided(finite)
 
 
 def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:
