@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
-# Policies of a step that have state of their own, by name; "" is none. Every row of the table
-# is saved and resumed without one, and some rows with each.
+# Policies of a step, by name; "" is none. Every row of the table is saved and resumed without
+# one, and every optimizer with each.
 POLICIES = {
     "": {},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
@@ -33,7 +33,7 @@ POLICIES = {
         "global_clipnorm": 1.0,
     },
 }
-WITH_POLICIES = ("SGD", "Nadam", "Adafactor")
+WITH_POLICIES = [case.name for case in CASES if not case.note]
 
 
 def rows():
@@ -42,7 +42,7 @@ def rows():
         f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
         for policy, keywords in POLICIES.items()
         for case in CASES
-        if not policy or case.name in WITH_POLICIES
+        if not policy or case.name in WITH_POLICIES and (case.cls.decays or policy != "decay")
     }
 
 

@@ -55,10 +55,18 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     summed = list(gradients)
     for places in _packs(gradients):
         values = [gradients[place] for place in places]
-        results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+            results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        else:  # the same, but for copies that only its gradient needs
+            results = context.merge_call(_sum, args=values)
         for place, result in zip(places, results, strict=True):
             summed[place] = result
     return summed
+
+
+def _sum(strategy: Any, *values: Any) -> Any:
+    pairs = [(v, v.device if isinstance(v, tf.Tensor) else v) for v in values]
+    return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
 
 def _packs(gradients: Sequence[Any]) -> list[list[int]]:
