@@ -103,7 +103,7 @@ def is_there(variable: Any) -> bool:
     if in_v1_graph() or not tf.inside_function():
         return True
     with tf.init_scope():
-        return bool(tf.reduce_all(variable.is_initialized()))
+        return bool(variable.is_initialized())
 
 
 def first_value(variable: Any) -> Any:
