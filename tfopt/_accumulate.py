@@ -129,21 +129,21 @@ def _add(total: Any, flags: Any, gradient: Any) -> None:
 def _take(total: Any, flags: Any, by_rows: bool, steps: Any) -> Any:
     """The mean gradient; leaves nothing of it."""
     steps = tf.cast(steps, total.dtype)
-    if not by_rows or flags is None:
-        mean = total.read_value() / steps
-        total.assign(tf.zeros_like(mean), read_value=False)
-        if flags is not None:
-            flags.assign(tf.zeros_like(flags), read_value=False)
-        return mean
-    if inside_xla():  # which cannot do with a number of rows that it does not know
-        every = tf.range(tf.shape(flags, out_type=tf.int64)[0])
-        indices = tf.where(flags.read_value() > 0, every, every.dtype.max)
-        mean = total.read_value() / steps
-        total.assign(tf.zeros_like(mean), read_value=False)
-        flags.assign(tf.zeros_like(flags), read_value=False)
+    by_rows = by_rows and flags is not None
+    if by_rows and not inside_xla():  # which cannot do with a number of rows that it does not know
+        indices = tf.where(flags.read_value() > 0)[:, 0]
+        mean = _rows.read(total, indices) / steps
+        _rows.write(total, indices, tf.zeros_like(mean))
+        _rows.write(flags, indices, tf.zeros_like(indices, flags.dtype))
         return tf.IndexedSlices(mean, indices, _rows.shape_of(total))
-    indices = tf.where(flags.read_value() > 0)[:, 0]
-    mean = _rows.read(total, indices) / steps
-    _rows.write(total, indices, tf.zeros_like(mean))
-    _rows.write(flags, indices, tf.zeros_like(indices, flags.dtype))
+    mean = total.read_value() / steps
+    total.assign(tf.zeros_like(mean), read_value=False)
+    if flags is None:
+        return mean
+    there = flags.read_value() > 0
+    flags.assign(tf.zeros_like(flags), read_value=False)
+    if not by_rows:
+        return mean
+    every = tf.range(tf.shape(there, out_type=tf.int64)[0])
+    indices = tf.where(there, every, every.dtype.max)
     return tf.IndexedSlices(mean, indices, _rows.shape_of(total))

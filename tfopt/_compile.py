@@ -168,10 +168,7 @@ def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) 
     function = functools.partial(_read_compute_write, opt, moves=moves)
     if _compiles(opt, x):
         # Variables are passed as arguments: captured ones would need a trace each.
-        key = (len(updates), moves, _signature(updates[0]))
-        if key not in opt._cache.updates:
-            opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
-        function = opt._cache.updates[key]
+        function = _compiled(opt, (len(updates), moves, _signature(updates[0])), function)
     elif (
         opt.jit_compile == "auto"
         and x.shape.is_fully_defined()
@@ -190,10 +187,15 @@ def elementwise(opt: Any, name: str, function: Callable[..., None], *variables: 
     """Calls a function of variables of one shape in the way in which dense updates run."""
     if _compiles(opt, variables[0]) and not _is_small(variables[0]):
         key = (name, tuple((tuple(v.shape), v.dtype) for v in variables))
-        if key not in opt._cache.updates:
-            opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
-        function = opt._cache.updates[key]
+        function = _compiled(opt, key, function)
     function(*variables)
+
+
+def _compiled(opt: Any, key: Any, function: Callable[..., None]) -> Callable[..., None]:
+    """The function that XLA compiled for this key; this one, if there is none yet."""
+    if key not in opt._cache.updates:
+        opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
+    return opt._cache.updates[key]
 
 
 def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves: bool) -> None:

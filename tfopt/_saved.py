@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfopt._precision import SKIPPED
 from tfopt._slots import POLICIES
 
-COUNTERS = ("skipped_steps",)  # scalars of policies, last in `weights`
+COUNTERS = (SKIPPED,)  # scalars of policies, last in `weights`
 
 
 class Entry(NamedTuple):

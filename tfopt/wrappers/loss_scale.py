@@ -25,6 +25,7 @@ if _keras.tf_keras is not None:
 
 INITIAL_SCALE = 2.0**15
 GROWTH_STEPS = 2000
+_OWN = ("loss_scale", "dynamic_counter", _precision.SKIPPED)  # variables, in their order
 # What Keras 3 once wrote into configs of its wrapper, with no effect.
 _NEUTRAL = {
     "weight_decay": None,
@@ -134,8 +135,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
             _own={},
             _config=(float(scale), int(growth), dynamic),
             _unscales=True,
+            _inner=inner,
         )
-        self.__dict__["_inner"] = inner
         self._track_trackable(inner, "inner_optimizer")
 
     @property
@@ -190,7 +191,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         return self._own[name]
 
     def _own_variables(self) -> list[Any]:
-        return [self.loss_scale, self.dynamic_counter, self.skipped_steps]
+        return [getattr(self, name) for name in _OWN]
 
     def _rescale(self, finite: Any) -> None:
         """Changes the scale after a step was taken or not: once for all replicas."""
@@ -384,11 +385,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
 
     def save_own_variables(self, store: Any) -> None:
         """Writes what is not `inner_optimizer`'s, which Keras saves beside."""
-        for name, value in zip(
-            ("loss_scale", "dynamic_counter", "skipped_steps"),
-            _variables.values_of(self._own_variables()),
-            strict=True,
-        ):
+        values = _variables.values_of(self._own_variables())
+        for name, value in zip(_OWN, values, strict=True):
             store[name] = value
 
     def load_own_variables(self, store: Any) -> None:
@@ -397,11 +395,10 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         Raises:
             ValueError: if something is missing; nothing is changed then.
         """
-        names = ("loss_scale", "dynamic_counter", "skipped_steps")
-        missing = [name for name in names if name not in store.keys()]  # noqa: SIM118
+        missing = [name for name in _OWN if name not in store.keys()]  # noqa: SIM118
         if missing:
             raise ValueError(f"The state for `{self.name}` has no {', '.join(missing)}.")
-        values = [np.array(store[name]) for name in names]
+        values = [np.array(store[name]) for name in _OWN]
         self._check_own(values)
         _variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
 
