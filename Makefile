@@ -3,12 +3,14 @@
 
 PYTHON ?= python3
 PYTHON_OLDEST ?= python3.10
+PYTHON_NEWEST ?= $(PYTHON)
 JOBS ?= logical
+BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
-PIP_OLDEST = .venv-oldest/bin/python -m pip --disable-pip-version-check
+PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo test docs bench test-oldest lint format lock clean
+.PHONY: help demo test docs bench test-oldest test-newest test-bazel lint format lock dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +19,7 @@ demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, 
 	.venv/bin/python colab/digits.py $(DEMO_ARGS)
 
 test: .venv/.installed-test ## run all tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
-	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
 docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
@@ -26,8 +28,14 @@ docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are
 bench: .venv/.installed-bench ## compare speed and memory with Keras and others, write docs/benchmarks.md (BENCH_ARGS="--quick")
 	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python tests/benchmarks/bench.py $(BENCH_ARGS)
 
-test-oldest: .venv-oldest/.installed ## run the smoke test on the oldest supported versions (x86-64 Linux, Python 3.10)
-	TF_CPP_MIN_LOG_LEVEL=2 .venv-oldest/bin/python -m pytest tests/smoke_test.py $(PYTEST_ARGS)
+test-oldest: .venv-oldest/.installed ## run them on Python 3.10 with the oldest TensorFlow and Keras supported
+	TF_CPP_MIN_LOG_LEVEL=2 .venv-oldest/bin/python $(PYTEST)
+
+test-newest: .venv-newest/.installed ## run them on the newest versions that pip finds (PYTHON_NEWEST=python3.13)
+	TF_CPP_MIN_LOG_LEVEL=2 .venv-newest/bin/python $(PYTEST)
+
+test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress $(BAZEL_TARGETS)
 
 lint: .venv/.installed-lint ## check style, formatting and types
 	.venv/bin/ruff check .
@@ -43,8 +51,17 @@ lock: .venv/.created ## pin the Python packages that Bazel 7.4 and later downloa
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test --generate-hashes \
 	  --no-annotate --custom-compile-command 'make lock' pyproject.toml -o tests/bazel/requirements_lock.txt
 
+dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the same, bit for bit
+	rm -rf dist build-again
+	.venv/bin/python -m build --quiet --outdir dist
+	.venv/bin/python -m build --quiet --outdir build-again
+	for file in dist/*; do cmp $$file build-again/$${file#dist/} || exit 1; done
+	rm -r build-again
+	.venv/bin/python -m twine check --strict dist/*
+
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest docs/_build docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache dist demo.png compare.html
+	rm -rf .venv .venv-oldest .venv-newest docs/_build docs/generated dist build-again demo.png compare.html
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: .venv/.created pyproject.toml
@@ -61,12 +78,14 @@ clean: ## remove everything that these targets made
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# tfopt and tf-keras come without their dependencies: both name `tensorflow`,
-# and pip would install it beside the `tensorflow-cpu` wanted here.
 .venv-oldest/.installed: pyproject.toml
 	@$(PYTHON_OLDEST) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' || { \
 	  echo "test-oldest needs Python 3.10; name one with PYTHON_OLDEST=" >&2; exit 1; }
 	$(PYTHON_OLDEST) -m venv .venv-oldest
-	$(PIP_OLDEST) install tensorflow-cpu==2.16.1 keras==3.0.5 'pytest>=8' 'pytest-timeout>=2.2'
-	$(PIP_OLDEST) install --no-deps tf-keras==2.16.0 -e .
+	.venv-oldest/bin/python -m pip install -e '.[test]' tensorflow==2.16.1 keras==3.0.5 tf-keras==2.16.0
+	@touch $@
+
+.venv-newest/.installed: pyproject.toml
+	$(PYTHON_NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager -e '.[test]'
 	@touch $@

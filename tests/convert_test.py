@@ -221,12 +221,31 @@ def test_a_subclass_or_stranger_has_no_counterpart():
     assert tfopt.convert(ours) is ours
 
 
-def test_state_without_a_place_is_refused():
-    for library in ("keras", "tf_keras"):
-        with pytest.raises(ValueError, match="use_ema"):
-            tfopt.convert(make(library, "SGD", use_ema=True))
-    with pytest.raises(ValueError, match="gradient_accumulation_steps"):
-        tfopt.convert(keras.optimizers.SGD(gradient_accumulation_steps=2))
+@pytest.mark.parametrize(
+    ("library", "policy"),
+    [
+        ("keras", {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 3}),
+        ("tf_keras", {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 3}),
+        ("keras", {"gradient_accumulation_steps": 3, "clipnorm": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_policies_go_on(library, policy, name):
+    """Averages; and a window of three batches, of which one is in."""
+    arguments = ADAM if name == "Adam" else {"learning_rate": 0.0625}
+    theirs, variables = make(library, name, **arguments, **policy), pair(library)
+    train(theirs, variables)
+    ours = tfopt.convert(theirs, variables)
+    assert ours.iterations.numpy() == (1 if "clipnorm" in policy else 4)
+    before = arrays(variables)
+    train(theirs, variables)
+    theirs.finalize_variable_values(variables)
+    expected = arrays(variables)
+    assign(variables, before)
+    train(ours, variables)
+    ours.finalize_variable_values(variables)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(np.array(variable), value, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +255,22 @@ def test_state_without_a_place_is_refused():
         ("keras", "Adafactor", {"relative_step": False}, "relative_step"),
         ("tf_keras", "SGD", {"clipnorm": 1.0, "clipvalue": 1.0}, "clipvalue"),
         ("tf_keras", "Adam", {"adaptive_epsilon": True}, "adaptive_epsilon"),
+        ("keras", "SGD", {"use_ema": True}, "begin with the variables after the first step"),
+        (
+            "keras",
+            "SGD",
+            {"gradient_accumulation_steps": 2, "use_ema": True},
+            "averages follow every batch",
+        ),
+        (
+            "keras",
+            "SGD",
+            {
+                "gradient_accumulation_steps": 2,
+                "learning_rate": keras.optimizers.schedules.ExponentialDecay(0.5, 2, 0.5),
+            },
+            "schedules count batches",
+        ),
     ],
 )
 def test_other_formulas_are_refused_by_name(library, name, arguments, why):

@@ -10,8 +10,10 @@ from cases import CASES
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
 VARIANTS = [case.name for case in CASES if case.note]
-VARIANTS += ["SGD-clip", "Adam-averages", "Adam-accumulation"]
+VARIANTS += ["SGD-clip", "Adam-averages", "Adam-accumulation", "Adam-lazy-sharded"]
+VARIANTS += ["AdamW-all-sharded"]
 KINDS = ("batch-graph", "columns-graph", "columns-eager", "rows-graph")
+KINDS += ("batch-sharded", "columns-sharded")
 CELLS = [f"{case.name}/{kind}" for case in CASES if not case.note for kind in KINDS]
 CELLS += [f"{name}/columns-graph" for name in VARIANTS]
 
@@ -27,15 +29,23 @@ def results():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_mesh_of_four_equals_one_device(cell):
-    """Batches split in two, variables whole or split in two; norms are of whole variables."""
+    """Batches split in two, variables and slots whole or split; norms are of whole variables."""
     result = results()[cell]
     assert result["moved"] > 0.1
     assert result["difference"] < 1e-12
-    assert result["slots are laid out as their variable"]
+    assert result["slots are laid out as they should be"]
 
 
-def test_state_comes_back():
-    assert set(results()["state"].values()) == {True}
+@pytest.mark.parametrize("name", ["state", "sharded state"])
+def test_state_comes_back(name):
+    assert set(results()[name].values()) == {True}
+
+
+def test_sharded_slots_take_a_part_of_the_memory_on_each_device():
+    """Adam's two slots of 4 x 6 numbers of 8 bytes; the mesh is 2 x 2."""
+    whole = 2 * 4 * 6 * 8
+    expected = {"whole": [whole] * 4, "batch": [whole // 2] * 4, "model": [whole // 2] * 4}
+    assert results()["bytes"] == expected
 
 
 @pytest.mark.parametrize(
@@ -44,6 +54,8 @@ def test_state_comes_back():
         ("sparse", "one_hot"),
         ("read before", "on no DTensor mesh already"),
         ("on two meshes", "on a DTensor mesh of 4 already"),
+        ("no such dimension", "a DTensor mesh of 4 of batch, model; got 'data'"),
+        ("no mesh", "on no DTensor mesh; got 'batch'"),
     ],
 )
 def test_what_cannot_be_is_refused(name, message):

@@ -25,6 +25,30 @@ WITH_OPTIONS = {  # by note: an optimizer, and what is not crossed with all of t
     "clip": (tfopt.SGD, {"clipnorm": 1.0}),
     "averages": (tfopt.Adam, {"use_ema": True, "ema_overwrite_frequency": 3}),
     "accumulation": (tfopt.Adam, {"gradient_accumulation_steps": 2, "skip_nonfinite": True}),
+    "lazy-sharded": (
+        tfopt.Adam,
+        {"lazy": True, "use_ema": True, "gradient_accumulation_steps": 2, "shard_slots": "batch"},
+    ),
+    "all-sharded": (
+        tfopt.AdamW,
+        {
+            "shard_slots": "batch",
+            "use_ema": True,
+            "ema_overwrite_frequency": 3,
+            "gradient_accumulation_steps": 2,
+            "skip_nonfinite": True,
+            "global_clipnorm": 1.0,
+            "weight_decay": 0.1,
+        },
+    ),
+}
+KINDS = {  # of a cell: the layout of its matrix, and changes to the optimizer
+    "batch-graph": ("batch", {}),
+    "columns-graph": ("columns", {}),
+    "columns-eager": ("columns", {}),
+    "rows-graph": ("rows", {}),
+    "batch-sharded": ("batch", {"shard_slots": "batch"}),
+    "columns-sharded": ("columns", {"shard_slots": "batch"}),
 }
 
 
@@ -41,11 +65,17 @@ def run(file):
     ]
     results = {}
     for case in [*CASES, *others]:
-        for name in LAYOUTS if not case.note else ["columns"]:
+        for kind in KINDS if not case.note else ["columns-graph"]:
+            name, changes = KINDS[kind]
             layout = dtensor.Layout(LAYOUTS[name], mesh)
-            for kind in ("graph", "eager") if name == "columns" and not case.note else ("graph",):
-                results[f"{case.name}/{name}-{kind}"] = cell(mesh, layout, case, kind)
-    results["state"] = state(dtensor.Layout(LAYOUTS["columns"], mesh), Path(file).parent)
+            results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
+    for name, changes in {"state": {}, "sharded state": {"shard_slots": "batch"}}.items():
+        layout = dtensor.Layout(LAYOUTS["columns"], mesh)
+        results[name] = state(layout, Path(file).parent, changes)
+    results["bytes"] = {
+        over or "whole": bytes_on_each_device(dtensor.Layout(LAYOUTS["batch"], mesh), over)
+        for over in (None, "batch", "model")
+    }
     results["refused"] = refused(dtensor.Layout(LAYOUTS["columns"], mesh))
     Path(file).write_text(json.dumps(results))
 
@@ -63,13 +93,13 @@ def read(variable):
     return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0].numpy()
 
 
-def cell(mesh, layout, case, kind):
+def cell(mesh, layout, case, kind, changes):
     """Trains a matrix in parts and a replicated vector, beside the same on one device."""
     random = np.random.default_rng(7)
     start = [random.normal(size=SHAPE), random.normal(size=SHAPE[1:])]
     batches = random.normal(size=(STEPS, 8, SHAPE[0]))
-    alone, expected = case.make(), [tf.Variable(value) for value in start]
-    optimizer = case.make()
+    alone, expected = case.make(shard_slots=None), [tf.Variable(value) for value in start]
+    optimizer = case.make(**changes)
     replicated = dtensor.Layout.replicated(mesh, 1)
     variables = [
         dtensor.DVariable(on(layout, start[0])),
@@ -82,39 +112,58 @@ def cell(mesh, layout, case, kind):
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     one = tf.function(step, autograph=False)
-    many = tf.function(step, autograph=False) if kind == "graph" else step
+    many = step if kind.endswith("eager") else tf.function(step, autograph=False)
     split = dtensor.Layout(["batch", dtensor.UNSHARDED], mesh)
     for batch in batches:
         one(alone, expected, tf.constant(batch))
         with dtensor.default_mesh(mesh):  # for constants of eager gradients
             many(optimizer, variables, on(split, batch))
     pairs = [(optimizer.iterations, alone.iterations), *zip(variables, expected, strict=True)]
-    like = True
+    like, sharded = True, {optimizer.shard_slots} - {None}
     for variable, other in zip(variables, expected, strict=True):
         for name in alone._slots.of(other):
             slot = optimizer.get_slot(variable, name)
-            like = like and (slot.shape != variable.shape or slot.layout == variable.layout)
+            if slot.shape == variable.shape:
+                like = like and over(slot) == over(variable) | sharded
             pairs.append((slot, alone.get_slot(other, name)))
     return {
         "moved": min(difference(y.numpy(), x) for x, y in zip(start, expected, strict=True)),
         "difference": max(difference(read(ours), theirs.numpy()) for ours, theirs in pairs),
-        "slots are laid out as their variable": like,
+        "slots are laid out as they should be": like,
     }
 
 
-def state(layout, folder):
+def over(variable):
+    """The dimensions of the mesh over which a variable is split."""
+    return {*variable.layout.sharding_specs} - {dtensor.UNSHARDED}
+
+
+def bytes_on_each_device(layout, over):
+    """What Adam's slots of one matrix take there."""
+    variable, optimizer = (
+        dtensor.DVariable(on(layout, np.ones(SHAPE))),
+        tfopt.Adam(shard_slots=over),
+    )
+    optimizer.build([variable])
+    slots = [optimizer.get_slot(variable, name) for name in ("m", "v")]
+    parts = [dtensor.unpack(slot.read_value()) for slot in slots]
+    return [sum(part.numpy().nbytes for part in device) for device in zip(*parts, strict=True)]
+
+
+def state(layout, folder, changes):
     """Whether state comes back by each way out and in."""
     gradient = on(layout, np.arange(24.0).reshape(SHAPE))
 
     def make(steps):
-        variable, optimizer = dtensor.DVariable(on(layout, np.ones(SHAPE))), tfopt.Adam(0.5)
+        variable = dtensor.DVariable(on(layout, np.ones(SHAPE)))
+        optimizer = tfopt.Adam(0.5, use_ema=True, ema_momentum=0.5, **changes)
         for _ in range(steps):
             optimizer.apply_gradients([(gradient, variable)])
         return variable, optimizer
 
     def same(variable, optimizer):
         found = [read(optimizer.iterations), *(read(s) for s in optimizer.weights[1:])]
-        return len(found) == 3 and all(map(np.array_equal, found, expected))
+        return len(found) == 4 and all(map(np.array_equal, found, expected))
 
     variable, giver = make(3)
     expected = giver.get_weights()
@@ -126,7 +175,12 @@ def state(layout, folder):
         tf.train.Checkpoint(variable=found, optimizer=optimizer).restore(path)
     later[1].build([later[0]])
     giver.learning_rate = 0.25
+    with giver.averaged_weights():
+        averaged = np.array_equal(read(variable), expected[-1])
+    giver.finalize_variable_values([variable])
+    averaged = averaged and np.array_equal(read(variable), expected[-1])
     return {
+        "averages": averaged,
         "set_weights": same(*listed),
         "checkpoint": same(*restored),
         "deferred checkpoint": same(*later),
@@ -140,11 +194,14 @@ def refused(layout):
     read_before, elsewhere = tfopt.SGD(), tfopt.SGD()
     read_before.iterations.assign_add(1)
     elsewhere.build([variable])
+    variables = [variable, tf.Variable(np.ones(SHAPE))]
     slices = tf.IndexedSlices(tf.ones([1, SHAPE[1]], tf.float64), tf.constant([0]))
     attempts = {
         "sparse": lambda: tfopt.SGD().apply_gradients([(slices, variable)]),
         "read before": lambda: read_before.build([variable]),
         "on two meshes": lambda: elsewhere.build([tf.Variable(1.0)]),
+        "no such dimension": lambda: tfopt.SGD(shard_slots="data").build(variables),
+        "no mesh": lambda: tfopt.SGD(shard_slots="batch").build(variables[1:]),
     }
     messages = {}
     for name, attempt in attempts.items():

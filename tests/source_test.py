@@ -33,6 +33,10 @@ def code_lines(path):
     ]
 
 
+def test_bazel_knows_the_version():
+    assert f'version = "{tfopt.__version__}"' in (ROOT / "MODULE.bazel").read_text()
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_public_apis_are_imported(path):
     imported = re.findall(r"^\s*(?:from|import) (\S+)", path.read_text(), flags=re.M)

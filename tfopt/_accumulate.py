@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import _distribute, _rows, _slots
+from tfopt import _distribute, _rows, _slots, _variables
 from tfopt._kernels import inside_xla
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"
@@ -116,7 +116,8 @@ def _rows_slot(opt: Any, pair: Any) -> Any:
 
 def _add(total: Any, flags: Any, gradient: Any) -> None:
     if not isinstance(gradient, tf.IndexedSlices):
-        total.assign_add(tf.cast(gradient, total.dtype), read_value=False)
+        gradient = _variables.laid_out(tf.cast(gradient, total.dtype), total)
+        total.assign_add(gradient, read_value=False)
         if flags is not None:
             flags.assign(tf.ones_like(flags), read_value=False)
         return

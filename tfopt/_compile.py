@@ -165,7 +165,7 @@ def _xla_is_there(device_type: str | None) -> bool:
 def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) -> None:
     """Runs updates of variables of one shape as one XLA cluster, or as plain ops."""
     x = updates[0].x
-    function = functools.partial(_read_compute_write, opt, moves=moves)
+    function: Callable[..., None] = functools.partial(_read_compute_write, opt, moves=moves)
     if _compiles(opt, x):
         # Variables are passed as arguments: captured ones would need a trace each.
         function = _compiled(opt, (len(updates), moves, _signature(updates[0])), function)
@@ -183,19 +183,22 @@ def _run(opt: Any, updates: list[Update], scalars: Tensors, moves: bool = True) 
     function(updates, scalars)
 
 
-def elementwise(opt: Any, name: str, function: Callable[..., None], *variables: Any) -> None:
-    """Calls a function of variables of one shape in the way in which dense updates run."""
+def elementwise(
+    opt: Any, name: str, function: Callable[..., None], *variables: Any, **scalars: Any
+) -> None:
+    """Calls a function of variables and scalars in the way in which dense updates run."""
     if _compiles(opt, variables[0]) and not _is_small(variables[0]):
         key = (name, tuple((tuple(v.shape), v.dtype) for v in variables))
         function = _compiled(opt, key, function)
-    function(*variables)
+    function(*variables, **scalars)
 
 
 def _compiled(opt: Any, key: Any, function: Callable[..., None]) -> Callable[..., None]:
     """The function that XLA compiled for this key; this one, if there is none yet."""
-    if key not in opt._cache.updates:
-        opt._cache.updates[key] = tf.function(function, jit_compile=True, autograph=False)
-    return opt._cache.updates[key]
+    updates: dict[Any, Callable[..., None]] = opt._cache.updates
+    if key not in updates:
+        updates[key] = tf.function(function, jit_compile=True, autograph=False)
+    return updates[key]
 
 
 def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves: bool) -> None:
@@ -203,6 +206,7 @@ def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves
         x = given.x.read_value()
         values = {name: slot.read_value() for name, slot in given.slots.items()}
         g = _zeros(x, scalars, moves) if given.g is None else given.g
+        g, x = _where_slots_are(given, g, x)
         x, values = compute(opt, given._replace(g=g, x=x, slots=values), scalars)
         if moves:
             _assign(given.x, x)
@@ -279,8 +283,15 @@ def _write_rows(given: Update, indices: Any, values: Mapping[str, Any]) -> None:
             _assign(slot, values[name])
 
 
+def _where_slots_are(given: Update, *values: Any) -> list[Any]:
+    """Values of the variable's shape, laid out on a DTensor mesh as its slots are."""
+    alike = [slot for slot in given.slots.values() if slot.shape == given.x.shape]
+    return [_variables.laid_out(value, (alike or [given.x])[0]) for value in values]
+
+
 def _assign(variable: Any, value: Any) -> None:
-    variable.assign(tf.cast(value, variable.dtype), read_value=False)
+    value = _variables.laid_out(tf.cast(value, variable.dtype), variable)
+    variable.assign(value, read_value=False)
 
 
 # --- the eager step -------------------------------------------------------------------------------

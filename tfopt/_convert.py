@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfopt import _keras, _variables
+from tfopt import _accumulate, _ema, _keras, _variables
 from tfopt._warnings import TfoptWarning
 from tfopt.optimizer import Optimizer
 from tfopt.optimizers.adadelta import Adadelta
@@ -65,7 +65,10 @@ COUNTERPARTS = {
     "Adafactor": Counterpart(Adafactor, {"r": "_r", "c": "_c", "v": "_v"}),
 }
 _OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
-_WITH_STATE_OF_THEIR_OWN = ("use_ema", "gradient_accumulation_steps")
+_POLICIES = {
+    _ema.AVERAGE: "_model_variables_moving_average",
+    _accumulate.GRADIENT: "_accumulated_gradients",
+}
 
 
 def convert(
@@ -76,9 +79,9 @@ def convert(
 ) -> Any:
     """Makes a tfopt optimizer of a live one of Keras 3 or tf-keras, new or legacy.
 
-    It has the other's hyperparameters, `iterations` and slots, and goes on training the same
-    variables as the other would have. The other is left as it is. To read a file, load it
-    into the optimizer that wrote it, then convert that one.
+    It has the other's hyperparameters, `iterations`, slots, averages and accumulated gradients,
+    and goes on training the same variables as the other would have. The other is left as it
+    is. To read a file, load it into the optimizer that wrote it, then convert that one.
 
     What the other does with a gradient of rows stays too: the newer optimizers give the
     result of the dense gradient, so `lazy` is False where tfopt's default would differ.
@@ -99,8 +102,8 @@ def convert(
 
     Raises:
         TypeError: if it is none of these optimizers.
-        ValueError: if it has no counterpart, or one with another formula; if it keeps state
-            that is not taken over; if `variables` are not the ones it knows. Each is named.
+        ValueError: if it has no counterpart, or one with another formula; if `variables` are
+            not the ones it knows. Each is named.
 
     >>> import keras
     >>> x = tf.Variable([1.0, 2.0])
@@ -129,7 +132,7 @@ def convert(
     decayed = getattr(optimizer, "_use_weight_decay", None)
     if trained and decayed is not None:
         made.exclude_from_weight_decay([v for v in trained if not decayed(_key_of(v, library))])
-    pairs = [(made.iterations, optimizer.iterations)]
+    pairs = [(made.iterations, _micro_steps(optimizer)[0])]
     if trained:
         made.build(trained)
         pairs += _state(optimizer, library, name, made, trained)
@@ -172,12 +175,6 @@ def _config(optimizer: Any, library: str) -> dict[str, Any]:
     for name, value in live.items():
         if callable(value) and not isinstance(_variables.unwrap(value), tf.Variable):
             config[name] = value
-    for name in _WITH_STATE_OF_THEIR_OWN:
-        if config.get(name):
-            raise ValueError(
-                f"`optimizer` must not have `{name}`, whose state is not taken over; "
-                f"got {name}={config[name]!r} in {_repr(optimizer)}."
-            )
     if library != LEGACY and type(optimizer).__name__ == "Nadam":
         config["schedule_decay"] = 1.0  # theirs is 0.96**t
     return config
@@ -200,6 +197,15 @@ def _difference(
         return f"`clipvalue` has no effect beside `{clips[0]}`"
     if getattr(optimizer, "adaptive_epsilon", False):
         return "`adaptive_epsilon` corrects epsilon for bias"
+    if config.get("gradient_accumulation_steps"):
+        if config.get("use_ema"):
+            return "averages follow every batch, not every step"
+        if callable(config["learning_rate"]):
+            return "schedules count batches, not steps"
+        if not hasattr(optimizer, "_iterations"):  # the first versions
+            return "`iterations` counts batches, not steps"
+    if config.get("use_ema") and library == KERAS_3 and not int(optimizer.iterations):
+        return "averages begin with the variables after the first step"
     if name == "Nadam":  # the schedule of newer Keras is one of tfopt's
         inside = "inside a tf.function the schedule advances once for each variable"
         return inside if library == TF_KERAS else ""
@@ -258,13 +264,21 @@ def _state(
     if name == "Nadam":
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
         pairs.append((made._scalars["momentum_cache"], cache))
+    steps, in_window = _micro_steps(optimizer)
     for variable in trained:
         for slot in made.get_slot_names():
             try:
                 ours = made.get_slot(variable, slot)
             except KeyError:
                 continue  # a slot that this variable does not have
-            theirs = _slot(optimizer, library, name, variable, slot)
+            if slot == _ema.STEP:
+                theirs = tf.fill(ours.shape, steps)
+            elif slot == _accumulate.STEPS:
+                theirs = in_window
+            elif slot == _accumulate.ROWS:
+                theirs = tf.ones_like(ours)
+            else:
+                theirs = _slot(optimizer, library, name, variable, slot)
             if ours.shape != theirs.shape:
                 raise ValueError(
                     f"`optimizer` must have a `{slot}` of shape {ours.shape} for "
@@ -274,11 +288,19 @@ def _state(
     return pairs
 
 
+def _micro_steps(optimizer: Any) -> tuple[Any, Any]:
+    """How many steps it has taken, and how many batches have accumulated since the last one."""
+    window = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    batches = getattr(optimizer, "_iterations", None) if window > 1 else None
+    batches = tf.convert_to_tensor(optimizer.iterations if batches is None else batches)
+    return batches // window, batches % window
+
+
 def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:
     variable = _variables.unwrap(variable)
     if library == LEGACY:
         return optimizer.get_slot(variable, slot)
-    attribute = COUNTERPARTS[name].slots[slot]
+    attribute = {**COUNTERPARTS[name].slots, **_POLICIES}[slot]
     of_all = getattr(optimizer, _OTHER_ATTRIBUTES.get((library, name, slot), attribute))
     if library == KERAS_3:
         return of_all[optimizer._get_variable_index(variable)]

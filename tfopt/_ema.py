@@ -33,7 +33,8 @@ def before(opt: Any, variable: Any, gradient: Any, steps: Any) -> None:
     if step is None:
         return
     if not isinstance(gradient, tf.IndexedSlices):
-        _settle(opt, average, weights, step, steps)
+        settle = functools.partial(_settle, opt)
+        _compile.elementwise(opt, "settle", settle, average, step, *weights, steps=steps)
         return
     indices = gradient.indices
     read = functools.partial(_rows.read, indices=indices)
@@ -125,23 +126,24 @@ def _follow(opt: Any, variable: Any) -> None:
 
 def _average_in(opt: Any, average: Any, *weights: Any) -> None:
     new = _after(opt, average.read_value(), _value(weights), None)
-    average.assign(new, read_value=False)
+    average.assign(_variables.laid_out(new, average), read_value=False)
 
 
-def _settle(opt: Any, average: Any, weights: Sequence[Any], step: Any, steps: Any) -> None:
+def _settle(opt: Any, average: Any, step: Any, *weights: Any, steps: Any) -> None:
     idle = steps - step.read_value()
     new = _after(opt, average.read_value(), _value(weights), idle)
-    average.assign(new, read_value=False)
+    average.assign(_variables.laid_out(new, average), read_value=False)
     step.assign(tf.fill(tf.shape(step), steps), read_value=False)
 
 
 def _overwrite(opt: Any, steps: Any, variable: Any) -> None:
     average, weights, step = _parts(opt, variable)
     if step is not None:
-        _settle(opt, average, weights, step, steps)
+        _settle(opt, average, step, *weights, steps=steps)
     value = average.read_value()
     for target in weights:
-        target.assign(tf.cast(value, target.dtype), read_value=False)
+        new = _variables.laid_out(tf.cast(value, target.dtype), target)
+        target.assign(new, read_value=False)
 
 
 def _after(opt: Any, average: Any, x: Any, idle: Any) -> Any:

@@ -101,7 +101,8 @@ class Slots:
     attributes: they are saved by the slot-variable protocol, keyed by variable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, split_over: Callable[[], str | None]) -> None:
+        self._split_over = split_over  # gives the dimension of a DTensor mesh, or None
         self._by_key: dict[Any, dict[str, Any]] = {}
         self.names: list[str] = []  # slot names, as first created
         self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
@@ -270,7 +271,7 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[_variables.key(variable)]}/{name}"
         with tf.init_scope(), _variables.beside(variable):
-            layout = _variables.layout_of(variable, shape)
+            layout = _variables.layout_of(variable, shape, self._split_over())
             kwargs = _replication(name)
             slot = _variables.create(initial, full_name, dtype, shape, layout, **kwargs)
         self._by_key.setdefault(_variables.key(variable), {})[name] = slot
@@ -279,7 +280,7 @@ class Slots:
 
     def copied(self, memo: dict[int, Any]) -> Slots:
         """Deep copies of the slots, for the same variables."""
-        twin = Slots()
+        twin = Slots(self._split_over)
         for key, slots in self._by_key.items():
             twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
         twin._ordered = [memo[id(slot)] for slot in self._ordered]

@@ -49,6 +49,7 @@ class Stateful:
     _init_engine: Any
     _track_trackable: Any
     _is_declared: Any
+    shard_slots: str | None
 
     _slot_variables: Slots
     _scalars: dict[str, Any]
@@ -67,7 +68,7 @@ class Stateful:
 
     def _init_state(self) -> None:
         self.__dict__.update(
-            _slot_variables=Slots(),
+            _slot_variables=Slots(lambda: self.shard_slots),
             _scalars={},
             _counters={},  # of policies, last in `weights`
             _iterations=None,
@@ -295,6 +296,14 @@ class Stateful:
     def _join_mesh(self, variables: Sequence[Any]) -> None:
         """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
         layout = _variables.layout_of(variables[0], ())
+        if self.shard_slots is not None:
+            names = [] if layout is None else layout.mesh.dim_names
+            if self.shard_slots not in names:
+                raise ValueError(
+                    "`shard_slots` must be a dimension of the variables' DTensor mesh: "
+                    f"`{_variables.path(variables[0])}` is {_where(layout)}"
+                    f"{' of ' + ', '.join(names) if names else ''}; got {self.shard_slots!r}."
+                )
         if str(layout) == str(self._scalar_layout):  # a layout compares with layouts only
             return
         if self._iterations is not None:

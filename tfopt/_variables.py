@@ -194,12 +194,26 @@ def _value_of(initial_value: Any, dtype: Any) -> Any:
     return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
 
 
-def layout_of(variable: Any, shape: Any) -> Any:
-    """The DTensor layout of a slot: its variable's, if they have one shape; None without."""
+def layout_of(variable: Any, shape: Any, split_over: str | None = None) -> Any:
+    """The DTensor layout of a slot: its variable's, if they have one shape; None without.
+
+    With `split_over`, a dimension of the mesh, it is split over that one as well, along the
+    first axis that can be.
+    """
     layout = getattr(variable, "layout", None)
-    if layout is None or variable.shape == shape:
+    if layout is None:
+        return None
+    if variable.shape != shape:
+        return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+    specs = list(layout.sharding_specs)
+    if split_over is None or split_over in specs:
         return layout
-    return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+    parts = layout.mesh.dim_size(split_over)
+    for axis, (spec, size) in enumerate(zip(specs, shape, strict=True)):
+        if spec == dtensor.UNSHARDED and size % parts == 0:
+            specs[axis] = split_over
+            return dtensor.Layout(specs, layout.mesh)
+    return layout
 
 
 def _gathered(variable: Any) -> Any:

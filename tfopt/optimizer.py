@@ -90,6 +90,9 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             summed over replicas, has an infinity or NaN; `skipped_steps` counts them.
         master_weights: whether variables of float16 and bfloat16 are kept in float32 as well,
             so that small steps add up. A value assigned to the variable counts.
+        shard_slots: the name of a dimension of a DTensor mesh over which slots are split, each
+            along its first axis that divides evenly, while variables stay as they are (ZeRO-1):
+            each device keeps, and computes, a part of the update, and all get the whole.
 
     Dtypes:
         Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
@@ -127,6 +130,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     loss_scale_factor = Hyper(None, off=None, above=0, tracked=False)
     skip_nonfinite = Static(False)
     master_weights = Static(False)
+    shard_slots = Static(None)
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
@@ -361,7 +365,6 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
-        grad = _variables.laid_out(grad, var)
         waiting = None if self._now.alone else self._now.waiting
         return _compile.dense(self, *self._inputs(grad, var), waiting)
 
@@ -578,6 +581,16 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             raise ValueError(
                 f"`master_weights` must be False: {type(self).__name__} updates variables by "
                 "hooks, which see no other copy; got True."
+            )
+        if self.shard_slots is not None and not isinstance(self.shard_slots, str):
+            raise TypeError(
+                "`shard_slots` must be the name of a dimension of a DTensor mesh, or None; got "
+                f"{self.shard_slots!r}."
+            )
+        if self.shard_slots is not None and not self._is_declared:
+            raise ValueError(
+                f"`shard_slots` must be None: {type(self).__name__} updates variables by hooks, "
+                f"which take slots that lie as their variables do; got {self.shard_slots!r}."
             )
         if self.sparse not in SPARSE:
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
