@@ -793,10 +793,11 @@ def test_configs_of_both_wrappers_make_ours(library):
 
 
 def test_no_name_of_keras_leaks_into_the_wrapper():
+    tracking = set(dir(tf.Module)) - set(dir(object))
     for name in dir(tfopt.LossScaleOptimizer):
         owner = next(c for c in tfopt.LossScaleOptimizer.__mro__ if name in vars(c))
-        if not name.startswith("_"):
-            assert owner.__module__.startswith(("tfopt", "tensorflow.python.module")), name
+        if not name.startswith("_") or name in tracking:
+            assert owner.__module__.startswith(("tfopt", "tensorflow.python.")), name
 
 
 def test_a_step_of_ones_own_is_not_passed_over():

@@ -66,6 +66,15 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 
     _lock = False  # Keras 3's `__setattr__` looks for it
 
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What is tracked, whatever it is for.
+
+        tf-keras' version remembers its first answer: variables created later, as after a
+        restore, would not be saved.
+        """
+        children = tf.__internal__.tracking.AutoTrackable._trackable_children
+        return children(self, "checkpoint", **kwargs)
+
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
         """Keras 3's `apply_gradients`: gradients and variables in two lists.

@@ -514,9 +514,7 @@ class Stateful:
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "
                 f"{save_type} cannot hold: call `build` with them first."
             )
-        # tf-keras' version caches its answer: variables created later would not be saved.
-        children = tf.__internal__.tracking.AutoTrackable._trackable_children
-        tracked = children(self, "checkpoint", **kwargs)
+        tracked = super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
         if save_type == "checkpoint":
             self.__dict__["_exported"] = _nothing
             return tracked
