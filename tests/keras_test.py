@@ -403,6 +403,45 @@ def test_fit_on_two_replicas_is_fit_on_one(library, name, mirrored):
 
 
 @LIBRARIES
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+def test_files_go_from_one_replica_to_two_and_back(library, ending, scaled, mirrored, tmp_path):
+    def make():
+        optimizer = tfopt.Adam(0.05, use_ema=True, ema_momentum=0.5)
+        return classifier(
+            library, True, tfopt.LossScaleOptimizer(optimizer, 8.0, 3) if scaled else optimizer
+        )
+
+    def loaded(path):
+        if ending == ".keras":
+            return library.models.load_model(path)
+        model = make()
+        model.load_weights(path)
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def state(model):
+        return [*model.get_weights(), *model.optimizer.get_weights()]
+
+    def saved(model, name):
+        path = str(tmp_path / f"{name}{ending}")
+        model.save(path) if ending == ".keras" else model.save_weights(path)
+        return path
+
+    one = make()
+    fit(one, TOKENS)
+    with mirrored.scope():
+        two = loaded(saved(one, "one"))
+    assert_same(state(two), state(one))
+    slot = two.optimizer.get_slot(two.trainable_variables[0], "ema_average")
+    copies = mirrored.experimental_local_results(slot)
+    assert len(copies) == 2
+    assert_same(*copies)
+    assert_same(state(loaded(saved(two, "two"))), state(one))
+    fit(two, TOKENS, epochs=1, batch_size=16)
+
+
+@LIBRARIES
 def test_constraint_of_a_layer(library):
     layer = library.layers.Dense(2, kernel_constraint=library.constraints.NonNeg())
     model = library.Sequential([library.layers.Input((6,)), layer])
