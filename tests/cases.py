@@ -352,7 +352,7 @@ CASES = [
         ("m",),
         keras.optimizers.Lion,
     ),
-    Case(tfopt.LAMB, ADAM, lamb, MOMENTS, keras.optimizers.Lamb, sparse="whole"),
+    Case(tfopt.LAMB, ADAM, lamb, MOMENTS, getattr(keras.optimizers, "Lamb", None), sparse="whole"),
     Case(
         tfopt.LAMB,
         {**ADAM, "weight_decay": 0.5},

@@ -370,7 +370,7 @@ def test_optimizers_are_left_as_they_are_and_drawn():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "theirs"]
     left, right = axes.get_xlim()
     assert left < lines["ours"][:, 0].min() and right > 2
-    assert not ours.built and int(theirs.iterations) == 0
+    assert not ours.built and int(np.array(theirs.iterations)) == 0
 
 
 def test_a_list_is_labelled_by_names_and_wrong_arguments_raise():

@@ -204,7 +204,7 @@ def _difference(
             return "schedules count batches, not steps"
         if not hasattr(optimizer, "_iterations"):  # the first versions
             return "`iterations` counts batches, not steps"
-    if config.get("use_ema") and library == KERAS_3 and not int(optimizer.iterations):
+    if config.get("use_ema") and library == KERAS_3 and not int(_micro_steps(optimizer)[0]):
         return "averages begin with the variables after the first step"
     if name == "Nadam":  # the schedule of newer Keras is one of tfopt's
         inside = "inside a tf.function the schedule advances once for each variable"

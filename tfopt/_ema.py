@@ -68,7 +68,7 @@ def averages(opt: Any, variables: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             if STEP in slots:
                 idle = tf.cast(opt.iterations, tf.int64) - slots[STEP].read_value()
                 weights = [variable, *([slots[MASTER]] if MASTER in slots else [])]
-                average = _after(opt, average, _value(weights), idle)
+                average = _after(opt, average, _value_beside(slots[AVERAGE], weights), idle)
             yield variable, average
 
 
@@ -118,6 +118,11 @@ def _value(weights: Sequence[Any], read: Any = lambda variable: variable.read_va
     return master_or(tf.cast(x, master[0].dtype), x, *master) if master else x
 
 
+def _value_beside(average: Any, weights: Sequence[Any]) -> Any:
+    """The same, laid out on a DTensor mesh as the average is."""
+    return _variables.laid_out(_value(weights), average)
+
+
 def _follow(opt: Any, variable: Any) -> None:
     average, weights, step = _parts(opt, variable)
     if step is None:
@@ -125,13 +130,13 @@ def _follow(opt: Any, variable: Any) -> None:
 
 
 def _average_in(opt: Any, average: Any, *weights: Any) -> None:
-    new = _after(opt, average.read_value(), _value(weights), None)
+    new = _after(opt, average.read_value(), _value_beside(average, weights), None)
     average.assign(_variables.laid_out(new, average), read_value=False)
 
 
 def _settle(opt: Any, average: Any, step: Any, *weights: Any, steps: Any) -> None:
     idle = steps - step.read_value()
-    new = _after(opt, average.read_value(), _value(weights), idle)
+    new = _after(opt, average.read_value(), _value_beside(average, weights), idle)
     average.assign(_variables.laid_out(new, average), read_value=False)
     step.assign(tf.fill(tf.shape(step), steps), read_value=False)
 

@@ -29,7 +29,9 @@ def master_or(x: Any, given: Any, master: Any) -> Any:
         given: the variable's value.
         master: what was rounded to it, unless something else was assigned.
     """
-    return tf.where(tf.cast(master, given.dtype) == given, master, x)
+    # Bits are compared, since XLA may leave out a rounding between two floating-point numbers.
+    rounded, given = (tf.bitcast(tf.cast(y, given.dtype), tf.int16) for y in (master, given))
+    return tf.where(rounded == given, master, x)
 
 
 class Guard:

@@ -50,6 +50,7 @@ class Stateful:
     _track_trackable: Any
     _is_declared: Any
     shard_slots: str | None
+    use_ema: bool
 
     _slot_variables: Slots
     _scalars: dict[str, Any]
@@ -303,6 +304,11 @@ class Stateful:
                     "`shard_slots` must be a dimension of the variables' DTensor mesh: "
                     f"`{_variables.path(variables[0])}` is {_where(layout)}"
                     f"{' of ' + ', '.join(names) if names else ''}; got {self.shard_slots!r}."
+                )
+            if self.use_ema and tf.__version__.startswith("2.16."):
+                raise NotImplementedError(
+                    "`shard_slots` must be None beside `use_ema` in TensorFlow 2.16, whose DTensor "
+                    f"would average some variables as they were before; got {self.shard_slots!r}."
                 )
         if str(layout) == str(self._scalar_layout):  # a layout compares with layouts only
             return
