@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 import strategies
 from cases import CASES
+from on_mesh import KINDS, WITH_OPTIONS
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
 VARIANTS = [case.name for case in CASES if case.note]
-VARIANTS += ["SGD-clip", "Adam-averages", "Adam-accumulation", "Adam-lazy-sharded"]
-VARIANTS += ["AdamW-all-sharded"]
-KINDS = ("batch-graph", "columns-graph", "columns-eager", "rows-graph")
-KINDS += ("batch-sharded", "columns-sharded")
+VARIANTS += [f"{cls.__name__}-{note}" for note, (cls, _) in WITH_OPTIONS.items()]
 CELLS = [f"{case.name}/{kind}" for case in CASES if not case.note for kind in KINDS]
 CELLS += [f"{name}/columns-graph" for name in VARIANTS]
 

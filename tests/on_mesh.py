@@ -128,7 +128,7 @@ def cell(mesh, layout, case, kind, changes):
         for name in alone._slots.of(other):
             slot = optimizer.get_slot(variable, name)
             if slot.shape == variable.shape:
-                like = like and over(slot) == over(variable) | sharded
+                like = like and dimensions(slot) == dimensions(variable) | sharded
             pairs.append((slot, alone.get_slot(other, name)))
     return {
         "moved": min(difference(y.numpy(), x) for x, y in zip(start, expected, strict=True)),
@@ -137,7 +137,7 @@ def cell(mesh, layout, case, kind, changes):
     }
 
 
-def over(variable):
+def dimensions(variable):
     """The dimensions of the mesh over which a variable is split."""
     return {*variable.layout.sharding_specs} - {dtensor.UNSHARDED}
 

@@ -209,10 +209,10 @@ def _read_compute_write(opt: Any, updates: list[Update], scalars: Tensors, moves
         g, x = _where_slots_are(given, g, x)
         x, values = compute(opt, given._replace(g=g, x=x, slots=values), scalars)
         if moves:
-            _assign(given.x, x)
+            _variables.write(given.x, x)
         for name, slot in given.slots.items():
             if moves or name != MASTER:
-                _assign(slot, values[name])
+                _variables.write(slot, values[name])
 
 
 def _zeros(x: Any, scalars: Tensors, moves: bool) -> Any:
@@ -280,18 +280,13 @@ def _write_rows(given: Update, indices: Any, values: Mapping[str, Any]) -> None:
         if _rows.has_rows_of(slot, given.x):
             _rows.write(slot, indices, values[name])
         else:
-            _assign(slot, values[name])
+            _variables.write(slot, values[name])
 
 
 def _where_slots_are(given: Update, *values: Any) -> list[Any]:
     """Values of the variable's shape, laid out on a DTensor mesh as its slots are."""
     alike = [slot for slot in given.slots.values() if slot.shape == given.x.shape]
     return [_variables.laid_out(value, (alike or [given.x])[0]) for value in values]
-
-
-def _assign(variable: Any, value: Any) -> None:
-    value = _variables.laid_out(tf.cast(value, variable.dtype), variable)
-    variable.assign(value, read_value=False)
 
 
 # --- the eager step -------------------------------------------------------------------------------

@@ -264,20 +264,14 @@ def _state(
     if name == "Nadam":
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
         pairs.append((made._scalars["momentum_cache"], cache))
-    steps, in_window = _micro_steps(optimizer)
     for variable in trained:
         for slot in made.get_slot_names():
             try:
                 ours = made.get_slot(variable, slot)
             except KeyError:
                 continue  # a slot that this variable does not have
-            if slot == _ema.STEP:
-                theirs = tf.fill(ours.shape, steps)
-            elif slot == _accumulate.STEPS:
-                theirs = in_window
-            elif slot == _accumulate.ROWS:
-                theirs = tf.ones_like(ours)
-            else:
+            theirs = _policy(optimizer, slot, ours)
+            if theirs is None:
                 theirs = _slot(optimizer, library, name, variable, slot)
             if ours.shape != theirs.shape:
                 raise ValueError(
@@ -291,9 +285,20 @@ def _state(
 def _micro_steps(optimizer: Any) -> tuple[Any, Any]:
     """How many steps it has taken, and how many batches have accumulated since the last one."""
     window = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    batches = getattr(optimizer, "_iterations", None) if window > 1 else None
-    batches = tf.convert_to_tensor(optimizer.iterations if batches is None else batches)
+    counter = optimizer.iterations
+    if window > 1:  # then that is the number of steps, but in the first versions
+        counter = getattr(optimizer, "_iterations", counter)
+    batches = tf.convert_to_tensor(counter)
     return batches // window, batches % window
+
+
+def _policy(optimizer: Any, slot: str, ours: Any) -> Any:
+    """The value of a slot in which our policies count; None for any other slot."""
+    if slot == _ema.STEP:
+        return tf.fill(ours.shape, _micro_steps(optimizer)[0])
+    if slot == _accumulate.STEPS:
+        return _micro_steps(optimizer)[1]
+    return tf.ones_like(ours) if slot == _accumulate.ROWS else None
 
 
 def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:

@@ -87,8 +87,9 @@ class Settled:
         return iter([self._opt._slots.get(variable, AVERAGE) for variable in self._variables])
 
 
-def settle(opt: Any, variables: Sequence[Any]) -> None:
+def settle(opt: Any, variables: Iterable[Any]) -> None:
     """Brings the averages of rows up to date: before variables change other than by steps."""
+    variables = _variables.shards(map(_variables.unwrap, variables))
     by_rows = [v for v in variables if opt._slots.get(v, STEP) is not None]
     if not by_rows:
         return
@@ -131,13 +132,13 @@ def _follow(opt: Any, variable: Any) -> None:
 
 def _average_in(opt: Any, average: Any, *weights: Any) -> None:
     new = _after(opt, average.read_value(), _value_beside(average, weights), None)
-    average.assign(_variables.laid_out(new, average), read_value=False)
+    _variables.write(average, new)
 
 
 def _settle(opt: Any, average: Any, step: Any, *weights: Any, steps: Any) -> None:
     idle = steps - step.read_value()
     new = _after(opt, average.read_value(), _value_beside(average, weights), idle)
-    average.assign(_variables.laid_out(new, average), read_value=False)
+    _variables.write(average, new)
     step.assign(tf.fill(tf.shape(step), steps), read_value=False)
 
 
@@ -147,8 +148,7 @@ def _overwrite(opt: Any, steps: Any, variable: Any) -> None:
         _settle(opt, average, step, *weights, steps=steps)
     value = average.read_value()
     for target in weights:
-        new = _variables.laid_out(tf.cast(value, target.dtype), target)
-        target.assign(new, read_value=False)
+        _variables.write(target, value)
 
 
 def _after(opt: Any, average: Any, x: Any, idle: Any) -> Any:

@@ -130,7 +130,6 @@ class Policies:
         if var_list is not None and not self.built and (self._saved or self._pending):
             self.build(list(var_list))
         variables = list(self._slots.variables.values() if var_list is None else var_list)
-        variables = [variable for variable, _ in _ema.averages(self, variables)]
         _ema.settle(self, variables)
         return list(_ema.averages(self, variables))
 

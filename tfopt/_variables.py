@@ -110,8 +110,8 @@ def first_value(variable: Any) -> Any:
     """The value from which another variable may start: in a v1 graph there may be none yet."""
     if not in_v1_graph():
         return variable.read_value()
-    is_there = tf.compat.v1.is_variable_initialized(variable)
-    return tf.cond(is_there, variable.read_value, lambda: variable.initial_value)
+    initialized = tf.compat.v1.is_variable_initialized(variable)
+    return tf.cond(initialized, variable.read_value, lambda: variable.initial_value)
 
 
 def value_of(variable: Any, default: Any = _RAISE) -> Any:
@@ -236,6 +236,11 @@ def laid_out(value: Any, variable: Any) -> Any:
     """A tensor in the DTensor layout of the variable, if that has one."""
     layout = getattr(variable, "layout", None)
     return value if layout is None else dtensor.relayout(value, layout)
+
+
+def write(variable: Any, value: Any) -> None:
+    """Overwrites a variable in a step: the value is cast, and laid out as the variable is."""
+    variable.assign(laid_out(tf.cast(value, variable.dtype), variable), read_value=False)
 
 
 @contextlib.contextmanager
