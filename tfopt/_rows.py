@@ -57,9 +57,14 @@ def write(variable: Any, indices: Any, values: Any) -> Any:
 
 
 def add(variable: Any, indices: Any, values: Any) -> Any:
-    """Adds to the rows `indices`, which may be repeated."""
-    return tf.raw_ops.ResourceScatterAdd(
-        resource=variable.handle, indices=indices, updates=tf.cast(values, variable.dtype)
+    """Adds to the rows `indices`, which may be repeated: on CPUs one after the other.
+
+    ResourceScatterAdd adds them in any order, and so with another rounding each time.
+    """
+    return tf.raw_ops.ResourceScatterNdAdd(
+        ref=variable.handle,
+        indices=indices[:, tf.newaxis],
+        updates=tf.cast(values, variable.dtype),
     )
 
 
