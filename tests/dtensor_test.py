@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import strategies
 from cases import CASES
-from on_mesh import KINDS, WITH_OPTIONS
+from on_mesh import KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
 VARIANTS = [case.name for case in CASES if case.note]
@@ -34,7 +34,7 @@ def test_a_mesh_of_four_equals_one_device(cell):
     assert result["slots are laid out as they should be"]
 
 
-@pytest.mark.parametrize("name", ["state", "sharded state"])
+@pytest.mark.parametrize("name", STATES)
 def test_state_comes_back(name):
     assert set(results()[name].values()) == {True}
 
@@ -58,3 +58,8 @@ def test_sharded_slots_take_a_part_of_the_memory_on_each_device():
 )
 def test_what_cannot_be_is_refused(name, message):
     assert message in results()["refused"][name]
+
+
+@pytest.mark.skipif(not REFUSES_AVERAGES, reason="DTensor splits averages since TensorFlow 2.18")
+def test_averages_are_not_split_where_they_would_be_wrong():
+    assert "`shard_slots` must be None beside `use_ema`" in results()["refused"]["averages"]

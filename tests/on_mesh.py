@@ -42,6 +42,10 @@ WITH_OPTIONS = {  # by note: an optimizer, and what is not crossed with all of t
         },
     ),
 }
+STATES = {"state": {}, "sharded state": {"shard_slots": "batch"}}
+REFUSES_AVERAGES = tf.__version__.startswith(("2.16.", "2.17."))  # in parts; see `shard_slots`
+if REFUSES_AVERAGES:
+    del WITH_OPTIONS["lazy-sharded"], WITH_OPTIONS["all-sharded"], STATES["sharded state"]
 KINDS = {  # of a cell: the layout of its matrix, and changes to the optimizer
     "batch-graph": ("batch", {}),
     "columns-graph": ("columns", {}),
@@ -64,16 +68,12 @@ def run(file):
         for note, (cls, options) in WITH_OPTIONS.items()
     ]
     results = {}
-    old = tf.__version__.startswith("2.16.")
-    if old:  # where averages cannot be split
-        others = [case for case in others if not case.arguments.get("shard_slots")]
     for case in [*CASES, *others]:
         for kind in KINDS if not case.note else ["columns-graph"]:
             name, changes = KINDS[kind]
             layout = dtensor.Layout(LAYOUTS[name], mesh)
             results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
-    states = {"state": {}} if old else {"state": {}, "sharded state": {"shard_slots": "batch"}}
-    for name, changes in states.items():
+    for name, changes in STATES.items():
         layout = dtensor.Layout(LAYOUTS["columns"], mesh)
         results[name] = state(layout, Path(file).parent, changes)
     results["bytes"] = {
@@ -207,6 +207,9 @@ def refused(layout):
         "no such dimension": lambda: tfopt.SGD(shard_slots="data").build(variables),
         "no mesh": lambda: tfopt.SGD(shard_slots="batch").build(variables[1:]),
     }
+    if REFUSES_AVERAGES:
+        averages = tfopt.SGD(shard_slots="batch", use_ema=True)
+        attempts["averages"] = lambda: averages.build(variables[:1])
     messages = {}
     for name, attempt in attempts.items():
         try:

@@ -305,10 +305,11 @@ class Stateful:
                     f"`{_variables.path(variables[0])}` is {_where(layout)}"
                     f"{' of ' + ', '.join(names) if names else ''}; got {self.shard_slots!r}."
                 )
-            if self.use_ema and tf.__version__.startswith("2.16."):
+            if self.use_ema and tf.__version__.startswith(("2.16.", "2.17.")):
                 raise NotImplementedError(
-                    "`shard_slots` must be None beside `use_ema` in TensorFlow 2.16, whose DTensor "
-                    f"would average some variables as they were before; got {self.shard_slots!r}."
+                    "`shard_slots` must be None beside `use_ema` before TensorFlow 2.18, whose "
+                    "DTensor averages some variables as they were before the step; got "
+                    f"{self.shard_slots!r}."
                 )
         if str(layout) == str(self._scalar_layout):  # a layout compares with layouts only
             return
