@@ -35,7 +35,7 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 	TF_CPP_MIN_LOG_LEVEL=2 .venv-newest/bin/python $(PYTEST)
 
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
-	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress $(BAZEL_TARGETS)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
 lint: .venv/.installed-lint ## check style, formatting and types
 	.venv/bin/ruff check .
