@@ -27,7 +27,6 @@ OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
     r"test_replicas_are_summed_before_they_are_clipped\[Keras 3\]": "gradients are not summed",
     r"test_policies_go_on\[\w+-keras-policy2\]": "`iterations` counts batches",
     r"reference_pages_test.*[Ll]amb": "there is no Lamb",
-    r"averages_follow_and_change_nothing\[xla-Nadam\]": "XLA rounds a large function otherwise",
 }
 
 

@@ -305,7 +305,11 @@ def test_averages_follow_and_change_nothing(case, mode):
     steps, variables = gradients(20), start()
     optimizer = case.make(use_ema=True, ema_momentum=0.75)
     trajectory = train(optimizer, variables, steps, mode)
-    assert_equal(trajectory, train(case.make(), start(), steps, mode))
+    without = train(case.make(), start(), steps, mode)
+    if mode == "xla":  # rounds otherwise what it fuses otherwise
+        same(np.array(trajectory), np.array(without))
+    else:
+        assert_equal(trajectory, without)
     expected = average_of(trajectory, flat(values_of(start())), 0.75)
     with optimizer.averaged_weights():
         same(flat(values_of(variables)), expected)
