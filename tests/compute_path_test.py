@@ -550,11 +550,11 @@ def test_repeated_rows_are_added_in_one_order():
     random = np.random.default_rng(1)
     values = tf.constant(random.normal(size=[2**16, 64]), tf.float32)
     gradient = tf.IndexedSlices(values, tf.constant(random.integers(0, 1000, 2**16)))
-    for options in {}, {"gradient_accumulation_steps": 2}:
+    for steps in None, 2:
         tables = [tf.Variable(tf.zeros([1000, 64])) for _ in range(8)]
         for table in tables:
-            optimizer = tfopt.SGD(0.1, **options)
-            for _ in range(options.get("gradient_accumulation_steps", 1)):
+            optimizer = tfopt.SGD(0.1, gradient_accumulation_steps=steps)
+            for _ in range(steps or 1):
                 optimizer.apply_gradients([(gradient, table)])
         for table in tables:
             np.testing.assert_array_equal(table, tables[0])

@@ -307,7 +307,7 @@ def test_averages_follow_and_change_nothing(case, mode):
     trajectory = train(optimizer, variables, steps, mode)
     without = train(case.make(), start(), steps, mode)
     if mode == "xla":  # rounds otherwise what it fuses otherwise
-        same(np.array(trajectory), np.array(without))
+        same(trajectory, without, 1e-14)
     else:
         assert_equal(trajectory, without)
     expected = average_of(trajectory, flat(values_of(start())), 0.75)
