@@ -8,9 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _keras
+from tfopt import _variables
+from tfopt._engine import declarations
+from tfopt._engine.declarations import Declarations
+from tfopt._engine.engine import Engine
+from tfopt._keras import schedules
 from tfopt._warnings import warn
-from tfopt.hyper import Alias, Hyper, Hypers, Static
+from tfopt.hyper import Hyper
 
 # Ours never has both of the norms, and leaves out what is None.
 _KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
@@ -20,140 +24,57 @@ _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 class Configurable:
     """A class whose constructor, attributes and config follow from its declarations."""
 
-    # From the other parts of an optimizer.
     name: str
-    _hypers: Hypers
-    _statics: _Statics
-    _excluded: Any
-    _pending_lr: Any
-    _current: Any
-    _init_engine: Any
-    exclude_from_weight_decay: Any
-    _check_arguments: Any
 
-    _fields: Mapping[str, Hyper | Static] = {}  # own fields first, then those of the base
-    _aliases: Mapping[str, str] = {}
-    _common: frozenset[str] = frozenset()  # the base's fields: keyword-only
+    _engine: Any  # an `Engine`; or a `Blueprint`, in a function that optimizers share
+    _declared: Declarations
     _positional: tuple[str, ...] = ()
     _formula_differs_in_keras: Any = ""  # how newer Keras' formula differs; may be a property
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        fields: dict[str, Hyper | Static] = {}
-        aliases: dict[str, str] = {}
-        for base in reversed(cls.__mro__):
-            for name, attribute in vars(base).items():
-                if isinstance(attribute, Hyper | Static):
-                    fields[name] = attribute
-                    aliases.pop(name, None)
-                elif isinstance(attribute, Alias):
-                    aliases[name] = attribute.target
-                    fields.pop(name, None)
-        cls._aliases = aliases
-        if not cls._common:  # this is the base
-            cls._common = frozenset(fields)
-        own = [name for name in fields if name not in cls._common]
-        if "_positional" not in vars(cls):
-            cls._positional = tuple(own)
-        common = [name for name in fields if name in cls._common]
-        cls._fields = {name: fields[name] for name in [*own, *common]}
-        if cls.__init__ is Configurable.__init__:
-            cls.__signature__ = cls._make_signature()  # type: ignore[attr-defined]
-
-    @classmethod
-    def _make_signature(cls) -> inspect.Signature:
-        def parameter(name: str, default: Any, positional: bool = False) -> inspect.Parameter:
-            kind = inspect.Parameter
-            return inspect.Parameter(
-                name,
-                kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY,
-                default=default,
-            )
-
-        named = parameter("name", cls.__name__, positional=not cls._positional)
-        return inspect.Signature(
-            [
-                *(parameter(name, cls._fields[name].default, True) for name in cls._positional),
-                named,
-                *(
-                    parameter(name, field.default)
-                    for name, field in sorted(cls._fields.items())
-                    if name not in cls._positional
-                ),
-                parameter("exclude_from_weight_decay", None),
-                *(parameter(name, None) for name in cls._aliases),
-            ]
-        )
 
     def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
         cls = type(self)
         if args and not cls._positional and name is None:
             name, *args = args  # type: ignore[assignment]
-        excluded = kwargs.pop("exclude_from_weight_decay", None)
-        self._pending_lr = None
-        if "lr" in kwargs and "learning_rate" not in cls._fields:
-            self._pending_lr = kwargs.pop("lr")  # for the subclass' own `_set_hyper`
-        values = cls._bind(tuple(args), kwargs)
-        self._init_engine(cls.__name__ if name is None else name)
-        self._statics = _Statics()
-        self._hypers = Hypers(self)
-        for field_name, field in cls._fields.items():
+        declared = cls._declared
+        lr = None
+        if "lr" in kwargs and "learning_rate" not in declared.fields:
+            lr = kwargs.pop("lr")  # for the subclass' own `_set_hyper`
+        others = {n: kwargs.pop(n) for n in declared.keywords if n in kwargs}
+        values = _bound(cls, tuple(args), kwargs)
+        engine = start(self, cls.__name__ if name is None else name)
+        engine.pending_lr = lr
+        for field_name, field in declared.fields.items():
             value = values.get(field_name, field.default)
             if isinstance(field, Hyper):
-                self._hypers.add(field, value)
+                engine.hypers.add(field, value)
             else:
-                self._statics[field_name] = field.check(value)
-        if excluded is not None:
-            self.exclude_from_weight_decay(excluded)
-        self._check_arguments()
-
-    @classmethod
-    def _bind(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The constructor's arguments by canonical name."""
-        if len(args) > len(cls._positional):
-            raise TypeError(
-                f"{cls.__name__} takes at most {len(cls._positional)} positional arguments "
-                f"({', '.join(cls._positional)}); got {len(args)}: {args!r}."
-            )
-        bound = dict(zip(cls._positional, args, strict=False))
-        for name, value in kwargs.items():
-            target = cls._aliases.get(name, name)
-            if target in bound:
-                names = [target, *(a for a, t in cls._aliases.items() if t == target)]
-                raise TypeError(
-                    f"`{target}` was given twice ({' and '.join(names)} are one): "
-                    f"{bound[target]!r} and {value!r}."
-                )
-            if target not in cls._fields:
-                known = ", ".join(sorted({*cls._fields, *cls._aliases, "name"}))
-                raise TypeError(
-                    f"{cls.__name__} has no keyword `{name}` (got {name}={value!r}). "
-                    f"It takes: {known}, exclude_from_weight_decay."
-                )
-            bound[target] = value
-        return bound
+                engine.statics[field_name] = field.check(value)
+        for policy in declared.policies:
+            policy.configure(engine, {n: v for n, v in others.items() if n in policy.keywords})
+        engine.check()
 
     def _set_hyper(self, name: str, value: Any) -> None:
         """Sets a hyperparameter; one that the class does not declare is added."""
-        if name in self._hypers:
-            self._hypers[name].set(value)
+        engine = self._engine
+        if name in engine.hypers:
+            engine.hypers[name].set(value)
             return
-        if name == "learning_rate" and self._pending_lr is not None:
-            value, self._pending_lr = self._pending_lr, None
+        if name == "learning_rate" and engine.pending_lr is not None:
+            value, engine.pending_lr = engine.pending_lr, None
         hyper = Hyper(None, off=None)
         hyper.name = name
-        self._hypers.add(hyper, value)
+        engine.hypers.add(hyper, value)
 
     def _get_hyper(self, name: str, dtype: Any = None) -> Any:
         """The current value of a hyperparameter, as a tensor of `dtype` if given."""
-        if name not in self._hypers:
+        if name not in self._engine.hypers:
             raise AttributeError(f"{type(self).__name__} has no hyperparameter `{name}`.")
-        value = self._current(name)
+        value = self._engine.value_now(name)
         return value if dtype is None else tf.cast(value, dtype)
 
     def _serialize_hyperparameter(self, name: str) -> Any:
         """A hyperparameter as `get_config` stores it: a number or a schedule's config."""
-        return self._hypers[name].config()
+        return self._engine.hypers[name].config()
 
     @property
     def learning_rate(self) -> Any:
@@ -165,21 +86,23 @@ class Configurable:
         self._set_hyper("learning_rate", value)
 
     def __getattr__(self, name: str) -> Any:
-        hypers = self.__dict__.get("_hypers", {})
-        if name in hypers:
-            return hypers[name].read()
+        if name != "_engine" and "_engine" in self.__dict__ and name in self._engine.hypers:
+            return self._engine.hypers[name].read()
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_engine":
+            raise _engine_is_taken(type(self))
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
-        elif name in self.__dict__.get("_hypers", ()):
-            self._hypers[name].set(value)
+        elif "_engine" in self.__dict__ and name in self._engine.hypers:
+            self._engine.hypers[name].set(value)
         else:
             tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self.__dict__.get("_hypers", ())})
+        hypers = self._engine.hypers if "_engine" in self.__dict__ else ()
+        return sorted({*super().__dir__(), *hypers})
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
@@ -194,17 +117,18 @@ class Configurable:
             a config is its current value. Of the keywords that all optimizers
             share, those at their default are left out.
         """
+        engine = self._engine
         config: dict[str, Any] = {"name": self.name}
-        for name, field in self._fields.items():
+        for name, field in self._declared.fields.items():
             is_hyper = isinstance(field, Hyper)
-            value = self._hypers[name].config() if is_hyper else self._statics[name]
-            if name in self._positional or value != field.default:
+            value = engine.hypers[name].config() if is_hyper else engine.statics[name]
+            if not is_hyper and not field.in_config:
+                if value:
+                    warn(f"`{name}` holds functions and is not in the config: pass it again.")
+            elif name in self._positional or value != field.default:
                 config[name] = value
-        for name in ("gradient_aggregator", "gradient_transformers"):
-            if config.pop(name, None):
-                warn(f"`{name}` holds functions and is not in the config: pass it again.")
-        if self._excluded:
-            config["exclude_from_weight_decay"] = self._excluded.patterns()
+        for policy in self._declared.policies:
+            config.update(policy.config(engine))
         return config
 
     @classmethod
@@ -231,16 +155,17 @@ class Configurable:
         keras_3, tf_keras = _KERAS_3_KEYS <= config.keys(), _TF_KERAS_KEYS <= config.keys()
         if keras_3 or tf_keras:
             config.pop("jit_compile", None)  # there it says whether a GPU was found
-            for name in cls._common & config.keys():
+            for name in cls._declared.common & config.keys():
                 if config[name] is None:
                     del config[name]
             if not config.get("use_ema"):  # then its settings, whatever they are, are neutral
                 for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency"):
                     config.pop(name, None)
         config.pop("is_legacy_optimizer", None)
+        known = {*cls._declared.fields, *cls._declared.aliases}
         for name, value in config.items():
-            if isinstance(value, Mapping) and name in {*cls._fields, *cls._aliases}:
-                config[name] = _keras.deserialize_schedule(value, custom_objects)
+            if isinstance(value, Mapping) and name in known:
+                config[name] = schedules.deserialize(value, custom_objects)
         optimizer = cls(**config)
         if (keras_3 or tf_keras) and optimizer._formula_differs_in_keras:
             warn(
@@ -251,5 +176,90 @@ class Configurable:
         return optimizer
 
 
-class _Statics(dict[str, Any]):
-    """The static choices of one optimizer (a class of its own, so that it stays untracked)."""
+def declare(cls: Any, base: type, **more: Any) -> None:
+    """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
+    if "_engine" in vars(cls):
+        raise _engine_is_taken(cls)
+    cls._declared = declarations.collect(cls, base, getattr(cls, "_declared", None), **more)
+    declared = cls._declared
+    if "_positional" not in vars(cls):
+        cls._positional = tuple(n for n in declared.fields if n not in declared.common)
+    if cls.__init__ is Configurable.__init__:
+        cls.__signature__ = _signature(cls)
+    for hook, instead in declared.uncalled.items():
+        if hook in vars(cls):
+            raise RuntimeError(
+                f"{cls.__name__} overrides `{hook}`, which nothing would call: override "
+                f"`{instead}` instead."
+            )
+
+
+def start(optimizer: Any, name: Any) -> Engine:
+    """Gives an optimizer its name and its engine: all that tfopt keeps on it."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
+    declared = type(optimizer)._declared
+    engine: Engine = declared.engine(optimizer, name, declared)
+    # `tf.Module` has the first two, and its own constructor would refuse many a name.
+    scope = _variables.scope_name(name)
+    optimizer.__dict__.update(_name=name, _scope_name=scope, _engine=engine)
+    return engine
+
+
+def _signature(cls: Any) -> inspect.Signature:
+    fields = cls._declared.fields
+
+    def parameter(name: str, default: Any, positional: bool = False) -> inspect.Parameter:
+        kind = inspect.Parameter
+        return inspect.Parameter(
+            name, kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY, default=default
+        )
+
+    return inspect.Signature(
+        [
+            *(parameter(name, fields[name].default, True) for name in cls._positional),
+            parameter("name", cls.__name__, positional=not cls._positional),
+            *(
+                parameter(name, field.default)
+                for name, field in sorted(fields.items())
+                if name not in cls._positional
+            ),
+            *(parameter(name, None) for name in cls._declared.keywords),
+            *(parameter(name, None) for name in cls._declared.aliases),
+        ]
+    )
+
+
+def _bound(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments by canonical name."""
+    declared = cls._declared
+    if len(args) > len(cls._positional):
+        raise TypeError(
+            f"{cls.__name__} takes at most {len(cls._positional)} positional arguments "
+            f"({', '.join(cls._positional)}); got {len(args)}: {args!r}."
+        )
+    bound = dict(zip(cls._positional, args, strict=False))
+    for name, value in kwargs.items():
+        target = declared.aliases.get(name, name)
+        if target in bound:
+            names = [target, *(a for a, t in declared.aliases.items() if t == target)]
+            raise TypeError(
+                f"`{target}` was given twice ({' and '.join(names)} are one): "
+                f"{bound[target]!r} and {value!r}."
+            )
+        if target not in declared.fields:
+            known = ", ".join(sorted({*declared.fields, *declared.aliases, "name"}))
+            more = "".join(f", {keyword}" for keyword in declared.keywords)
+            raise TypeError(
+                f"{cls.__name__} has no keyword `{name}` (got {name}={value!r}). "
+                f"It takes: {known}{more}."
+            )
+        bound[target] = value
+    return bound
+
+
+def _engine_is_taken(cls: type) -> AttributeError:
+    return AttributeError(
+        f"{cls.__name__} cannot have an `_engine` of its own: tfopt keeps its parts under that "
+        "name. Rename it."
+    )

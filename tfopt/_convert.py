@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfopt import _accumulate, _ema, _keras, _variables
+from tfopt import _variables
+from tfopt._keras.libraries import tf_keras
+from tfopt._policies import accumulation, averages
 from tfopt._warnings import TfoptWarning
 from tfopt.optimizer import Optimizer
 from tfopt.optimizers.adadelta import Adadelta
@@ -66,8 +68,8 @@ COUNTERPARTS = {
 }
 _OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
 _POLICIES = {
-    _ema.AVERAGE: "_model_variables_moving_average",
-    _accumulate.GRADIENT: "_accumulated_gradients",
+    averages.AVERAGE: "_model_variables_moving_average",
+    accumulation.GRADIENT: "_accumulated_gradients",
 }
 
 
@@ -145,8 +147,8 @@ def convert(
 def _origin(optimizer: Any) -> tuple[str, str]:
     """The library of an optimizer and the name of its class there."""
     namespaces = [(KERAS_3, keras.optimizers, keras.Optimizer)]
-    if _keras.tf_keras is not None:
-        theirs = _keras.tf_keras.optimizers
+    if tf_keras is not None:
+        theirs = tf_keras.optimizers
         namespaces += [
             (TF_KERAS, theirs, theirs.Optimizer),
             (LEGACY, theirs.legacy, theirs.legacy.Optimizer),
@@ -263,7 +265,7 @@ def _state(
     pairs = []
     if name == "Nadam":
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
-        pairs.append((made._scalars["momentum_cache"], cache))
+        pairs.append((made._engine.state.scalars["momentum_cache"], cache))
     for variable in trained:
         for slot in made.get_slot_names():
             try:
@@ -294,11 +296,11 @@ def _micro_steps(optimizer: Any) -> tuple[Any, Any]:
 
 def _policy(optimizer: Any, slot: str, ours: Any) -> Any:
     """The value of a slot in which our policies count; None for any other slot."""
-    if slot == _ema.STEP:
+    if slot == averages.STEP:
         return tf.fill(ours.shape, _micro_steps(optimizer)[0])
-    if slot == _accumulate.STEPS:
+    if slot == accumulation.STEPS:
         return _micro_steps(optimizer)[1]
-    return tf.ones_like(ours) if slot == _accumulate.ROWS else None
+    return tf.ones_like(ours) if slot == accumulation.ROWS else None
 
 
 def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:

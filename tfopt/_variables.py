@@ -146,7 +146,24 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            variable.assign(_scattered(tf.cast(value, variable.dtype), variable))
+            _assign(variable, _scattered(tf.cast(value, variable.dtype), variable))
+
+
+def _assign(variable: Any, value: Any) -> None:
+    """Assigns to all copies of a variable, also where one replica runs for all of them."""
+    if not isinstance(variable, tf.distribute.DistributedValues) or not tf.distribute.has_strategy():
+        variable.assign(value)
+        return
+    if tf.distribute.in_cross_replica_context():
+        variable.assign(value)
+        return
+    # A replica that assigned its own copy would leave the others as they were; one that asked
+    # for all would wait for the others, which may be waiting for it.
+    on_read = variable.synchronization == tf.VariableSynchronization.ON_READ
+    if on_read and variable.aggregation == tf.VariableAggregation.SUM:
+        value = tf.cast(value / len(variable.values), variable.dtype)
+    for copy in variable.values:
+        copy.assign(value)
 
 
 @contextlib.contextmanager
@@ -216,9 +233,14 @@ def layout_of(variable: Any, shape: Any, split_over: str | None = None) -> Any:
     return layout
 
 
+def is_on_mesh(variable: Any) -> bool:
+    """Whether a variable is DTensor's."""
+    return hasattr(variable, "layout")
+
+
 def _gathered(variable: Any) -> Any:
     """What has the whole value of a variable, which DTensor may have in parts."""
-    if not hasattr(variable, "layout"):
+    if not is_on_mesh(variable):
         return variable
     everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
     return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0]
@@ -226,7 +248,7 @@ def _gathered(variable: Any) -> Any:
 
 def _scattered(value: Any, variable: Any) -> Any:
     """A whole value, in parts if the variable is."""
-    if not hasattr(variable, "layout"):
+    if not is_on_mesh(variable):
         return value
     everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
     return dtensor.relayout(dtensor.copy_to_mesh(value, everywhere), variable.layout)
@@ -266,6 +288,12 @@ class Names:
 
     def __init__(self) -> None:
         self._used: set[str] = set()
+
+    def copied(self) -> Names:
+        """The same names, taken too."""
+        twin = Names()
+        twin._used = set(self._used)
+        return twin
 
     def unique(self, name: str) -> str:
         candidate, number = name, 0

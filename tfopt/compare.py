@@ -23,7 +23,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfopt import _keras, inspect, registry
+from tfopt import inspect, registry
+from tfopt._keras.libraries import CALLBACKS, LIBRARIES
 
 __all__ = ["Run", "compare", "digits", "main", "optimizer", "page"]
 
@@ -189,7 +190,7 @@ def compare(
         raise ValueError("`optimizers` must hold one at least; got none.")
     runs = []
     for text, opt in zip(optimizers, made, strict=True):
-        for library in filter(None, (keras, _keras.tf_keras)):  # each has a generator of its own
+        for library in LIBRARIES:  # each has a generator of its own
             library.utils.set_random_seed(seed)
         model, data, test = _unpack(problem(opt))
         recorder = _Recorder(Run(text), watch)
@@ -217,7 +218,7 @@ def _arguments(data: Any, batch_size: int) -> dict[str, Any]:
     return {"x": data}
 
 
-class _Recorder(*_keras.CALLBACKS):  # type: ignore[misc]
+class _Recorder(*CALLBACKS):  # type: ignore[misc]
     """Notes the loss and the time of each batch."""
 
     def __init__(self, run: Run, watch: Any):

@@ -11,13 +11,15 @@ import contextlib
 import inspect
 import numbers
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _keras, _variables
+from tfopt import _variables
 from tfopt._described import plain
+from tfopt._keras import schedules
 from tfopt._warnings import warn
 
 NEVER = object()  # a value that no hyperparameter ever has
@@ -93,11 +95,11 @@ class Hyper(_Ranged):
         return self.name if self._tracked is True else (self._tracked or None)
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
-        return self if owner is None else owner._hypers[self.name].read()
+        return self if owner is None else owner._engine.hypers[self.name].read()
 
     def __set__(self, owner: Any, value: Any) -> None:
-        held = owner._hypers[self.name]
-        held.settle()
+        held = owner._engine.hypers[self.name]
+        held.restore()
         held.set(value)
 
 
@@ -109,27 +111,35 @@ class Static(_Ranged):
             `bool` takes only a bool, a number only a number, `None` anything.
         choices: the values allowed, if few.
         whole: whether it is a whole number, or None.
+        in_config: False for what no config can hold, such as functions: `get_config` warns of it.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
     def __init__(
-        self, default: Any, *, choices: tuple[Any, ...] = (), whole: bool = False, **bounds: float
+        self,
+        default: Any,
+        *,
+        choices: tuple[Any, ...] = (),
+        whole: bool = False,
+        in_config: bool = True,
+        **bounds: float,
     ):
         super().__init__(default, **bounds)
         self.choices = choices
         self.whole = whole
+        self.in_config = in_config
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
-        return self if owner is None else owner._statics[self.name]
+        return self if owner is None else owner._engine.statics[self.name]
 
     def __set__(self, owner: Any, value: Any) -> None:
         value = self.check(value)
-        if owner.built and value != owner._statics[self.name]:
+        if owner.built and value != owner._engine.statics[self.name]:
             raise ValueError(
                 f"`{self.name}` cannot change once slots exist: it is "
-                f"{owner._statics[self.name]!r}; got {value!r}."
+                f"{owner._engine.statics[self.name]!r}; got {value!r}."
             )
-        owner._statics[self.name] = value
+        owner._engine.statics[self.name] = value
 
     def check(self, value: Any) -> Any:
         """The value, or an error that says what is allowed."""
@@ -172,11 +182,30 @@ class Alias:
         setattr(owner, self.target, value)
 
 
+class Home(Protocol):
+    """Where hyperparameters live: it makes and tracks their variables."""
+
+    lock: AbstractContextManager[Any]
+
+    @property
+    def iterations(self) -> Any:
+        """The number of steps taken, for schedules."""
+
+    def scalar(self, name: str, value: Any, dtype: Any) -> Any:
+        """A new scalar variable."""
+
+    def track(self, variable: Any, name: str) -> None:
+        """Has checkpoints save a variable under a name."""
+
+    def is_awaited(self, name: str) -> bool:
+        """Whether a checkpoint that was restored earlier has a value for that name."""
+
+
 class Value:
     """What one hyperparameter of one optimizer holds: a number, or where one comes from."""
 
-    def __init__(self, owner: Any, hyper: Hyper, given: Any):
-        self.owner = owner
+    def __init__(self, home: Home, hyper: Hyper, given: Any):
+        self.home = home
         self.hyper = hyper
         self.number: Any = None  # as the user gave it, while that is what counts
         self.source: Any = None  # a variable, a symbolic tensor or a callable instead
@@ -250,7 +279,7 @@ class Value:
         """The value of a tensor or callable source, now."""
         value = self.source
         if callable(value):
-            value = value(self.owner.iterations) if _takes_step(value) else value()
+            value = value(self.home.iterations) if _takes_step(value) else value()
         value = tf.cast(value, tf.float32) if not tf.is_tensor(value) else value
         if tf.executing_eagerly() or not tf.compat.v1.executing_eagerly_outside_functions():
             return value
@@ -267,7 +296,7 @@ class Value:
             current = _variables.value_of(self.variable, default=self.number)
             return plain(self.number if np.float32(self.number) == current else current)
         if callable(self.source) and hasattr(self.source, "get_config"):
-            return _keras.serialize_schedule(self.source)
+            return schedules.serialize(self.source)
         with tf.init_scope():
             return plain(_variables.value_of(self.read()))
 
@@ -284,11 +313,11 @@ class Value:
         both = [(name, self.variable), (f"{name}_replaced", self._replaced)]
         return [(name, variable) for name, variable in both if variable is not None]
 
-    def settle(self) -> None:
-        """Lets a checkpoint that was restored before the variable existed have its say first."""
-        waiting = getattr(self.owner, "_self_unconditional_deferred_dependencies", {})
-        if self.source is None and self.number is not None and self.hyper.tracked in waiting:
-            self._number_variable()
+    def restore(self) -> None:
+        """Creates the variable, so that a deferred restore runs before an assignment."""
+        if self.source is None and self.number is not None and self.hyper.tracked:
+            if self.home.is_awaited(self.hyper.tracked):
+                self._number_variable()
 
     def note_trace(self) -> None:
         """Remembers that a user's function reads the number, or the variable given for it."""
@@ -296,22 +325,24 @@ class Value:
             self._traced = self.source
 
     def _number_variable(self, tracked: bool = True) -> Any:
-        if self.variable is None:
-            number = 0.0 if self.number is None else float(self.number)
-            self.variable = self.owner._scalar(self.hyper.name, number, tf.float32)
-            if tracked:
-                self._track(self.variable)
-        return self.variable
+        with self.home.lock:
+            if self.variable is None:
+                number = 0.0 if self.number is None else float(self.number)
+                self.variable = self.home.scalar(self.hyper.name, number, tf.float32)
+                if tracked:
+                    self._track(self.variable)
+            return self.variable
 
     def _flag(self) -> Any:
-        self._number_variable(tracked=False)
-        if self._replaced is None:
-            self._replaced = self.owner._scalar(f"{self.hyper.name}_replaced", False, tf.bool)
-        return self._replaced
+        with self.home.lock:
+            self._number_variable(tracked=False)
+            if self._replaced is None:
+                self._replaced = self.home.scalar(f"{self.hyper.name}_replaced", False, tf.bool)
+            return self._replaced
 
     def _track(self, variable: Any) -> None:
         if self.hyper.tracked:
-            self.owner._track_trackable(variable, self.hyper.tracked, overwrite=True)
+            self.home.track(variable, self.hyper.tracked)
 
     def _is_symbolic_number(self, source: Any) -> bool:
         """Whether traced code assigns a tensor to a number: an op, not a new source."""
@@ -353,22 +384,22 @@ class Value:
 class Hypers(dict[str, Value]):
     """The live hyperparameters of one optimizer, by name."""
 
-    def __init__(self, owner: Any):
+    def __init__(self, home: Home):
         super().__init__()
-        self.owner = owner
+        self.home = home
 
     def add(self, hyper: Hyper, given: Any) -> None:
         """Adds a hyperparameter with its first value."""
-        self[hyper.name] = Value(self.owner, hyper, given)
+        self[hyper.name] = Value(self.home, hyper, given)
 
-    def copy_for(self, owner: Any, memo: dict[int, Any]) -> Hypers:
+    def copy_for(self, home: Home, memo: dict[int, Any]) -> Hypers:
         """The same values for a deep copy of the optimizer."""
-        twin = Hypers(owner)
+        twin = Hypers(home)
         for name, value in self.items():
             source = value.source
             given = value.config() if source is None else memo.get(id(source), source)
             twin.add(value.hyper, given)
-            twin[name].number, twin[name].frozen = value.number, None
+            twin[name].frozen = None
         return twin
 
     def create(self) -> None:
@@ -385,6 +416,10 @@ class Hypers(dict[str, Value]):
     def signature(self) -> tuple[Any, ...]:
         """Where a step finds each value: it must be traced anew when this changes."""
         return tuple((value.source is None, value.number is None) for value in self.values())
+
+    def active(self) -> frozenset[str]:
+        """The names of those that take part in updates."""
+        return frozenset(name for name, value in self.items() if value.active)
 
     def evaluate(self) -> dict[str, Any]:
         """The values that do not live in a variable, in the current context.

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _compile, _gradients, _keras, _variables
-from tfopt._precision import MASTER
-from tfopt._slots import POLICIES, Initial, dtype_of
+from tfopt import _variables
+from tfopt._engine import gradients, groups, paths
+from tfopt._engine.policy import Policies, Policy, Works
+from tfopt._engine.records import Step, Work
+from tfopt._keras.libraries import CALLBACKS
+from tfopt._policies.clipping import Clipping
+from tfopt._policies.decay import WeightDecay
 from tfopt._warnings import warn
 from tfopt.optimizer import Optimizer
 
@@ -83,7 +87,11 @@ def describe(optimizer: Any, variables: Any = None) -> list[Row]:
             "`variables` must be a model or variables, as the optimizer has seen none yet; got "
             "none."
         )
-    return [_row(optimizer, v, first=v is variables[0]) for v in variables]
+    for original in variables:
+        if not isinstance(_variables.unwrap(original), tf.Variable):
+            raise TypeError(f"`variables` must be a model or variables; got {original!r}.")
+    plans = _plans(optimizer, variables)
+    return [_row(optimizer, v, *plan) for v, plan in zip(variables, plans, strict=True)]
 
 
 def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> None:
@@ -124,72 +132,59 @@ def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> No
     (console or rich.console.Console()).print(table)
 
 
-def _row(optimizer: Optimizer, given: Any, first: bool) -> Row:
-    variable = _variables.unwrap(given)
-    if not isinstance(variable, tf.Variable):
-        raise TypeError(f"`variables` must be a model or variables; got {given!r}.")
-    pair = _gradients.Pair(None, variable, given, None)
-    decays = optimizer.uses("weight_decay") and not optimizer._excluded.covers(pair)
-    slots = optimizer._slots.of(variable) or _to_be(optimizer, variable, first)
+def _row(optimizer: Optimizer, original: Any, slots: Mapping[str, Any], path: str) -> Row:
+    engine, variable = optimizer._engine, _variables.unwrap(original)
+    rule = engine.rules.get(WeightDecay)
+    slots = engine.state.slots.of(variable) or slots
     return Row(
-        variable=pair.path,
+        variable=_variables.path(original),
         shape=tuple(variable.shape),
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
         slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
-        decays=bool(decays),
-        sparse=optimizer._rows_word,
-        path=_path(optimizer, variable, slots, decays),
+        decays=optimizer.uses("weight_decay") and not (rule and rule.covers(original)),
+        sparse=engine.rows_word,
+        path="plain" if path == "XLA" and _variables.is_on_mesh(variable) else path,
     )
 
 
-def _to_be(optimizer: Optimizer, variable: Any, first: bool) -> dict[str, tf.TensorSpec]:
-    """The slots that the variable would get, as what they are to be."""
-    specs = {}
-    slots = {**optimizer.slots(variable), **optimizer._policy_slots(variable, first=first)}
-    for name, initial in slots.items():
-        if isinstance(initial, Initial):
-            shape, dtype = initial.shape(variable.shape), dtype_of(variable, name)
-        else:
-            value = tf.convert_to_tensor(initial)
-            shape, dtype = value.shape, value.dtype
-        specs[name] = tf.TensorSpec(shape, dtype)
-    return specs
+def _plans(optimizer: Optimizer, originals: Sequence[Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """The slots that variables get, and the path of a dense update, by the step's own plan.
+
+    It is asked of a copy of the optimizer and of stand-ins for the variables, in a graph that is
+    never run, where variables have no memory.
+    """
+    if optimizer._engine.is_hooked:
+        return [({}, "hooks")] * len(originals)
+    variables = list(map(_variables.unwrap, originals))
+    with tf.Graph().as_default():
+        engine = optimizer._engine.blank_copy()
+        stand_ins = []
+        for variable in variables:  # of a distributed one, the device is its first copy's
+            with tf.device(str(getattr(variable, "device", "") or "")):
+                stand_ins.append(_stand_in(variable))
+        engine.build(stand_ins)
+        step, found = engine.step({}, aggregate=False), []
+        for x, original in zip(stand_ins, originals, strict=True):
+            group = groups.group_of(list(optimizer._engine.rules.values()), original)
+            works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
+            for policy in step.policies:
+                if policy.calls_functions_of_users:  # they leave no factor, and are not for this
+                    works = [work._replace(clip_factor=None) for work in works]
+                else:
+                    works = policy.gradients(step, works)
+            begun = groups.begin(step, works)
+            [((path, _, key), updates)] = paths.plan(begun, works).items()
+            if isinstance(path, paths.Fused) and not path.accepts(updates[0], begun.scalars[key]):
+                path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)
+            found.append((engine.state.slots.of(x), path.name))
+    return found
 
 
-def _path(optimizer: Optimizer, variable: Any, slots: Mapping[str, Any], decays: bool) -> str:
-    """How a dense update would run, found in a graph that is never run."""
-    if not optimizer._is_declared:
-        return "hooks"
-    with tf.Graph().as_default(), tf.device(_device(variable)):
-        x = _stand_in(variable)
-        one = tf.ones([], _variables.compute_dtype(variable.dtype))
-        h = _compile.Scalars(**{n: one for n, v in optimizer._hypers.items() if v.active}, t=one)
-        optimizer.begin(h, _compile.Scalars(**dict.fromkeys(optimizer.state, one)))
-        clips = optimizer.uses("clipnorm") or optimizer.uses("global_clipnorm")
-        given = _compile.Update(
-            g=tf.zeros_like(x),
-            x=x,
-            slots={
-                name: _stand_in(slot)
-                for name, slot in slots.items()
-                if name not in POLICIES or name == MASTER
-            },
-            scale=one if clips and not optimizer.gradient_transformers else None,
-            decay=one if decays and optimizer.decays == "base" else None,
-        )
-        return _compile.path(optimizer, given, vars(h))
-
-
-def _device(variable: Any) -> str:
-    """Where the variable is; of a distributed one, where its first copy is."""
-    return str(getattr(variable, "device", "") or "")
-
-
-def _stand_in(tensor: Any) -> Any:
+def _stand_in(variable: Any) -> Any:
     """A variable of the same dtype and shape in the graph at hand; it has no memory."""
-    shape = tensor.shape
-    start = tf.zeros([size or 0 for size in shape], tensor.dtype)
+    shape = variable.shape
+    start = tf.zeros([size or 0 for size in shape], variable.dtype)
     return tf.compat.v1.Variable(start, use_resource=True, shape=shape, validate_shape=False)
 
 
@@ -251,7 +246,7 @@ class Watch:
         per_variable: bool = False,
     ):
         optimizer = _ours(optimizer)
-        if optimizer._watch is not None:
+        if optimizer._engine.watch is not None:
             raise ValueError(
                 f"`optimizer` must not be watched already: close its Watch; got {optimizer!r}."
             )
@@ -314,34 +309,40 @@ class Watch:
 
     def close(self) -> None:
         """Stops watching, and flushes what was written."""
-        if self.optimizer._watch is self:
+        if self.optimizer._engine.watch is self:
             self._attach(None)
         if self._writer is not None:
             self._writer.flush()
 
     def _attach(self, watch: Watch | None) -> None:
-        self.optimizer.__dict__["_watch"] = watch
-        self.optimizer._cache.steps.clear()  # functions that do as before
+        self.optimizer._engine.watch = watch
 
-    # What the engine calls, in each replica.
+    # What the engine asks, and what it calls in each replica.
 
-    def see(
-        self, before: Sequence[Any], after: Sequence[Any], scales: Sequence[Any], variable: Any
-    ) -> None:
+    def among(self, policies: Policies) -> Policies:
+        """The policies of a step, with one that looks on in place of what clips."""
+        clipping = next((p for p in policies if isinstance(p, Clipping)), None)
+        watching = _Watching(self, clipping, self.optimizer._engine)
+        if clipping is None:
+            return Policies((*policies, watching))
+        return Policies(watching if policy is clipping else policy for policy in policies)
+
+    def see(self, before: Works, after: Works) -> None:
         """Notes the figures of a step, inside of it.
 
         Args:
-            before: the gradients, summed over replicas.
-            after: the same, clipped, but for
-            scales: what they are yet to be multiplied by, or None.
-            variable: one of the variables, beside which to keep the figures.
+            before: the works with gradients summed over replicas.
+            after: the same, clipped.
         """
         if not self._totals:
-            with tf.init_scope(), _variables.beside(variable):
+            with tf.init_scope(), _variables.beside(before[0].variable):
                 dtypes = {"norm": tf.float32, "clipped": tf.int64, "steps": tf.int64}
                 self._totals = {name: _total_variable(name, d) for name, d in dtypes.items()}
-        changed = [_gradients.changed(*parts) for parts in zip(before, after, scales, strict=True)]
-        self._totals["norm"].assign(_gradients.joint_norm(before))
+        changed = [
+            gradients.changed(old.gradient, new.gradient, new.clip_factor)
+            for old, new in zip(before, after, strict=True)
+        ]
+        self._totals["norm"].assign(gradients.joint_norm([work.gradient for work in before]))
         self._totals["clipped"].assign_add(tf.add_n([tf.cast(c, tf.int64) for c in changed]))
         self._totals["steps"].assign_add(1)
 
@@ -351,7 +352,7 @@ class Watch:
         return int(_variables.value_of(self.optimizer.iterations))
 
     def _learning_rate(self) -> dict[str, float]:
-        if "learning_rate" not in self.optimizer._hypers:
+        if "learning_rate" not in self.optimizer._engine.hypers:
             return {}
         rate = self.optimizer._decayed_lr(tf.float32)
         return {"learning_rate": float(_variables.value_of(rate))}
@@ -380,7 +381,31 @@ class Watch:
         return {"update_ratio": _ratio(math.hypot(*changes), math.hypot(*sizes)), **figures}
 
 
-class TensorBoard(*_keras.CALLBACKS):  # type: ignore[misc]
+class _Watching(Clipping):
+    """Clips as the policy that it stands for does, if there is one, and looks on.
+
+    Equal for one Watch and one policy, since steps are cached by the policies that they have.
+    """
+
+    def __init__(self, watch: Watch, clipping: Policy | None, engine: Any):
+        super().__init__(engine)
+        self._what = watch, clipping
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Watching) and self._what == other._what
+
+    def __hash__(self) -> int:
+        return hash(self._what)
+
+    def gradients(self, step: Step, works: Works) -> Works:
+        """Clips; notes what came of it."""
+        watch, clipping = self._what
+        clipped = works if clipping is None else clipping.gradients(step, works)
+        watch.see(works, clipped)
+        return clipped
+
+
+class TensorBoard(*CALLBACKS):  # type: ignore[misc]
     """A Keras callback, of both Kerases, that writes the figures of `Watch` to TensorBoard.
 
     The figures are in `watch.figures` too. The train function is traced anew as training

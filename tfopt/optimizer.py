@@ -1,4 +1,4 @@
-"""The base of all optimizers: the life of a step, from gradients to variables."""
+"""The base of all optimizers: declarations, hooks for authors, and verbs of one line."""
 
 from __future__ import annotations
 
@@ -6,33 +6,28 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tfopt import (
-    _accumulate,
-    _compile,
-    _distribute,
-    _ema,
-    _gradients,
-    _precision,
-    _rows,
-    _variables,
-)
-from tfopt._compile import Scalars, Update
+from tfopt import _config, _variables, initializers
 from tfopt._config import Configurable
-from tfopt._gradients import Pair
-from tfopt._keras import KerasOptimizer
-from tfopt._minimize import Minimizer
-from tfopt._policies import Policies
-from tfopt._slots import POLICIES
-from tfopt._state import Stateful
+from tfopt._engine import declarations, paths
+from tfopt._engine.ambient import current_step
+from tfopt._engine.engine import Engine
+from tfopt._engine.groups import Scalars, cast
+from tfopt._engine.paths import Path
+from tfopt._engine.policy import Policy
+from tfopt._keras.optimizer import KerasOptimizer
+from tfopt._policies.order import ORDER
+from tfopt._state import copies, keras_files, saved_model
+from tfopt._state.state import CallableList
+from tfopt._values import rows
 from tfopt._variables import plain_python
-from tfopt.hyper import Alias, Hyper, Static
+from tfopt._warnings import warn
+from tfopt.hyper import Alias, Static
 
-SPARSE = ("rows", "exact", "rows_move", "whole")
 
-
-class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
+class Optimizer(Configurable, KerasOptimizer):
     """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
 
     A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
@@ -114,37 +109,19 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
     """
 
     lr = Alias("learning_rate")
-    decay = Hyper(0.0, low=0)
-    clipnorm = Hyper(None, off=None, low=0, tracked=False)
-    clipvalue = Hyper(None, off=None, low=0, tracked=False)
-    global_clipnorm = Hyper(None, off=None, low=0, tracked=False)
-    weight_decay = Hyper(None, off=None, low=0, tracked=False)
-    gradient_aggregator = Static(None)
-    gradient_transformers = Static(None)
     lazy = Static(None, choices=(None, True, False))
     jit_compile = Static("auto", choices=("auto", True, False))
-    use_ema = Static(False)
-    ema_momentum = Static(0.99, low=0, high=1)
-    ema_overwrite_frequency = Static(None, whole=True, low=1)
-    gradient_accumulation_steps = Static(None, whole=True, low=1)
-    loss_scale_factor = Hyper(None, off=None, above=0, tracked=False)
-    skip_nonfinite = Static(False)
-    master_weights = Static(False)
     shard_slots = Static(None)
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
-    sparse: Any = "whole"  # what an IndexedSlices gradient means: a word of SPARSE
+    sparse: Any = "whole"  # what an IndexedSlices gradient means: a word of `engine.SPARSE`
     decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
     complex_numbers = False  # whether complex variables are taken
-    _has_kernel = False  # whether `fused` is of the same class as `update`
-    _by_rows = False  # whether `sparse` speaks of this `update`, and not of a parent's
-    _takes_guards = True  # whether `_apply_guarded` does what `apply_gradients` does
-    _uncalled: Mapping[str, str] = {  # hooks of OptimizerV2's, and what is called instead
-        "_create_slots": "create_slots",
-        "_resource_apply_dense": "resource_apply_dense",
-        "_resource_apply_sparse": "resource_apply_sparse",
-    }
+    state: Mapping[str, float] = {}  # scalars of the whole optimizer: {name: initial value}
+    fused_takes: frozenset[str] = frozenset()  # of "clip_factor", "decay_rate": see `fused`
+    slot_order = "slot"  # in a block: "slot" after slot, or "variable" after variable
+    v1_weights = ""  # lists of older Keras accepted: "no iterations" or "unused slot"
 
     def slots(self, x: Any) -> dict[str, Any]:
         """The slots of a variable, by name.
@@ -159,7 +136,16 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         return {}
 
     def begin(self, h: Scalars, state: Scalars) -> None:
-        """Once a step: adds to `h` what all variables share, and advances `state`."""
+        """Adds to `h` what all variables share, and advances `state`.
+
+        Args:
+            h: the hyperparameters and `h.t`, as in `update`.
+            state: the scalars that the class declares in `state`; assign to its attributes.
+
+        It is called once a step for each dtype of arithmetic, and for each group of variables
+        that has numbers of its own. What counts of `state` is what the group of everybody makes
+        of it, in the dtype in which the scalar is stored.
+        """
 
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """The update of one variable, or of any rows of it.
@@ -178,15 +164,28 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
             f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
         )
 
-    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
-        """The same as `update`, by a kernel on variables; `NotImplemented` where there is none."""
+    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars, **factors: Any) -> Any:
+        """The same as `update`, by a kernel on variables; `NotImplemented` where there is none.
+
+        It is called for dense gradients of the variable's dtype, float32 or float64, where slots
+        have that dtype, too, and where there is neither a clip factor nor weight decay: but for
+        those that `fused_takes` names.
+
+        Args:
+            g: the gradient.
+            var: the variable.
+            s: the slots, as variables.
+            h: as in `update`.
+            **factors: those named in `fused_takes`, where they apply: `clip_factor`, what the
+                gradient is to be multiplied by; `decay_rate`, the part of the weights that decays.
+        """
         return NotImplemented
 
     def uses(self, name: str) -> bool:
         """Whether a hyperparameter that can be off takes part in the update."""
-        return self._hypers[name].active
+        return self._engine.uses(name)
 
-    # --- the life of a step -----------------------------------------------------------------------
+    # --- a step -----------------------------------------------------------------------------------
 
     @plain_python
     def apply_gradients(
@@ -222,138 +221,7 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
                 a gradient of rows of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return self._apply_guarded(grads_and_vars, name, aggregate, self._guard)
-
-    def _apply_guarded(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None,
-        aggregate: bool,
-        guard: _precision.Guard | None,
-    ) -> Any:
-        """`apply_gradients`, for wrappers that have a guard of their own."""
-        pairs = _gradients.check(grads_and_vars, self._warned, self.complex_numbers)
-        if not pairs:
-            return self._result(self.iterations.read_value(), name)
-        self._check_constraints(pairs)
-        _distribute.require_replica_context(pair.variable for pair in pairs)
-        if not aggregate:
-            _distribute.require_copies("`experimental_aggregate_gradients=False`")
-        self.build([pair.given for pair in pairs])
-        values = self._hypers.evaluate()
-        if self._runs_in_place():
-            with tf.name_scope(_variables.scope_name(name or self.name)):
-                return self._step(pairs, values, aggregate, guard)
-        step = _compile.cached_step(self, pairs, values, aggregate, guard)
-        return self._result(step([pair.gradient for pair in pairs], values), name)
-
-    def _step(
-        self,
-        pairs: Sequence[Pair],
-        values: dict[str, Any],
-        aggregate: bool,
-        guard: _precision.Guard | None,
-    ) -> Any:
-        """A whole step, or one that only accumulates, as one replica sees it."""
-        gradients = self._unscale([pair.gradient for pair in pairs], values, guard)
-        apply = functools.partial(
-            self._apply, pairs, values=values, aggregate=aggregate, guard=guard
-        )
-        if self._accumulates:
-            _accumulate.step(self, pairs, gradients, aggregate, apply)
-        else:
-            apply(gradients)
-        return self.iterations.read_value()
-
-    def _apply(
-        self,
-        pairs: Sequence[Pair],
-        gradients: Sequence[Any],
-        *,
-        values: dict[str, Any],
-        aggregate: bool,
-        guard: _precision.Guard | None,
-    ) -> None:
-        """From the gradients of one replica to the update that all make together."""
-        if aggregate:
-            gradients = self._aggregate(pairs, gradients)
-        finite = None
-        if guard is not None:
-            finite = _gradients.all_finite(gradients)
-            if not aggregate or self.gradient_aggregator is not None:
-                finite = _distribute.agreed(finite)
-        gradients = [_rows.deduplicate(g) if _is_sparse(g) else g for g in gradients]
-        variables = [pair.variable for pair in pairs]
-        clipped, scales = _gradients.clip(gradients, variables, **self._clips(values))
-        if self._watch is not None:
-            self._watch.see(gradients, clipped, scales, pairs[0].variable)
-        gradients = clipped
-        if self.gradient_transformers:
-            gradients, scales = self._transform(pairs, gradients, scales), [None] * len(pairs)
-        update = functools.partial(self._update_if_finite, pairs, values=values, guard=guard)
-        _distribute.across_replicas(update, gradients, scales, finite)
-
-    def _update_if_finite(
-        self,
-        pairs: Sequence[Pair],
-        gradients: Sequence[Any],
-        scales: Sequence[Any],
-        finite: Any,
-        *,
-        values: dict[str, Any],
-        guard: _precision.Guard | None,
-    ) -> None:
-        """Once for all replicas: updates, unless the guard's check has failed."""
-        update = functools.partial(self._update_all, pairs, gradients, scales, values=values)
-        if guard is None:
-            update()
-        else:
-            finite = _distribute.first(finite)
-            tf.cond(finite, update, lambda: None)
-            guard.decided(finite)
-
-    def _update_all(
-        self,
-        pairs: Sequence[Pair],
-        gradients: Sequence[Any],
-        scales: Sequence[Any],
-        *,
-        values: dict[str, Any],
-    ) -> None:
-        """Updates every copy of every variable, then `iterations` and averages."""
-        steps = self.iterations.read_value()
-        self.__dict__["_now"] = _Now(values, steps, _compile.Waiting(self))
-        try:
-            self._begin({_compute_dtype(pair.variable) for pair in pairs})
-            for pair, gradient, scale in zip(pairs, gradients, scales, strict=True):
-                update = functools.partial(self._update_copy, pair)
-                _distribute.update(pair.variable, update, gradient, scale)
-            self._now.waiting.run()
-            self.iterations.assign_add(1, read_value=False)
-            if self.use_ema:
-                _ema.follow(self, list(self._slots.variables.values()))
-        finally:
-            self.__dict__["_now"] = None
-
-    def _update_copy(self, pair: Pair, variable: Any, gradient: Any, scale: Any) -> None:
-        """Updates one copy of one variable, on its device."""
-        now = self._now
-        now.excluded = self._excluded.covers(pair)
-        now.decay = None if now.excluded else now.decays.get(_compute_dtype(variable))
-        now.scale = scale
-        now.alone = pair.constraint is not None or not self._is_declared
-        if self.use_ema:
-            _ema.before(self, variable, gradient, now.steps)
-        if not self._is_declared:  # hooks see decayed weights, and gradients of their dtype
-            gradient = _gradients.cast(_gradients.scaled(gradient, scale), variable.dtype)
-            self._decay_in_place(variable, gradient)
-            now.decay = now.scale = None
-        if _is_sparse(gradient):
-            self.resource_apply_sparse(gradient.values, variable, gradient.indices)
-        else:
-            self.resource_apply_dense(gradient, variable)
-        if pair.constraint is not None:
-            variable.assign(tf.cast(pair.constraint(variable), variable.dtype), read_value=False)
+        return self._engine.apply(grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
@@ -365,8 +233,8 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
-        waiting = None if self._now.alone else self._now.waiting
-        return _compile.dense(self, *self._inputs(grad, var), waiting)
+        step = current_step(self._engine, "resource_apply_dense")
+        paths.run_one(self._engine, step, var, self._engine.work_of(var, grad))
 
     def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
         """Updates one variable with a gradient for some of its rows.
@@ -379,322 +247,286 @@ class Optimizer(Configurable, Minimizer, Policies, Stateful, KerasOptimizer):
         Returns:
             An operation, or None.
         """
-        word = self._rows_word
-        if word == "whole" or (word == "exact" and not self._by_rows):
-            return self.resource_apply_dense(_rows.densify(grad, indices, var), var)
-        given, scalars = self._inputs(grad, var)
-        if word == "rows":
-            return _compile.rows(self, given, indices, scalars)
-        return _compile.all_rows(self, given, indices, scalars, moves=word == "exact")
-
-    # --- the parts of a step ----------------------------------------------------------------------
-
-    def _aggregate(self, pairs: Sequence[Pair], gradients: Sequence[Any]) -> list[Any]:
-        if self.gradient_aggregator is None:
-            return _distribute.sum_over_replicas(gradients)
-        given = [(gradient, pair.given) for gradient, pair in zip(gradients, pairs, strict=True)]
-        return _unzip(self.gradient_aggregator(given), pairs, "gradient_aggregator")
-
-    def _clips(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            argument: self._current(name, values)
-            for argument, name in (
-                ("value", "clipvalue"),
-                ("norm", "clipnorm"),
-                ("global_norm", "global_clipnorm"),
-            )
-        }
-
-    def _transform(
-        self, pairs: Sequence[Pair], gradients: Sequence[Any], scales: Sequence[Any]
-    ) -> list[Any]:
-        gradients = [_gradients.scaled(g, s) for g, s in zip(gradients, scales, strict=True)]
-        for transformer in self.gradient_transformers:
-            given = [(g, pair.given) for g, pair in zip(gradients, pairs, strict=True)]
-            gradients = _unzip(transformer(given), pairs, "gradient_transformers")
-        return gradients
-
-    def _begin(self, dtypes: set[tf.DType]) -> None:
-        """Computes the scalars of this step in each compute dtype; advances the state."""
-        scalars, states = self._now.scalars, {}
-        for dtype in sorted(dtypes, key=lambda dtype: dtype.name):
-            h = Scalars(
-                **{
-                    name: _cast(self._current(name, self._now.values), dtype)
-                    for name, value in self._hypers.items()
-                    if value.active
-                }
-            )
-            steps = _cast(self._now.steps, dtype)
-            h.t = steps + 1
-            if "decay" in self._fields and hasattr(h, "learning_rate"):
-                h.learning_rate = h.learning_rate / (1 + h.decay * steps)
-            state = Scalars(**{n: _cast(scalar, dtype) for n, scalar in self._scalars.items()})
-            self.begin(h, state)
-            unknown = vars(state).keys() - self._scalars.keys()
-            if unknown:
-                raise ValueError(
-                    f"{type(self).__name__}.begin set {sorted(unknown)} in `state`, which is not "
-                    f"declared; declared are {sorted(self._scalars)}."
-                )
-            scalars[dtype], states[dtype] = vars(h), vars(state)
-            if self.decays == "base" and self.uses("weight_decay"):
-                self._now.decays[dtype] = self._decay(h)
-        for name, scalar in self._scalars.items():
-            advanced = states.get(scalar.dtype) or next(iter(states.values()))
-            scalar.assign(tf.cast(advanced[name], scalar.dtype), read_value=False)
-
-    def _decay(self, h: Scalars) -> Any:
-        """The part of the weights that decays in this step."""
-        if not hasattr(h, "learning_rate"):
-            raise ValueError(
-                f"`weight_decay` is a part of the learning rate, which {type(self).__name__} does "
-                "not have."
-            )
-        return h.learning_rate * h.weight_decay
-
-    def _decay_in_place(self, variable: Any, gradient: Any) -> None:
-        """Decays the weights before a hook updates them: all, or the rows of a row path."""
-        if self._now.decay is None:
-            return
-        decay = tf.cast(self._now.decay, variable.dtype)
-        if _is_sparse(gradient) and self._moves_rows():
-            rows = _rows.read(variable, gradient.indices)
-            _rows.write(variable, gradient.indices, rows - decay * rows)
-        else:
-            variable.assign_sub(decay * variable, read_value=False)
-
-    def _inputs(self, grad: Any, var: Any) -> tuple[Update, dict[str, Any]]:
-        """What the update of one variable takes, and the scalars that all share."""
-        now = self._now
-        slots = {
-            name: _distribute.local(slot, var)
-            for name, slot in self._slots.of(var).items()
-            if name not in POLICIES or name == _precision.MASTER
-        }
-        scalars = now.scalars[_compute_dtype(var)]
-        if self.decays == "own" and now.excluded and "weight_decay" in scalars:
-            scalars = {**scalars, "weight_decay": tf.zeros_like(scalars["weight_decay"])}
-        return Update(grad, var, slots, now.scale, now.decay), scalars
-
-    @property
-    def _is_declared(self) -> bool:
-        """Whether updates run `update`, and not hooks that a subclass overrides."""
-        cls = type(self)
-        return (
-            cls.resource_apply_dense is Optimizer.resource_apply_dense
-            and cls.resource_apply_sparse is Optimizer.resource_apply_sparse
-        )
-
-    @property
-    def _rows_word(self) -> str:
-        """What an `IndexedSlices` gradient means, given `lazy`."""
-        if self.lazy is True:
-            return "rows"
-        if self.lazy is False and self.sparse != "whole":
-            return "exact"
-        return str(self.sparse)
-
-    def _moves_rows(self) -> bool:
-        """Whether an `IndexedSlices` gradient moves its rows only."""
-        return self._rows_word in ("rows", "rows_move")
-
-    def _current(self, name: str, values: dict[str, Any] | None = None) -> Any:
-        """The value of a hyperparameter in this step."""
-        if values is None:
-            values = self._now.values if self._now else {}
-        return values[name] if name in values else self._hypers[name].read()
+        if self._engine.densifies:
+            return self.resource_apply_dense(rows.densify(grad, indices, var), var)
+        step = current_step(self._engine, "resource_apply_sparse")
+        slices = tf.IndexedSlices(grad, indices)
+        paths.run_one(self._engine, step, var, self._engine.work_of(var, slices))
 
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """The learning rate of this step, after `decay`, for use in hooks."""
         rate = self._get_hyper("learning_rate", var_dtype)
-        return rate / (1 + self._get_hyper("decay", var_dtype) * _cast(self.iterations, var_dtype))
-
-    def _runs_in_place(self) -> bool:
-        """Whether the step is traced, or run, right here rather than in a cached function."""
-        if tf.inside_function():
-            return True
-        user_code = self.gradient_aggregator is not None or self.gradient_transformers
-        return tf.executing_eagerly() and bool(_distribute.has_strategy() or user_code)
-
-    def _result(self, iterations: Any, name: str | None) -> Any:
-        if _variables.in_v1_graph() and not tf.inside_function():
-            return tf.group(iterations, name=_variables.scope_name(name or self.name))
-        return iterations
+        return rate / (1 + self._get_hyper("decay", var_dtype) * cast(self.iterations, var_dtype))
 
     # --- construction -----------------------------------------------------------------------------
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # A kernel does not know of an `update` that a subclass puts in place of its parent's.
-        cls._has_kernel = all(
-            _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
-        )
-        # Rows apart must give what the whole does: a parent's word for it is not enough.
-        cls._by_rows = cls.resource_apply_dense is Optimizer.resource_apply_dense and _definer(
-            cls, "sparse"
-        ) <= _definer(cls, "update")
-        cls._takes_guards = (
-            cls.apply_gradients is Optimizer.apply_gradients
-            or cls._apply_guarded is not Optimizer._apply_guarded
-        )
-        for hook, instead in cls._uncalled.items():
-            if hook in vars(cls):
-                raise RuntimeError(
-                    f"{cls.__name__} overrides `{hook}`, which nothing would call: override "
-                    f"`{instead}` instead."
-                )
-
-    def _init_engine(self, name: Any) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
-        self.__dict__.update(
-            _name=name,
-            _scope_name=_variables.scope_name(name),  # tf.Module's own
-            _now=None,
-            _watch=None,  # a `tfopt.inspect.Watch`
-            _warned=set(),
-            _cache=_compile.Cache(),
-            _excluded=_gradients.Excluded(),
-        )
-        self._init_policies()
-        self._init_state()
-
-    def _check_arguments(self) -> None:
-        """What must hold between arguments; checked again before slots are created."""
-        if self.uses("clipnorm") and self.uses("global_clipnorm"):
-            raise ValueError(
-                "`clipnorm` and `global_clipnorm` cannot both be set; got "
-                f"{self._hypers['clipnorm'].config()} and "
-                f"{self._hypers['global_clipnorm'].config()}."
-            )
-        if self.uses("weight_decay") and self.decays is None:
-            raise ValueError(
-                f"`weight_decay` must be None: it would have no effect in {type(self).__name__}; "
-                f"got {self._hypers['weight_decay'].config()}."
-            )
-        if self.lazy is True and self.sparse == "whole":
-            raise ValueError(
-                f"`lazy` must not be True: {type(self).__name__} needs whole variables; got True."
-            )
-        if self.master_weights and not self._is_declared:
-            raise ValueError(
-                f"`master_weights` must be False: {type(self).__name__} updates variables by "
-                "hooks, which see no other copy; got True."
-            )
-        if self.shard_slots is not None and not isinstance(self.shard_slots, str):
-            raise TypeError(
-                "`shard_slots` must be the name of a dimension of a DTensor mesh, or None; got "
-                f"{self.shard_slots!r}."
-            )
-        if self.shard_slots is not None and not self._is_declared:
-            raise ValueError(
-                f"`shard_slots` must be None: {type(self).__name__} updates variables by hooks, "
-                f"which take slots that lie as their variables do; got {self.shard_slots!r}."
-            )
-        if self.sparse not in SPARSE:
-            raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.sparse!r}.")
-        if self.gradient_aggregator is not None and not callable(self.gradient_aggregator):
-            raise TypeError(
-                f"`gradient_aggregator` must be a function; got {self.gradient_aggregator!r}."
-            )
-        transformers = self.gradient_transformers
-        if transformers is not None and not (
-            isinstance(transformers, list | tuple) and all(map(callable, transformers))
-        ):
-            raise TypeError(
-                f"`gradient_transformers` must be a list of functions; got {transformers!r}."
-            )
-
-    def _check_shards(self, variables: Iterable[Any]) -> None:
-        """An `update` that needs the whole variable must not see the shards of one."""
-        for variable in variables:
-            is_shard = _variables.whole(variable) is not variable
-            if is_shard and self.sparse == "whole" and self._is_declared:
-                raise ValueError(
-                    f"{type(self).__name__} needs whole variables; `{_variables.path(variable)}` "
-                    "is a shard of one. Create it with a `variable_partitioner` that leaves it "
-                    "whole, or declare `sparse` if `update` takes any rows of a variable."
-                )
-
-    def _check_constraints(self, pairs: Sequence[Pair]) -> None:
-        for pair in pairs:
-            if _is_sparse(pair.gradient) and hasattr(pair.variable, "layout"):
-                raise NotImplementedError(
-                    f"Variable `{pair.path}` is a DTensor's and has a sparse gradient, whose ops "
-                    "DTensor cannot split: look rows up by a product with `tf.one_hot`."
-                )
-            by_rows = _is_sparse(pair.gradient) and self._moves_rows()
-            if by_rows and pair.constraint is not None:
-                raise RuntimeError(
-                    f"Variable `{pair.path}` has a constraint, {pair.constraint!r}, and a sparse "
-                    "gradient that updates only rows: a constraint is for the whole variable. "
-                    "Use `lazy=False`, or no constraint."
-                )
-
-    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
-        """Keeps weight decay off some variables. Also a keyword of the constructor.
+    def __init_subclass__(
+        cls,
+        policies: Sequence[type[Policy]] = (),
+        paths: Sequence[type[Path]] = (),
+        engine: type[Engine] | None = None,
+        uncalled: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Collects what the class declares.
 
         Args:
-            var_list: variables; regular expressions among them are taken as such.
-            var_names: regular expressions, searched for in variables' paths.
+            policies: further policies that it may use, which act after those of its base.
+            paths: further ways to run updates, which are asked before those of its base.
+            engine: the class of its parts, for another order of a step.
+            uncalled: names that must not be defined, as nothing calls them, and what is called.
+            **kwargs: for other base classes.
+        """
+        super().__init_subclass__(**kwargs)
+        declarations.lift(cls, policies)
+        more = {"policies": policies, "paths": paths, "engine": engine, "uncalled": uncalled or {}}
+        _config.declare(cls, Optimizer, **more)
+
+    # --- variables --------------------------------------------------------------------------------
+
+    @property
+    def iterations(self) -> Any:
+        """The number of updates applied so far: an int64 variable, created on first use.
+
+        It may be replaced by a variable of your own before the optimizer is first used.
+        """
+        return self._engine.state.iterations
+
+    @iterations.setter
+    def iterations(self, variable: Any) -> None:
+        variable, state = _variables.unwrap(variable), self._engine.state
+        if not isinstance(variable, tf.Variable) or not variable.dtype.is_integer:
+            raise TypeError(f"`iterations` must be an integer tf.Variable; got {variable!r}.")
+        if state.counts_in is not None:
+            raise RuntimeError(
+                "`iterations` can only be replaced before the optimizer is used; "
+                f"it is {state.counts_in!r} already; got {variable!r}."
+            )
+        state.count_in(variable)
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Any,
+        dtype: Any = None,
+        initializer: Any = "zeros",
+        trainable: bool | None = None,
+        synchronization: Any = tf.VariableSynchronization.AUTO,
+        aggregation: Any = tf.VariableAggregation.NONE,
+    ) -> Any:
+        """Adds a variable that belongs to the optimizer as a whole.
+
+        Args:
+            name: its name; it is saved in checkpoints under it.
+            shape: its shape.
+            dtype: its dtype; float32 by default.
+            initializer: a name, config, instance or callable for
+                `tfopt.initializers.get`, or the initial value itself.
+            trainable: must not be True: nothing trains an optimizer's state.
+            synchronization: how replicas' copies are kept.
+            aggregation: how replicas' assignments are combined.
+
+        Returns:
+            The variable. It is not in `weights`, as in OptimizerV2: declare `state`
+            for scalars that are.
 
         Raises:
-            ValueError: if the optimizer has seen variables already.
+            ValueError: if `trainable` is True, or the initializer is unknown.
         """
-        if self.built:
+        if trainable:
             raise ValueError(
-                "`exclude_from_weight_decay` must come before the optimizer sees variables."
+                f"`trainable` must not be True for an optimizer's state; got {trainable}."
             )
-        for entries in (var_list, var_names):
-            kinds = tf.Variable | _variables.ShardedVariable
-            alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), kinds)
-            for entry in [entries] if alone else entries if entries is not None else ():
-                self._excluded.add(entry)
+        dtype = tf.as_dtype(dtype or tf.float32)
+        initial = _initial(initializer, tf.TensorShape(shape), dtype)
+        options = {"synchronization": synchronization, "aggregation": aggregation}
+        return self._engine.state.add(name, initial, dtype, **options)
+
+    def add_slot(
+        self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
+    ) -> Any:
+        """Adds the slot variable `slot_name` for `var`, or returns the one there is.
+
+        Args:
+            var: the variable it belongs to.
+            slot_name: its name, as in `get_slot`.
+            initializer: a name, config, instance or callable for
+                `tfopt.initializers.get`, or the initial value itself.
+            shape: its shape; that of `var` by default.
+
+        Returns:
+            A variable of the dtype of `var`, created on its device and mirrored as it is.
+        """
+        variable = _variables.unwrap(var)
+        whole = variable.shape.is_fully_defined()
+        actual = shape if shape is not None else variable.shape if whole else tf.shape(variable)
+        state = self._engine.state
+        with state.lock:
+            return state.slots.add(
+                variable,
+                slot_name,
+                _initial(initializer, actual, variable.dtype),
+                variable.dtype,
+                tf.TensorShape(shape) if shape is not None else variable.shape,
+            )
+
+    def get_slot(self, var: Any, slot_name: str) -> Any:
+        """The slot variable `slot_name` of `var`; of a sharded variable, a sharded one.
+
+        Raises:
+            KeyError: if there is none (yet): slots appear when `var` is first updated.
+        """
+        if not isinstance(_variables.unwrap(var), tf.Variable | _variables.ShardedVariable):
+            raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
+        slot = self._engine.state.slots.get(var, slot_name)
+        if slot is None:
+            raise KeyError(
+                f"Variable `{_variables.path(var)}` has no slot `{slot_name}`; "
+                f"it has {sorted(self._engine.state.slots.of(var)) or 'none yet'}."
+            )
+        return slot
+
+    def get_slot_names(self) -> list[str]:
+        """The names of the slots that exist."""
+        if self._engine.state.is_exported:
+            return []  # a SavedModel is being made, where they are plain variables
+        return list(self._engine.state.slots.names)
+
+    @property
+    def weights(self) -> CallableList:
+        """The state as variables: `iterations`, scalars, slots by block, then policies' state."""
+        return CallableList(self._engine.state.weights())
+
+    @property
+    def variables(self) -> CallableList:
+        """The same as `weights`; may also be called, as in tf-keras."""
+        return self.weights
+
+    @property
+    def built(self) -> bool:
+        """Whether the optimizer has seen variables."""
+        return self._engine.state.built
+
+    @plain_python
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Creates the state for variables not seen before. Optional: updates do it too.
+
+        Args:
+            var_list: the variables.
+
+        Raises:
+            ValueError: if what `set_weights` was given earlier does not fit.
+        """
+        self._engine.build(var_list)
+
+    def create_slots(self, var_list: Sequence[Any]) -> None:
+        """Creates the slots of variables seen for the first time.
+
+        The default creates what `slots` declares. Override it, with `add_slot`, in an
+        optimizer that also overrides `resource_apply_dense`.
+
+        Args:
+            var_list: the new variables.
+        """
+        self._engine.create_slots(var_list)
+
+    # --- state in and out -------------------------------------------------------------------------
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The values of `weights`, as NumPy arrays; `iterations` first.
+
+        Before there are slots, what was loaded for them.
+        """
+        return self._engine.state.get_weights()
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the values of `weights`.
+
+        On an optimizer without slots they are kept, and checked when the first appear.
+
+        Args:
+            weights: arrays in the order and of the shapes of `get_weights`. Lists that
+                OptimizerV2 accepts from Keras 1 and 2.0 are accepted too.
+
+        Raises:
+            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
+                is changed then.
+        """
+        self._engine.state.set_weights(weights)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the state and the numeric hyperparameters into a store of Keras'.
+
+        Args:
+            store: a mapping from names to arrays.
+        """
+        keras_files.save(self._engine.state, type(self).__name__, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote.
+
+        Slots find their variables by path; values of variables that the optimizer has not
+        seen wait for them. The state of another optimizer is left alone, with a warning.
+
+        Args:
+            store: a mapping from names to arrays.
+
+        Raises:
+            ValueError: if a slot of this optimizer has no value, or one of another shape, or
+                the checksum of the file is wrong; nothing is changed then.
+        """
+        keras_files.load(self._engine.state, type(self).__name__, store)
+
+    def __reduce__(self) -> Any:
+        return copies.reduced(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """An optimizer of the same variables, or of their copies if `memo` has them."""
+        return copies.copied(self, memo)
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What checkpoints save, beside slots; what a SavedModel holds."""
+        state = self._engine.state
+        if state.waits:
+            warn(
+                f"`{self.name}` holds loaded state for variables that it has not seen, which a "
+                f"{save_type} cannot hold: call `build` with them first."
+            )
+        _ = state.slots  # a deep copy is whole from here on
+        tracked = super()._trackable_children(save_type, **kwargs)
+        if save_type == "checkpoint":
+            state.export_to(None)
+            return tracked
+        return saved_model.children(state, tracked)
+
+    def _create_or_restore_slot_variable(
+        self,
+        slot_variable_position: Any,
+        slot_name: str,
+        variable: Any,
+        slot_variable_shape: Any = None,
+    ) -> Any:
+        """OptimizerV2's slot-variable protocol: a restore calls it for each slot of a checkpoint."""
+        return self._engine.restore_slot(variable, slot_name, slot_variable_position)
 
 
-def _definer(cls: type, name: str) -> int:
-    """How far up the bases a method is defined."""
-    return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+declarations.lift(Optimizer, ORDER)
+_config.declare(
+    Optimizer,
+    Optimizer,
+    policies=ORDER,
+    paths=(),
+    engine=Engine,
+    uncalled={  # hooks of OptimizerV2's
+        "_create_slots": "create_slots",
+        "_resource_apply_dense": "resource_apply_dense",
+        "_resource_apply_sparse": "resource_apply_sparse",
+    },
+)
 
 
-class _Now:
-    """What the hooks of the step that is going on need beyond their arguments."""
-
-    def __init__(self, values: dict[str, Any], steps: Any, waiting: _compile.Waiting):
-        self.values = values  # hyperparameters that live in no variable
-        self.steps = steps  # `iterations` before this step
-        self.waiting = waiting
-        self.scalars: dict[tf.DType, dict[str, Any]] = {}
-        self.decays: dict[tf.DType, Any] = {}
-        # Of the variable being updated:
-        self.excluded = False
-        self.decay: Any = None
-        self.scale: Any = None
-        self.alone = True  # whether its update must not wait for others
-
-
-def _is_sparse(gradient: Any) -> bool:
-    return isinstance(gradient, tf.IndexedSlices)
-
-
-def _compute_dtype(variable: Any) -> tf.DType:
-    return _variables.compute_dtype(variable.dtype)
-
-
-def _cast(value: Any, dtype: tf.DType) -> Any:
-    """A real scalar as any dtype of arithmetic."""
-    return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)
-
-
-def _unzip(returned: Any, pairs: Sequence[Pair], name: str) -> list[Any]:
-    returned = list(returned)
-    variables = [variable for _, variable in returned]
-    if len(returned) != len(pairs) or any(
-        variable is not pair.given for variable, pair in zip(variables, pairs, strict=False)
-    ):
-        raise ValueError(
-            f"`{name}` must return a (gradient, variable) pair for each one given, in the same "
-            f"order: {len(pairs)} of them; got {len(returned)}."
-        )
-    return [gradient for gradient, _ in returned]
+def _initial(initializer: Any, shape: Any, dtype: Any) -> Any:
+    """A function of nothing that gives the first value of a variable."""
+    if isinstance(initializer, str | dict | type) or callable(initializer):
+        return functools.partial(initializers.get(initializer), shape, dtype=dtype)
+    return functools.partial(tf.cast, initializer, dtype)

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfopt import _keras
+from tfopt._keras import libraries
+from tfopt._keras.optimizer import KerasOptimizer
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
@@ -34,13 +35,13 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
         TypeError: if `cls` is not a subclass of `tfopt.Optimizer`.
         ValueError: if the name is taken.
     """
-    if not (isinstance(cls, type) and issubclass(cls, _keras.KerasOptimizer)):
+    if not (isinstance(cls, type) and issubclass(cls, KerasOptimizer)):
         raise TypeError(f"`cls` must be a subclass of tfopt.Optimizer; got {cls!r}.")
     name = f"{package}>{cls.__name__}"
     known = _CLASSES.setdefault(name.lower(), cls)
     if known is not cls:
         raise ValueError(f"The name {name!r} is taken by {known!r}; got {cls!r}.")
-    _keras.register(cls, package)
+    libraries.register(cls, package)
     return cls
 
 
@@ -89,7 +90,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     Raises:
         ValueError: if it is something else.
     """
-    if not isinstance(optimizer, _keras.KerasOptimizer):
+    if not isinstance(optimizer, KerasOptimizer):
         raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
     cls = type(optimizer)
     return {
@@ -145,7 +146,7 @@ def _registered_name(cls: type) -> str | None:
 
 
 def _is_tf_keras(identifier: Any) -> bool:
-    library = _keras.tf_keras
+    library = libraries.tf_keras
     return library is not None and isinstance(
         identifier, library.optimizers.Optimizer | library.optimizers.legacy.Optimizer
     )

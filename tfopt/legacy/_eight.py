@@ -8,9 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _distribute, _rows, registry
-from tfopt._compile import Scalars
+from tfopt import registry
+from tfopt._engine.groups import Scalars
 from tfopt._slots import Initial
+from tfopt._values import replicas, rows
 from tfopt.hyper import Alias, Static
 from tfopt.legacy._optimizer import Optimizer, freed
 from tfopt.optimizers import adadelta, adagrad, adam, adamax, ftrl, nadam, rmsprop, sgd
@@ -25,9 +26,9 @@ class _Declared(Optimizer):
         """The constructor: the base's, then `fields` in their order."""
         super().__init__(name, **keywords)
         fields["learning_rate"] = keywords.get("lr", fields["learning_rate"])
-        self._pending_lr = None
+        self._engine.pending_lr = None
         for field, value in fields.items():
-            declared = self._fields[field]
+            declared = self._declared.fields[field]
             if field == "epsilon":
                 fields[field] = 1e-7 if value is None else value
                 declared.check_range(fields[field])
@@ -48,7 +49,7 @@ class _Declared(Optimizer):
         """
         numbers = {
             name: self._serialize_hyperparameter(name)
-            if name in self._hypers
+            if name in self._engine.hypers
             else getattr(self, name)
             for name in self._config_fields
         }
@@ -67,7 +68,7 @@ class _Declared(Optimizer):
         coefficients = apply_state[var_device, var_dtype]
         h = Scalars(learning_rate=coefficients["lr_t"], t=tf.cast(self.iterations + 1, var_dtype))
         for name in self._config_fields:
-            if name in self._hypers and name != "learning_rate":
+            if name in self._engine.hypers and name != "learning_rate":
                 setattr(h, name, tf.identity(self._get_hyper(name, var_dtype)))
         if "epsilon" in self._config_fields:
             h.epsilon = tf.convert_to_tensor(self.epsilon, var_dtype)
@@ -76,17 +77,17 @@ class _Declared(Optimizer):
             if hasattr(h, h_name):
                 coefficients[name] = getattr(h, h_name)
 
-    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
         """The scalars of this step, for `update` by a dense gradient or one of rows."""
         place = var.device, var.dtype.base_dtype
         coefficients = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
         return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})
 
     def _slots_beside(self, var: Any) -> dict[str, Any]:
-        return {n: _distribute.local(self.get_slot(var, n), var) for n in self.slots(var)}
+        return {n: replicas.local(self.get_slot(var, n), var) for n in self.slots(var)}
 
     def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
-        h, slots = self._shared(var, apply_state, rows=False), self._slots_beside(var)
+        h, slots = self._shared(var, apply_state, by_rows=False), self._slots_beside(var)
         result = self.fused(grad, var, Scalars(**slots), h)
         if result is not NotImplemented:
             return result
@@ -97,18 +98,18 @@ class _Declared(Optimizer):
     def _resource_apply_sparse(
         self, grad: Any, var: Any, indices: Any, apply_state: Any = None
     ) -> Any:
-        h, slots = self._shared(var, apply_state, rows=True), self._slots_beside(var)
+        h, slots = self._shared(var, apply_state, by_rows=True), self._slots_beside(var)
         if self.sparse == "rows":
-            s = Scalars(**{name: _rows.read(slot, indices) for name, slot in slots.items()})
-            x = self.update(grad, _rows.read(var, indices), s, h)
-            ops = [_rows.write(slot, indices, getattr(s, n)) for n, slot in slots.items()]
-            return tf.group(_rows.write(var, indices, x), *ops)
+            s = Scalars(**{name: rows.read(slot, indices) for name, slot in slots.items()})
+            x = self.update(grad, rows.read(var, indices), s, h)
+            ops = [rows.write(slot, indices, getattr(s, n)) for n, slot in slots.items()]
+            return tf.group(rows.write(var, indices, x), *ops)
         s = Scalars(**{name: slot.read_value() for name, slot in slots.items()})
-        x = self.update(_rows.densify(grad, indices, var), var.read_value(), s, h)
+        x = self.update(rows.densify(grad, indices, var), var.read_value(), s, h)
         if self.sparse == "exact":
             moved = var.assign(x, read_value=False)
         else:
-            moved = _rows.write(var, indices, tf.gather(x, indices))
+            moved = rows.write(var, indices, tf.gather(x, indices))
         return tf.group(moved, *_assigned(slots, s))
 
 
@@ -170,9 +171,9 @@ class RMSprop(_Declared, rmsprop.RMSprop):
         coefficients["neg_lr_t"] = -coefficients["lr_t"]
         coefficients["one_minus_rho"] = 1 - coefficients["rho"]
 
-    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
-        h = super()._shared(var, apply_state, rows)
-        if rows and not self._momentum:
+    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, by_rows)
+        if by_rows and not self._momentum:
             h.learning_rate = -h.neg_lr_t
         return h
 
@@ -301,8 +302,8 @@ class Adamax(_Declared, adamax.Adamax):
         coefficients["one_minus_beta_1_t"] = 1 - coefficients["beta_1_t"]
         coefficients["zero"] = tf.zeros([], tf.int64)
 
-    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
-        h = super()._shared(var, apply_state, rows)
+    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, by_rows)
         h.alpha = -h.alpha
         return h
 
@@ -382,10 +383,10 @@ class Nadam(_Declared, nadam.Nadam):
             "v_t_prime_denominator": 1 - beta_2**t,
         }
 
-    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
+    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
         place = var.device, var.dtype.base_dtype
         c = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
-        rate = -c["neg_lr_t"] if rows else c["lr_t"]
+        rate = -c["neg_lr_t"] if by_rows else c["lr_t"]
         return Scalars(
             beta_1=c["beta_1_t"],
             beta_2=c["beta_2_t"],
@@ -439,8 +440,8 @@ class Ftrl(_Declared, ftrl.Ftrl):
         self._initial_accumulator_value = self.initial_accumulator_value
         self._l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
 
-    def _shared(self, var: Any, apply_state: Any, rows: bool) -> Scalars:
-        h = super()._shared(var, apply_state, rows)
+    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
+        h = super()._shared(var, apply_state, by_rows)
         self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
         return h
 

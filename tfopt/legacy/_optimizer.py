@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _distribute, _gradients, _keras, _rows, _variables
-from tfopt import optimizer as engine
-from tfopt._gradients import Pair
-from tfopt._precision import Guard
-from tfopt._state import CallableList
+from tfopt import _config, _variables
+from tfopt import optimizer as tfopt_optimizer
+from tfopt._engine import gradients
+from tfopt._engine.ambient import step_of
+from tfopt._keras import schedules
+from tfopt._state.state import CallableList
+from tfopt._values import replicas, rows
 from tfopt._variables import plain_python
-from tfopt.hyper import Alias, Hyper, Hypers, Static
+from tfopt.hyper import Hyper
+from tfopt.legacy._engine import LegacyEngine
 
-# The names of OptimizerV2 that are kept: docs/legacy.md says what each is.
-KEPT = frozenset(
-    """
-    _HAS_AGGREGATE_GRAD _aggregate_gradients _assert_valid_dtypes _call_if_callable
-    _compute_gradients _create_all_weights _create_hypers _create_or_restore_slot_variable
-    _create_slots _decayed_lr _dense_apply_args _distribution_strategy
-    _distribution_strategy_scope _fallback_apply_state _get_gradients _get_hyper _hyper
-    _hypers_created _initial_decay _iterations _name _prepare _prepare_local
-    _resource_apply_dense _resource_apply_sparse _resource_apply_sparse_duplicate_indices
-    _resource_scatter_add _resource_scatter_update _serialize_hyperparameter _set_hyper
-    _slot_names _sparse_apply_args _transform_gradients _transform_loss
-    _transform_unaggregated_gradients _use_locking _valid_dtypes _weights
-    add_slot add_weight apply_gradients clipnorm clipvalue from_config get_config get_gradients
-    get_slot get_slot_names get_updates get_weights global_clipnorm gradient_aggregator
-    gradient_transformers iterations learning_rate lr minimize set_weights variables weights
-    """.split()
-)
 KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
 GradientsAndVariables = list[tuple[Any, Any]]
@@ -57,12 +41,12 @@ class _Free:
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         if owner is None:
             return self
-        if self.name in owner._hypers:
-            return owner._hypers[self.name].read()
+        if self.name in owner._engine.hypers:
+            return owner._engine.hypers[self.name].read()
         return owner.__dict__.get(self.name, self.default)
 
     def __set__(self, owner: Any, value: Any) -> None:
-        if self.name in owner._hypers:
+        if self.name in owner._engine.hypers:
             owner._set_hyper(self.name, value)
         else:
             owner.__dict__[self.name] = value
@@ -70,7 +54,7 @@ class _Free:
 
 def freed(cls: Class) -> Class:
     """The class, in which no declared name means more than `_set_hyper` says."""
-    for name, field in cls._fields.items():  # type: ignore[attr-defined]
+    for name, field in cls._declared.fields.items():  # type: ignore[attr-defined]
         setattr(cls, name, _Free(name, field.default))
     return cls
 
@@ -82,7 +66,7 @@ class _HyperView(Mapping[str, Any]):
         self._owner = owner
 
     def __getitem__(self, name: str) -> Any:
-        value = self._owner._hypers[name]
+        value = self._owner._engine.hypers[name]
         if value.source is not None:
             return value.source
         return value.number if value.variable is None else value.variable
@@ -91,14 +75,18 @@ class _HyperView(Mapping[str, Any]):
         self._owner._set_hyper(name, value)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._owner._hypers)
+        return iter(self._owner._engine.hypers)
 
     def __len__(self) -> int:
-        return len(self._owner._hypers)
+        return len(self._owner._engine.hypers)
 
 
 @freed
-class Optimizer(engine.Optimizer):
+class Optimizer(
+    tfopt_optimizer.Optimizer,
+    engine=LegacyEngine,
+    uncalled={"_distributed_apply": "_resource_apply_dense"},
+):
     """Base class for optimizers written for OptimizerV2: override its underscore hooks.
 
     `_create_slots(var_list)`, `_resource_apply_dense(grad, var, apply_state)`,
@@ -141,7 +129,6 @@ class Optimizer(engine.Optimizer):
     _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
     _distribution_strategy: Any = None  # that under which it was made
     complex_numbers = True  # as there; hooks decide
-    _uncalled = {"_distributed_apply": "_resource_apply_dense"}
     __signature__ = None  # tfopt makes one of declarations; here the constructor has its own
 
     def __init__(
@@ -164,16 +151,15 @@ class Optimizer(engine.Optimizer):
                 "`clipnorm` and `global_clipnorm` cannot both be set; got "
                 f"{kwargs['clipnorm']!r} and {kwargs['global_clipnorm']!r}."
             )
-        self._init_engine(name or type(self).__name__)
+        engine = _config.start(self, name or type(self).__name__)
+        engine.pending_lr = kwargs.get("lr")
         self.__dict__.update(
-            _hypers=Hypers(self),
             _weights=CallableList(),  # what `weights` lists: subclasses append to it
-            _pending_lr=kwargs.get("lr"),
             _hypers_created=False,
             _use_locking=True,
             _initial_decay=kwargs.get("decay", 0.0),
             _distribution_strategy=(
-                tf.distribute.get_strategy() if _distribute.has_strategy() else None
+                tf.distribute.get_strategy() if replicas.has_strategy() else None
             ),
             gradient_aggregator=gradient_aggregator or _summed,
             gradient_transformers=list(gradient_transformers or ()),
@@ -186,26 +172,32 @@ class Optimizer(engine.Optimizer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if not cls.__module__.startswith("tfopt."):
-            for name in vars(cls).keys() & _taken():
+            for name in vars(cls).keys() & _TAKEN:
                 raise _name_is_taken(cls, name)
         super().__init_subclass__(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _taken():
+        if name in _TAKEN:
             raise _name_is_taken(type(self), name)
-        if name == "_iterations" and value is not self._iterations:
-            # A wrapper shares its own: one that somebody read before is no state any more.
-            self._weights[:] = [w for w in self._weights if w is not self._iterations]
-        if name in self.__dict__.get("_hypers", ()):
+        if "_engine" in self.__dict__ and name in self._engine.hypers:
             super().__setattr__(name, value)
         else:
             object.__setattr__(self, name, value)  # tracked only by `_track_trackable`, as there
 
+    @property
+    def _iterations(self) -> Any:
+        """The counter of steps, or None if nobody has read it yet. A wrapper shares its own."""
+        return self._engine.state.counts_in
+
+    @_iterations.setter
+    def _iterations(self, variable: Any) -> None:
+        self._engine.state.share_count(variable)
+
     def _set_hyper(self, name: str, value: Any) -> None:
         """Sets a hyperparameter: a number, tensor, variable, callable or schedule."""
-        declared = self._fields.get(name)
-        if name not in self._hypers and name not in self._common and isinstance(declared, Hyper):
-            self._hypers.add(declared, value)
+        declared, common = self._declared.fields.get(name), self._declared.common
+        if name not in self._engine.hypers and name not in common and isinstance(declared, Hyper):
+            self._engine.hypers.add(declared, value)
         else:
             super()._set_hyper(name, value)
 
@@ -218,13 +210,9 @@ class Optimizer(engine.Optimizer):
         """The schedule, if there is one: tf-keras' TensorBoard callback looks for it."""
         return self._hyper.get("learning_rate")
 
-    def uses(self, name: str) -> bool:
-        """Whether a hyperparameter that can be off takes part in the update."""
-        return name in self._hypers and name not in self._common and super().uses(name)
-
     def _create_hypers(self) -> None:
         """Creates the variables of hyperparameters that are numbers."""
-        self._hypers.create()
+        self._engine.hypers.create()
         self._hypers_created = True
 
     def _decayed_lr(self, var_dtype: Any) -> Any:
@@ -265,7 +253,7 @@ class Optimizer(engine.Optimizer):
             config["learning_rate"] = config.pop("lr")
         if isinstance(config.get("learning_rate"), Mapping):
             schedule = config["learning_rate"]
-            config["learning_rate"] = _keras.deserialize_schedule(schedule, custom_objects)
+            config["learning_rate"] = schedules.deserialize(schedule, custom_objects)
         return cls(**config)
 
     # --- variables --------------------------------------------------------------------------------
@@ -279,10 +267,6 @@ class Optimizer(engine.Optimizer):
     def variables(self) -> CallableList:
         """What `weights` lists, a wrapper's too: Keras saves it. May also be called."""
         return CallableList(self.weights)
-
-    def _set_iterations(self, variable: Any) -> None:
-        super()._set_iterations(variable)
-        self._weights.append(variable)
 
     def add_slot(
         self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
@@ -299,21 +283,18 @@ class Optimizer(engine.Optimizer):
         Returns:
             A variable of the dtype of `var`, created on its device and mirrored as it is.
         """
-        before = self._slots.count()
-        slot = super().add_slot(var, slot_name, initializer, shape)
-        if self._slots.count() > before:
-            self._weights.append(slot)
-        self._keep([_variables.unwrap(var)])
+        state = self._engine.state
+        with state.lock:
+            before = state.slots.count()
+            slot = super().add_slot(var, slot_name, initializer, shape)
+            if state.slots.count() > before:
+                self._weights.append(slot)
+            self._engine.keep([_variables.unwrap(var)])
         return slot
 
     @property
     def _slot_names(self) -> list[str]:
-        return self._slots.names
-
-    def _keep(self, variables: Iterable[Any]) -> None:
-        """Notes variables as seen."""
-        new = {_variables.key(variable): variable for variable in variables}
-        self._slots.keep({k: v for k, v in new.items() if k not in self._slots.variables})
+        return self._engine.state.slots.names
 
     @plain_python
     def build(self, var_list: Sequence[Any]) -> None:
@@ -325,30 +306,30 @@ class Optimizer(engine.Optimizer):
         Raises:
             ValueError: if what `set_weights` was given earlier does not fit.
         """
-        self._slots.name(var_list)
+        self._engine.state.slots.name(var_list)
         with tf.init_scope():
             self._create_all_weights([_variables.unwrap(variable) for variable in var_list])
 
     def _create_all_weights(self, var_list: Sequence[Any]) -> None:
         """Creates `iterations`, hyperparameters and slots, as far as they are not there."""
-        if self._pending_lr is not None:
+        if self._engine.pending_lr is not None:
             raise TypeError(
-                f"`lr`={self._pending_lr!r} has no effect: {type(self).__name__} never "
+                f"`lr`={self._engine.pending_lr!r} has no effect: {type(self).__name__} never "
                 "called `_set_hyper('learning_rate', ...)`."
             )
         _ = self.iterations
         self._create_hypers()
         if not var_list:
             return
-        known = self._slots.knows(var_list)
+        known = self._engine.state.slots.knows(var_list)
         self._create_slots(var_list)
         if not known:
-            self._keep(var_list)
-            self._hypers.freeze()
+            self._engine.keep(var_list)
+            self._engine.hypers.freeze()
             for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
                 if isinstance(optimizer, Optimizer) and optimizer.built:
-                    optimizer._load_pending()
-        self._expose_weights()
+                    optimizer._engine.load_pending()
+        self._engine.expose()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
         """Calls `_create_slots`.
@@ -365,7 +346,7 @@ class Optimizer(engine.Optimizer):
     def _distribution_strategy_scope(self) -> Iterator[Any]:
         """The scope of the strategy that the optimizer was made under, unless in one now."""
         strategy = self._distribution_strategy
-        if strategy is None or _distribute.has_strategy():
+        if strategy is None or replicas.has_strategy():
             yield
         else:
             with strategy.scope():
@@ -427,7 +408,7 @@ class Optimizer(engine.Optimizer):
 
     def _valid_dtypes(self) -> Iterable[tf.DType]:
         """Override it to take variables of fewer dtypes."""
-        return {*_gradients.FLOATING, tf.complex64, tf.complex128}
+        return {*gradients.FLOATING, tf.complex64, tf.complex128}
 
     def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
         valid = self._valid_dtypes()
@@ -439,18 +420,6 @@ class Optimizer(engine.Optimizer):
                 )
 
     # --- a step -----------------------------------------------------------------------------------
-
-    def _runs_in_place(self) -> bool:
-        """Always but in a v1 graph: hooks may do in Python what a traced function would forget."""
-        return tf.inside_function() or not _variables.in_v1_graph()
-
-    @property
-    def _rows_word(self) -> str:
-        return "rows"  # as far as the engine asks: a constraint is for dense gradients
-
-    # tfopt's own policies of a step are not offered: their names are a subclass' to use.
-    _accumulates = False
-    _guard = None
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss to differentiate: the loss itself."""
@@ -480,90 +449,7 @@ class Optimizer(engine.Optimizer):
             The new value of `iterations`; in a v1 graph the operation.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        guard = self.__dict__.pop("_given_guard", None)
-        return super()._apply_guarded(grads_and_vars, name, aggregate, guard)
-
-    def _apply_guarded(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None,
-        aggregate: bool,
-        guard: Guard | None,
-    ) -> Any:
-        """What wrappers with a guard of their own call: by way of `apply_gradients`."""
-        if guard is not None:
-            self.__dict__["_given_guard"] = guard
-        summed = {} if aggregate else {"experimental_aggregate_gradients": False}
-        result = self.apply_gradients(grads_and_vars, name, **summed)
-        if self.__dict__.pop("_given_guard", None) is not None:
-            raise RuntimeError(
-                f"`apply_gradients` of {type(self).__name__} must call that of its base class: "
-                "the check for finite gradients, and the loss scale, are applied there."
-            )
-        return result
-
-    def _step(
-        self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Guard | None
-    ) -> Any:
-        """A whole step, as one replica sees it."""
-        now = self.__dict__["_now"] = SimpleNamespace(values=values, apply_state=None)
-        try:
-            now.apply_state = self._prepare([pair.variable for pair in pairs])
-            gradients = [(pair.gradient, pair.variable) for pair in pairs]
-            if guard is not None and guard.scale is not None:
-                gradients = [(_gradients.divided(g, guard.scale), v) for g, v in gradients]
-            if aggregate:
-                gradients = self._transform_unaggregated_gradients(gradients)
-                gradients = self._aggregate_gradients(gradients)
-            finite = None
-            if guard is not None:
-                finite = _distribute.agreed(_gradients.all_finite([g for g, _ in gradients]))
-            gradients = list(self._transform_gradients(gradients))
-            variables = [variable for _, variable in gradients]
-            constraints = {id(pair.variable): pair.constraint for pair in pairs}
-            apply = functools.partial(self._apply_if_finite, variables, constraints, now, guard)
-            _distribute.across_replicas(apply, [g for g, _ in gradients], finite)
-        finally:
-            self.__dict__["_now"] = None
-        return self.iterations.read_value()
-
-    def _apply_if_finite(
-        self,
-        variables: Sequence[Any],
-        constraints: dict[int, Any],
-        now: Any,
-        guard: Guard | None,
-        gradients: Sequence[Any],
-        finite: Any,
-    ) -> None:
-        """Once for all replicas: updates, unless the check of a wrapper's guard has failed."""
-        self.__dict__["_now"] = now
-        apply = functools.partial(self._apply_all, variables, constraints, gradients)
-        if guard is None:
-            apply()
-        else:
-            finite = _distribute.first(finite)
-            tf.cond(finite, apply, lambda: None)
-            guard.decided(finite)
-
-    def _apply_all(
-        self, variables: Sequence[Any], constraints: dict[int, Any], gradients: Sequence[Any]
-    ) -> None:
-        """Updates every copy of every variable, then `iterations`."""
-        for variable, gradient in zip(variables, gradients, strict=True):
-            apply = functools.partial(self._apply_one, constraints.get(id(variable)))
-            _distribute.update(variable, apply, gradient)
-        self.iterations.assign_add(1, read_value=False)
-
-    def _apply_one(self, constraint: Any, variable: Any, gradient: Any) -> None:
-        """Updates one copy of one variable, on its device."""
-        gradient = _gradients.cast(gradient, variable.dtype)
-        if isinstance(gradient, tf.IndexedSlices):
-            self.resource_apply_sparse(gradient.values, variable, gradient.indices)
-        else:
-            self.resource_apply_dense(gradient, variable)
-        if constraint is not None:
-            variable.assign(tf.cast(constraint(variable), variable.dtype), read_value=False)
+        return self._engine.apply(grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Calls `_resource_apply_dense`, with `apply_state` if it takes it.
@@ -592,7 +478,9 @@ class Optimizer(engine.Optimizer):
         return self._resource_apply_sparse_duplicate_indices(grad, var, indices, **state)
 
     def _state_for(self, arguments: list[str]) -> dict[str, Any]:
-        return {"apply_state": self._now.apply_state} if "apply_state" in arguments else {}
+        step = step_of(self._engine)  # a wrapper may call hooks outside of one
+        apply_state = step.scalars if step is not None else None
+        return {"apply_state": apply_state} if "apply_state" in arguments else {}
 
     def _transform_unaggregated_gradients(
         self, grads_and_vars: GradientsAndVariables
@@ -624,17 +512,17 @@ class Optimizer(engine.Optimizer):
         }
         if any(limit is not None for limit in limits.values()):
             variables = [variable for _, variable in grads_and_vars]
-            gradients = [_deduplicated(gradient) for gradient, _ in grads_and_vars]
-            gradients, scales = _gradients.clip(gradients, variables, **limits)
-            gradients = list(map(_gradients.scaled, gradients, scales))
-            grads_and_vars = list(zip(gradients, variables, strict=True))
+            summed = [_deduplicated(gradient) for gradient, _ in grads_and_vars]
+            clipped, factors = gradients.clip(summed, variables, **limits)
+            clipped = list(map(gradients.scaled, clipped, factors))
+            grads_and_vars = list(zip(clipped, variables, strict=True))
         for transformer in self.gradient_transformers:
             grads_and_vars = transformer(grads_and_vars)
         return grads_and_vars
 
     def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         """`apply_state`: what `_prepare_local` computes for each device and dtype."""
-        local = [each for variable in var_list for each in _distribute.copies(variable)]
+        local = [each for variable in var_list for each in replicas.copies(variable)]
         keys = dict.fromkeys((each.device, each.dtype.base_dtype) for each in local)
         apply_state: dict[Any, dict[str, Any]] = {}
         for device, dtype in keys:
@@ -645,7 +533,7 @@ class Optimizer(engine.Optimizer):
 
     def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
         """Puts `lr_t`, the learning rate, into `apply_state[var_device, var_dtype]`."""
-        if "learning_rate" in self._hypers:
+        if "learning_rate" in self._engine.hypers:
             rate = tf.identity(self._decayed_lr(var_dtype))
             apply_state[var_device, var_dtype]["lr_t"] = rate
 
@@ -675,7 +563,7 @@ class Optimizer(engine.Optimizer):
         self, grad: Any, handle: Any, indices: Any, **kwargs: Any
     ) -> Any:
         """Sums repeated rows for `_resource_apply_sparse`. May be overridden."""
-        summed = _gradients.cast(_deduplicated(tf.IndexedSlices(grad, indices)), grad.dtype)
+        summed = gradients.cast(_deduplicated(tf.IndexedSlices(grad, indices)), grad.dtype)
         return self._resource_apply_sparse(summed.values, handle, summed.indices, **kwargs)
 
     def _resource_scatter_add(self, x: Any, i: Any, v: Any) -> Any:
@@ -700,24 +588,13 @@ class Optimizer(engine.Optimizer):
             ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
                 is changed then.
         """
-        values = [np.array(value) for value in weights]
-        if self.built:
-            self._assign(values, self.weights)
+        values, state = [np.array(value) for value in weights], self._engine.state
+        if state.built:
+            state.assign(values, self.weights)
             return
-        self.__dict__["_pending"] = values
+        state.pending = values
         if values and values[0].shape == ():
-            self._assign(values[:1], [self.iterations])
-
-    def _load_pending(self) -> None:
-        """Gives `weights` the values that wait for them."""
-        if self._pending:
-            try:
-                self._assign(self._pending, self.weights)
-            except ValueError as error:
-                raise ValueError(
-                    f"What `set_weights` was given before there were slots does not fit: {error}"
-                ) from None
-            self.__dict__["_pending"] = []
+            state.assign(values[:1], [self.iterations])
 
     def save_own_variables(self, store: Any) -> None:
         """Writes `weights` into a store of Keras'.
@@ -739,17 +616,6 @@ class Optimizer(engine.Optimizer):
         """
         self.set_weights([store[str(number)] for number in range(len(store.keys()))])
 
-    def _create_or_restore_slot_variable(
-        self,
-        slot_variable_position: Any,
-        slot_name: str,
-        variable: Any,
-        slot_variable_shape: Any = None,
-    ) -> Any:
-        """Called by a restore, for each slot value that the checkpoint holds."""
-        dtype = _variables.unwrap(variable).dtype
-        return self._slots.restore(variable, slot_name, slot_variable_position, dtype)
-
     def __reduce__(self) -> Any:
         return _unpickle, (type(self), self.get_config(), self.get_weights())
 
@@ -758,51 +624,26 @@ class Optimizer(engine.Optimizer):
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         memo[id(self._distribution_strategy)] = self._distribution_strategy
-        slots = self._slots  # now a deep copy has its own
-        twin._init_engine(self._name)
-        engine_own = twin.__dict__.keys() - {"_iterations", "_added", "_pending"}
-        engine_own |= {"_hypers", "_module_variables"}
-        twin.__dict__["_hypers"] = self._hypers.copy_for(twin, memo)
-        twin.__dict__["_slot_variables"] = slots.copied(memo)
-        shared = {id(v): v for v in slots.variables.values() if id(v) not in memo}
+        twin.__dict__.update(_name=self._name, _scope_name=self._scope_name)
+        twin.__dict__["_engine"] = engine = self._engine.copy_for(twin, memo)
+        seen = self._engine.state.variables()
+        shared = {id(v): v for v in seen if id(v) not in memo}
         memo.update(shared)  # an attribute that holds them is no reason to copy them
         for name, value in self.__dict__.items():
-            if name not in engine_own and not name.startswith("_self_"):
+            if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
                 twin.__dict__[name] = copy.deepcopy(value, memo)
         for key in shared:
             del memo[key]
         for name, child in self._trackable_children().items():
             if id(child) in memo:
                 twin._track_trackable(memo[id(child)], name, overwrite=True)
-        twin.__dict__["_original"] = memo  # whole when the deep copy is done
+        engine.state.become = lambda: engine.state.table.move(memo)  # the memo is whole by then
         return twin
 
-    def _become_copy(self) -> None:
-        memo, self.__dict__["_original"] = self._original, None
-        self._slot_variables.move(memo)
 
-
-@functools.cache
-def _taken() -> frozenset[str]:
-    """The names that tfopt uses for itself: what redefines them would change a step unseen."""
-    own = [base for base in Optimizer.__mro__ if base.__module__.split(".")[0] == "tfopt"]
-    names = {name for base in own for name, what in vars(base).items() if _counts(name, what)}
-    attributes = vars(Optimizer("any")).keys() - {"_pending_lr"}
-    return frozenset((names | attributes) - KEPT - _MAY_BE_REDEFINED)
-
-
-def _counts(name: str, what: Any) -> bool:
-    return not name.startswith("__") and not isinstance(what, Hyper | Static | Alias | _Free)
-
-
-_MAY_BE_REDEFINED = frozenset(  # what is not used here, or made to be overridden
-    """
-    _aggregate _apply _begin _by_rows _check_arguments _clips _decay _decay_in_place _excluded
-    _flush _has_kernel _inputs _skip _transform _unscale _update_all _update_copy _windows build
-    complex_numbers create_slots decays exclude_from_weight_decay load_own_variables name
-    resource_apply_dense resource_apply_sparse save_own_variables state
-    """.split()
-)
+# What redefines these would change a step unseen, and OptimizerV2 has none of them: the parts of
+# an optimizer, and the mathematics of which the hooks of the eight are made.
+_TAKEN = frozenset("_engine _declared begin fused slot_order slots sparse update".split())
 
 
 def _name_is_taken(cls: type, name: str) -> AttributeError:
@@ -815,13 +656,13 @@ def _name_is_taken(cls: type, name: str) -> AttributeError:
 def _summed(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
     """The pairs with gradients summed over replicas; None stays None."""
     pairs = list(grads_and_vars)
-    summed = _distribute.sum_over_replicas([g for g, _ in pairs if g is not None])
+    summed = replicas.sum_over_replicas([g for g, _ in pairs if g is not None])
     gradients = iter(summed)
     return [(None if g is None else next(gradients), variable) for g, variable in pairs]
 
 
 def _deduplicated(gradient: Any) -> Any:
-    return _rows.deduplicate(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
+    return rows.deduplicate(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _unwrapped(var_list: Any) -> list[Any]:

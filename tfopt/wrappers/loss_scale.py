@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,20 +11,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _keras, _precision, _variables, registry
-from tfopt._minimize import Minimizer
-from tfopt._state import CallableList
+from tfopt import _variables, registry
+from tfopt._engine.policy import Policy, Works
+from tfopt._engine.records import Step
+from tfopt._keras.libraries import tf_keras
+from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
+from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
+from tfopt._policies.unscaling import divided
+from tfopt._state.state import CallableList
 from tfopt._variables import plain_python
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
 
 _BASES: tuple[type, ...] = (keras.optimizers.LossScaleOptimizer,)
-if _keras.tf_keras is not None:
-    _BASES += (_keras.tf_keras.mixed_precision.LossScaleOptimizer,)
+if tf_keras is not None:
+    _BASES += (tf_keras.mixed_precision.LossScaleOptimizer,)
 
 INITIAL_SCALE = 2.0**15
 GROWTH_STEPS = 2000
-_OWN = ("loss_scale", "dynamic_counter", _precision.SKIPPED)  # variables, in their order
+_OWN = ("loss_scale", "dynamic_counter", SKIPPED)  # variables, in their order
 # What Keras 3 once wrote into configs of its wrapper, with no effect.
 _NEUTRAL = {
     "weight_decay": None,
@@ -41,7 +45,7 @@ _NEUTRAL = {
 
 
 @registry.register
-class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ignore[misc]
+class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     r"""Multiplies the loss by a scale, divides gradients by it, and finds a scale that fits.
 
     A step is left out, with nothing changed, when a gradient, summed over replicas, has an
@@ -50,8 +54,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
     $$S \leftarrow \begin{cases} \max(S / 2, 1) & \text{if a gradient is not finite} \\
         2 S & \text{after so many finite steps in a row} \end{cases}$$
 
-    It is what both Kerases wrap optimizers in under `mixed_float16`, so they do not wrap it
-    again; and it has the methods of both: `scale_loss` of Keras 3, `get_scaled_loss` and
+    It is what Keras 3 and tf-keras wrap optimizers in under `mixed_float16`, so they do not wrap
+    it again; and it has the methods of both: `scale_loss` of Keras 3, `get_scaled_loss` and
     `get_unscaled_gradients` of tf-keras. In a loop of your own, scale the loss by either;
     `apply_gradients` divides by the scale, unless `get_unscaled_gradients` was called to do
     that last, in Python: call both where you call `apply_gradients`, in the same `tf.function`
@@ -107,7 +111,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
                 "`inner_optimizer` must not have a `loss_scale_factor`, since the loss is scaled "
                 f"here; got {inner!r}."
             )
-        if not inner._takes_guards:
+        if not (is_taken_here(type(inner)) or inner._engine.takes_overrides):
             raise ValueError(
                 f"`inner_optimizer` must not override `apply_gradients`, as {type(inner).__name__} "
                 "does: its steps are taken here."
@@ -252,20 +256,22 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         See `tfopt.Optimizer.apply_gradients` for arguments, result and errors.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return self._inner._apply_guarded(grads_and_vars, name, aggregate, self._guard)
+        return self._inner._engine.apply_wrapped(grads_and_vars, name, aggregate, self._policies())
 
-    @property
-    def _guard(self) -> _precision.Guard:
+    @plain_python
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+        """The same, with gradients and variables in two lists. See `tfopt.Optimizer.apply`."""
+        return self.apply_gradients(paired(self, grads, trainable_variables))
+
+    def _policies(self) -> tuple[Policy, ...]:
+        """What this wrapper brings to a step of the optimizer inside."""
         self._own_variables()
-        return _ScaleGuard(self, self._unscales)
-
-    def _apply_guarded(self, grads_and_vars: Any, name: Any, aggregate: bool, guard: Any) -> Any:
-        return self._inner._apply_guarded(grads_and_vars, name, aggregate, guard)
+        return (_Scaling(self, self._unscales),)
 
     @plain_python
     def flush(self) -> Any:
         """See `tfopt.Optimizer.flush`."""
-        return self._inner._flush(self._guard)
+        return self._inner._engine.flush(self._policies())
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """See `tfopt.Optimizer.finalize_variable_values`."""
@@ -279,9 +285,7 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.inner_optimizer, name)
 
-    _takes_guards = True
-    _slots = property(lambda self: self._inner._slots)
-    _hypers = property(lambda self: self._inner._hypers)
+    _engine = property(lambda self: self._inner._engine)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
@@ -315,8 +319,8 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         """See `tfopt.Optimizer.exclude_from_weight_decay`."""
         self._inner.exclude_from_weight_decay(var_list, var_names)
 
-    _create_or_restore_slot_variable = _keras.NotOffered("slots are those of `inner_optimizer`")
-    check_finite = _keras.NotOffered("steps check their gradients, summed over replicas")
+    _create_or_restore_slot_variable = NotOffered("slots are those of `inner_optimizer`")
+    check_finite = NotOffered("steps check their gradients, summed over replicas")
 
     @property
     def iterations(self) -> Any:
@@ -442,24 +446,32 @@ class LossScaleOptimizer(Minimizer, _keras.KerasOptimizer, *_BASES):  # type: ig
         return f"tfopt.LossScaleOptimizer({self.inner_optimizer!r}, {self.initial_scale!r})"
 
 
-@dataclasses.dataclass(frozen=True)
-class _ScaleGuard(_precision.Guard):
-    """The guard of one step; not the optimizer itself, which Keras would find in itself."""
+class _Scaling(FiniteSteps):
+    """The policy that a loss scale brings: divides gradients by it, and changes it.
 
-    opt: LossScaleOptimizer
-    unscales: bool
+    Equal for one wrapper and one way to unscale, since steps are cached by their policies.
+    """
 
-    @property
-    def scale(self) -> Any:
-        """What the step divides gradients by, unless that was done."""
-        return self.opt.loss_scale if self.unscales else None
+    def __init__(self, wrapper: LossScaleOptimizer, unscales: bool):
+        super().__init__(wrapper._engine)
+        self._wrapper, self._unscales = wrapper, unscales
 
-    def decided(self, finite: Any) -> None:
-        """Changes the scale; counts for the inner optimizer, too, if that does."""
-        self.opt._rescale(finite)
-        inner = self.opt.inner_optimizer._guard
-        if inner is not None:
-            inner.decided(finite)
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Scaling) and self._what() == other._what()
+
+    def __hash__(self) -> int:
+        return hash(self._what())
+
+    def _what(self) -> tuple[int, bool]:
+        return id(self._wrapper), self._unscales
+
+    def own_gradients(self, step: Step, works: Works) -> Works:
+        """Divides by the scale, unless that was done."""
+        return divided(works, self._wrapper.loss_scale) if self._unscales else works
+
+    def decided(self, step: Step, taken: Any) -> None:
+        """Changes the scale."""
+        self._wrapper._rescale(taken)
 
 
 def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:

@@ -7,13 +7,34 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _distribute
-from tfopt._gradients import Pair
-from tfopt._state import CallableList
+from tfopt._engine.engine import Engine
+from tfopt._engine.records import Step, Work
+from tfopt._state.state import CallableList
+from tfopt._values import replicas
 from tfopt.optimizer import Optimizer
 
 
-class V1Optimizer(Optimizer):
+class V1Engine(Engine):
+    """Hands a step to the wrapped optimizer."""
+
+    def run(self, step: Step, works: Sequence[Work]) -> Any:
+        """The life of a step: all of it but the counting is the wrapped optimizer's."""
+        if not step.aggregate and replicas.has_strategy():
+            raise ValueError(
+                "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
+                "always sums over replicas; got False."
+            )
+        wrapped = self.optimizer.__dict__["wrapped"]
+        wrapped.apply_gradients([(work.gradient, work.variable) for work in works])
+
+        @replicas.across_replicas()
+        def count() -> None:
+            self.state.iterations.assign_add(1, read_value=False)
+
+        return self.state.iterations.read_value()
+
+
+class V1Optimizer(Optimizer, engine=V1Engine):
     """Runs a `tf.compat.v1.train.Optimizer` where an optimizer of tfopt is expected.
 
     What the wrapped optimizer computes is its own affair: hyperparameters, slots and the
@@ -43,20 +64,6 @@ class V1Optimizer(Optimizer):
         super().__init__(name or optimizer.get_name())
         self.wrapped = optimizer
 
-    def _step(
-        self, pairs: Sequence[Pair], values: dict[str, Any], aggregate: bool, guard: Any
-    ) -> Any:
-        if not aggregate and _distribute.has_strategy():
-            raise ValueError(
-                "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
-                "always sums over replicas; got False."
-            )
-        self.wrapped.apply_gradients([(pair.gradient, pair.variable) for pair in pairs])
-        _distribute.across_replicas(
-            lambda: self.iterations.assign_add(1, read_value=False) and None
-        )
-        return self.iterations.read_value()
-
     @property
     def weights(self) -> CallableList:
         """`iterations`, then the variables of the wrapped optimizer."""
@@ -81,7 +88,7 @@ class V1Optimizer(Optimizer):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in {*self._fields, *self._aliases, "learning_rate"}:
+        if name in {*self._declared.fields, *self._declared.aliases, "learning_rate"}:
             raise AttributeError(
                 f"`{name}` cannot be set here: hyperparameters are those of `wrapped`; "
                 f"got {value!r}."

@@ -1,0 +1,108 @@
+"""Functions that XLA compiled: kept by what changes their graph, as long as the process lives.
+
+XLA's executables are never freed, so a function is shared by all optimizers for which it would
+be the same: of one class, with the same statics and policies, for the same shapes and dtypes.
+No number and no name is part of it. It runs on a blueprint of the optimizer, which has nothing
+but what its class declares; an optimizer that reads anything else keeps functions of its own.
+
+Functions are made of partials: TensorFlow counts retraces by code object, and would warn of the
+second function as if it were the first one's retrace.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+
+Function = Callable[..., None]
+
+
+class UndeclaredError(Exception):
+    """An update reads what is not declared: its function cannot be shared."""
+
+
+class Blueprint:
+    """What stands for an optimizer's parts in a function that others share."""
+
+    def __init__(self, statics: Mapping[str, Any], active: frozenset[str]):
+        self.statics, self._active = statics, active
+
+    def uses(self, name: str) -> bool:
+        """Whether a hyperparameter that can be off takes part in the update."""
+        return name in self._active
+
+    def __getattr__(self, name: str) -> Any:
+        raise UndeclaredError(name)
+
+
+class Compiled:
+    """Compiled functions by key. The lock is never held while one is traced or run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._functions: dict[Any, Function] = {}
+
+    def get(self, key: Any, function: Function) -> Function:
+        """The function of this key; made of this one, if there is none yet."""
+        with self._lock:
+            if key not in self._functions:
+                made = tf.function(function, jit_compile=True, autograph=False)
+                self._functions[key] = made
+            return self._functions[key]
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def values(self) -> list[Function]:
+        """All functions, for tests."""
+        return list(self._functions.values())
+
+
+SHARED = Compiled()  # by all optimizers
+
+
+def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: Any) -> None:
+    """Calls `function(optimizer, *arguments)`, compiled: shared with others if it can be.
+
+    Args:
+        engine: whose optimizer it is.
+        key: what changes the graph, beside class and statics.
+        function: what to compile; it must hold nothing of one optimizer.
+        *arguments: nests of tensors and variables. Variables are passed as arguments, since
+            captured ones would need a trace each.
+    """
+    own = blueprint_key(engine)
+    if own is not None:
+        twin = functools.partial(_on_blueprint, function, own)
+        try:
+            SHARED.get((*own, key), twin)(*arguments)
+            return
+        except UndeclaredError:
+            engine.reads_more = True
+    engine.compiled.get(key, functools.partial(function, engine.optimizer))(*arguments)
+
+
+def blueprint_key(engine: Engine) -> tuple[Any, ...] | None:
+    """Class, statics and hyperparameters in use: all that a blueprint has. None if more is read."""
+    if engine.reads_more or engine.has_own_attributes():
+        return None
+    key = (type(engine.optimizer), tuple(engine.own_statics().items()), engine.active())
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _on_blueprint(function: Callable[..., None], key: tuple[Any, ...], *arguments: Any) -> None:
+    cls, statics, active = key
+    optimizer = cls.__new__(cls)
+    optimizer.__dict__["_engine"] = Blueprint(dict(statics), active)
+    function(optimizer, *arguments)

@@ -1,0 +1,137 @@
+"""What the class of an optimizer declares, collected once, when the class is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfopt._engine.paths import PATHS, Path
+from tfopt._engine.policy import Policy
+from tfopt.hyper import Alias, Hyper, Static
+
+Field = Hyper | Static
+
+
+@dataclasses.dataclass(frozen=True)
+class Declarations:
+    """What engine, constructor and config need to know of a class.
+
+    Attributes:
+        fields: hyperparameters and statics by name, its own first, then those of all optimizers.
+        aliases: other names of fields.
+        common: the fields that all optimizers have; they are keyword-only.
+        policies: the policies that it may use, in the order of a step.
+        paths: the paths on which its updates may run; the first that takes one runs it.
+        engine: the class of its parts.
+        uncalled: names that a subclass must not define, since nothing would call them, and
+            what is called instead.
+        is_hooked: whether hooks that a subclass overrides make updates, and not `update`.
+        has_kernel: whether `fused` is of the same class as `update`, or of one below it.
+        goes_by_rows: whether `sparse` speaks of this `update`, and not of a parent's.
+        has_own_getattr: whether it answers for attributes in a way of its own.
+    """
+
+    fields: Mapping[str, Field]
+    aliases: Mapping[str, str]
+    common: frozenset[str]
+    policies: Sequence[type[Policy]] = ()
+    paths: Sequence[type[Path]] = PATHS
+    engine: Any = None
+    uncalled: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_hooked: bool = False
+    has_kernel: bool = False
+    goes_by_rows: bool = False
+    has_own_getattr: bool = False
+
+    @property
+    def own_statics(self) -> list[str]:
+        """The statics of the class itself."""
+        own = (n for n, field in self.fields.items() if isinstance(field, Static))
+        return [name for name in own if name not in self.common]
+
+    @property
+    def keywords(self) -> list[str]:
+        """The keywords of policies that are no fields."""
+        return [keyword for policy in self.policies for keyword in policy.keywords]
+
+
+def lift(cls: type, policies: Sequence[type[Policy]]) -> None:
+    """Gives a class the keywords and the verbs of policies, where it has none of that name."""
+    for policy in policies:
+        for name, field in vars(policy).items():
+            if isinstance(field, Hyper | Static) and not _defines(cls, name):
+                setattr(cls, name, field)
+        for name, offered in policy.offers.items():
+            if not _defines(cls, name):
+                setattr(cls, name, offered)
+
+
+def collect(
+    cls: type,
+    base: type,
+    parent: Declarations | None,
+    policies: Sequence[type[Policy]],
+    paths: Sequence[type[Path]],
+    engine: Any,
+    uncalled: Mapping[str, str],
+) -> Declarations:
+    """What a class declares: by itself, and by its bases.
+
+    Args:
+        cls: the class.
+        base: the base of all optimizers, whose defaults stand for "not overridden".
+        parent: what its base class declares; None for the base itself.
+        policies: further policies, after those of the base class.
+        paths: further paths, asked before those of the base class.
+        engine: the class of its parts; None for that of the base class.
+        uncalled: hooks that nothing calls; none for those of the base class.
+    """
+    fields: dict[str, Field] = {}
+    aliases: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        for name, attribute in vars(each).items():
+            if isinstance(attribute, Hyper | Static):
+                fields[name] = attribute
+                aliases.pop(name, None)
+            elif isinstance(attribute, Alias):
+                aliases[name] = attribute.target
+                fields.pop(name, None)
+    common = frozenset(fields) if parent is None else parent.common
+    own = [name for name in fields if name not in common]
+    rest = [name for name in fields if name in common]
+    hooked = [getattr(cls, n) is not getattr(base, n) for n in _HOOKS]
+    first = _definer(cls, "update")
+    return Declarations(
+        fields={name: fields[name] for name in [*own, *rest]},
+        aliases=aliases,
+        common=common,
+        policies=(*(parent.policies if parent else ()), *policies),
+        paths=(*paths, *(parent.paths if parent else PATHS)),
+        engine=engine or (parent.engine if parent else None),
+        uncalled=uncalled or (parent.uncalled if parent else {}),
+        is_hooked=any(hooked),
+        # A kernel does not know of an `update` that a subclass puts in place of its parent's.
+        has_kernel=all(
+            _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
+        ),
+        # Rows apart must give what the whole does: a parent's word for it is not enough.
+        goes_by_rows=not hooked[0] and _definer(cls, "sparse") <= first,
+        has_own_getattr=getattr(cls, "__getattr__", None) is not getattr(base, "__getattr__", None),
+    )
+
+
+_HOOKS = ("resource_apply_dense", "resource_apply_sparse")
+
+
+def _defines(cls: type, name: str) -> bool:
+    """Whether the class has a name that is not one of TensorFlow's or Keras' own."""
+    theirs = ("builtins", "keras", "tensorflow", "tf_keras")
+    ours = (base for base in cls.__mro__ if base.__module__.split(".")[0] not in theirs)
+    return any(name in vars(base) for base in ours)
+
+
+def _definer(cls: type, name: str) -> int:
+    """How far up the bases an attribute is defined."""
+    return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+

@@ -1,0 +1,492 @@
+"""The parts of an optimizer, which stand behind its public face, and the way into a step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine import gradients
+from tfopt._engine import step as life
+from tfopt._engine.ambient import step_of
+from tfopt._engine.compiled import Compiled
+from tfopt._engine.declarations import Declarations
+from tfopt._engine.function import Functions
+from tfopt._engine.groups import Group, Rule, group_of
+from tfopt._engine.policy import Policies, Policy
+from tfopt._engine.records import Step, Work
+from tfopt._slots import Initial
+from tfopt._state.state import State
+from tfopt._values import replicas
+from tfopt._values.door import VALUE
+from tfopt.hyper import Hyper, Hypers
+
+if TYPE_CHECKING:
+    from tfopt.optimizer import Optimizer
+
+SPARSE = ("rows", "exact", "rows_move", "whole")
+
+
+class Engine:
+    """Everything behind an optimizer's public face: its one private attribute.
+
+    Args:
+        optimizer: for what it declares, and for its mathematics.
+        name: its name.
+        declared: what its class declares.
+    """
+
+    # What tfopt keeps on an optimizer; whatever else is there is the user's own.
+    ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
+    takes_overrides = False  # whether a wrapper's steps may go by an overridden `apply_gradients`
+
+    def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
+        self.optimizer, self.name, self.declared = optimizer, name, declared
+        self._settled: Policies | None = None  # those in use, once there are slots
+        self.statics: dict[str, Any] = {}
+        self.state = self.make_state()
+        self.rules: dict[type[Policy], Rule] = {}
+        for policy in declared.policies:
+            if (rule := policy.rule()) is not None:
+                self.rules[policy] = rule
+        self.names_of_rules: dict[tuple[Rule, str], str] = {}  # of their numbers, in `hypers`
+        self._groups: dict[Any, Group] = {}
+        self.functions, self.compiled = Functions(), Compiled()
+        self.paths = tuple(path(self) for path in declared.paths)
+        self.reads_more = False  # whether `update` reads what is not declared
+        self.warned: set[Any] = set()
+        self.watch: Any = None  # a `tfopt.inspect.Watch`
+        self.pending_lr: Any = None  # `lr`, for a subclass' own `_set_hyper`
+
+    def make_state(self) -> State:
+        """The state, empty."""
+        kept = {name: what for policy in self.declared.policies for name, what in policy.kept.items()}
+        return State(
+            self.optimizer, self.name, kept, self._first_counts, lambda: self.statics["shard_slots"]
+        )
+
+    @property
+    def hypers(self) -> Hypers:
+        """The hyperparameters, by name."""
+        return self.state.hypers
+
+    # --- what is used -----------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> Policies:
+        """The policies in use: as keywords have it now, or had it when the first slots were made."""
+        if self._settled is not None:
+            return self._settled
+        return Policies(policy(self) for policy in self.declared.policies if policy.is_used_by(self))
+
+    def policies_of_step(self, more: Sequence[Policy]) -> Policies:
+        """These, those of a wrapper that takes the step, and what watches them."""
+        policies = Policies((*self.policies, *more))
+        return policies if self.watch is None else self.watch.among(policies)
+
+    def policy(self, cls: type[Policy]) -> Policy | None:
+        """The policy of a class, if it is in use."""
+        return next((policy for policy in self.policies if isinstance(policy, cls)), None)
+
+    def _first_counts(self) -> Mapping[str, int | float]:
+        return {name: first for policy in self.policies for name, first in policy.counters.items()}
+
+    def uses(self, name: str) -> bool:
+        """Whether a hyperparameter that can be off takes part in updates."""
+        return self.hypers[name].active
+
+    def active(self) -> frozenset[str]:
+        """The names of the hyperparameters that do."""
+        return self.hypers.active()
+
+    def own_statics(self) -> dict[str, Any]:
+        """The statics that `update` may read: the class' own."""
+        return {name: self.statics[name] for name in self.declared.own_statics}
+
+    def has_own_attributes(self) -> bool:
+        """Whether the optimizer has anything that its class does not declare."""
+        cls = type(self.optimizer)
+        if cls.__getattribute__ is not object.__getattribute__ or self.declared.has_own_getattr:
+            return True
+        return any(n not in self.ATTRIBUTES and n[:6] != "_self_" for n in vars(self.optimizer))
+
+    def value_now(self, name: str) -> Any:
+        """The value of a hyperparameter in the step that is going on, or outside of one."""
+        step = step_of(self)
+        if step is not None and name in step.values:
+            return step.values[name]
+        return self.hypers[name].read()
+
+    @property
+    def is_hooked(self) -> bool:
+        """Whether updates run hooks that a subclass overrides, and not `update`."""
+        return self.declared.is_hooked
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether `fused` is of the same class as `update`, or of one below."""
+        return self.declared.has_kernel
+
+    @property
+    def rows_word(self) -> str:
+        """What an `IndexedSlices` gradient means, given `lazy`."""
+        word, lazy = str(self.optimizer.sparse), self.statics["lazy"]
+        return "rows" if lazy is True else "exact" if lazy is False and word != "whole" else word
+
+    def moves_rows(self, x: Any) -> bool:
+        """Whether an `IndexedSlices` gradient of this variable moves its rows only."""
+        return self.rows_word in ("rows", "rows_move") and bool(x.shape.rank)
+
+    @property
+    def densifies(self) -> bool:
+        """Whether an `IndexedSlices` gradient is made dense.
+
+        Rows apart must give what the whole does: a parent's word for it is not enough.
+        """
+        word = self.rows_word
+        return word == "whole" or (word == "exact" and not self.declared.goes_by_rows)
+
+    def is_own_slot(self, name: str) -> bool:
+        """Whether the slot is one of the formula's: not of a policy, nor the variable's value."""
+        return name != VALUE and name not in self.state.table.kept
+
+    def copy_for(self, optimizer: Optimizer, memo: dict[int, Any]) -> Engine:
+        """The parts of a deep copy, yet without slots."""
+        twin = type(self)(optimizer, self.name, self.declared)
+        twin.statics.update(self.statics)
+        twin.state.hypers = self.hypers.copy_for(twin.state, memo)
+        twin.rules = {owner: rule.copied() for owner, rule in self.rules.items()}
+        twin.names_of_rules = dict(self.names_of_rules)
+        twin.pending_lr = self.pending_lr
+        return twin
+
+    def blank_copy(self) -> Engine:
+        """The parts of a copy without state, whose hyperparameters are all numbers."""
+        optimizer = type(self.optimizer).__new__(type(self.optimizer))
+        own = {n: value for n, value in vars(self.optimizer).items() if n[:6] != "_self_"}
+        optimizer.__dict__.update(own)
+        twin = optimizer.__dict__["_engine"] = self.copy_for(optimizer, {})
+        for value in twin.hypers.values():
+            if value.source is not None:
+                value.source, value.number = None, 1.0
+        return twin
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        aggregate: bool = True,
+        more: tuple[Policy, ...] = (),
+    ) -> Any:
+        """One step; with more policies, if a wrapper takes it."""
+        works = gradients.check(grads_and_vars, self.warned, self.optimizer.complex_numbers)
+        if not works:
+            return self.result(self.state.iterations.read_value(), name)
+        self._check_works(works)
+        replicas.require_replica_context(work.variable for work in works)
+        if not aggregate:
+            replicas.require_copies("`experimental_aggregate_gradients=False`")
+        self.build([work.original for work in works])
+        values = self.hypers.evaluate()
+        if self.runs_in_place():
+            with tf.name_scope(_variables.scope_name(name or self.name)):
+                return self.run(self.step(values, aggregate, more), self.grouped(works))
+        return self.result(self.functions.step(self, values, aggregate, more, works), name)
+
+    def apply_wrapped(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None,
+        aggregate: bool,
+        more: tuple[Policy, ...],
+    ) -> Any:
+        """The same, for a wrapper: it takes the step itself."""
+        return self.apply(grads_and_vars, name, aggregate, more)
+
+    def run(self, step: Step, works: Sequence[Work]) -> Any:
+        """The life of a step, as one replica runs it."""
+        return life.run(step, works)
+
+    def runs_in_place(self) -> bool:
+        """Whether the step is traced, or run, right here rather than in a cached function."""
+        if tf.inside_function():
+            return True
+        if not tf.executing_eagerly():
+            return False
+        users = any(policy.calls_functions_of_users for policy in self.policies)
+        return users or replicas.has_strategy()
+
+    def step(
+        self, evaluated: Mapping[str, Any], aggregate: bool, more: tuple[Policy, ...] = ()
+    ) -> Step:
+        """A step, given the hyperparameters that live in no variable."""
+        active = {name: value for name, value in self.hypers.items() if value.active}
+        values = {n: evaluated[n] if n in evaluated else v.read() for n, v in active.items()}
+        return Step(self, self.policies_of_step(more), values, aggregate)
+
+    def flush(self, more: tuple[Policy, ...] = ()) -> Any:
+        """Ends the windows of gates that keep gradients: each is a step without any."""
+        gates, built = self.policies.gates, self.state.built
+        if gates and not built and tf.inside_function():
+            raise RuntimeError(
+                "`flush` was traced before the optimizer has seen variables, and would never do "
+                "anything: call `build` with them first."
+            )
+        if not (gates and built):
+            return self.result(self.state.iterations.read_value(), None)
+        replicas.require_replica_context(self.state.variables())
+        flush = functools.partial(self._flush_windows, more)
+        if _variables.in_v1_graph():  # where only functions keep reads and writes in order
+            flush = tf.function(flush, autograph=False)
+        return self.result(flush(), None)
+
+    def _flush_windows(self, more: tuple[Policy, ...]) -> Any:
+        values = self.hypers.evaluate()
+        for policy in self.policies:
+            for works, aggregate in policy.windows():
+                self.run(self.step(values, aggregate, more)._replace(flush=True), works)
+        return self.state.iterations.read_value()
+
+    def result(self, iterations: Any, name: str | None) -> Any:
+        """What `apply_gradients` returns: in a v1 graph an operation."""
+        if _variables.in_v1_graph() and not tf.inside_function():
+            return tf.group(iterations, name=_variables.scope_name(name or self.name))
+        return iterations
+
+    # --- variables --------------------------------------------------------------------------------
+
+    def grouped(self, works: Sequence[Work]) -> list[Work]:
+        """The works with the groups of their variables."""
+        return [work._replace(group=self._group(work.variable)) for work in works]
+
+    def work_of(self, variable: Any, gradient: Any = None) -> Work:
+        """A variable that was seen, as a step sees it."""
+        original = self.state.slots.original(variable)
+        constraint = getattr(original, "constraint", None)
+        return Work(gradient, variable, original, constraint, self._group(variable))
+
+    def blocks(self) -> list[list[Work]]:
+        """The variables seen, as sets of them turned up, without gradients."""
+        return [[self.work_of(v) for v in block] for block in list(self.state.slots.blocks)]
+
+    def _group(self, variable: Any) -> Group:
+        return self._groups.get(_variables.key(variable), ())
+
+    def add_rule(self, owner: type[Policy], rule: Rule) -> None:
+        """Adds a rule, whose numbers become hyperparameters: they change without a retrace."""
+        place = len(self.rules)
+        for what, value in rule.numbers.items():
+            hyper = Hyper(None, tracked=False)
+            hyper.name = self.names_of_rules[rule, what] = f"{what}_{place}"
+            self.hypers.add(hyper, value)
+        self.rules[owner] = rule
+
+    def build(self, var_list: Sequence[Any]) -> None:
+        """Creates the state of variables not seen before: all of it, or nothing if one fails."""
+        variables = [_variables.unwrap(variable) for variable in var_list]
+        self.state.slots.copy_late()
+        if self.state.slots.knows(variables):
+            return
+        with self.state.lock:
+            self._build(_variables.shards(var_list), _variables.shards(variables))
+
+    def _build(self, var_list: Sequence[Any], variables: Sequence[Any]) -> None:
+        state, slots = self.state, self.state.slots
+        new = {
+            key: variable
+            for key, variable in zip(map(_variables.key, variables), variables, strict=True)
+            if key not in slots.variables
+        }
+        if state.built and not new:
+            return
+        slots.name(var_list)
+        self.check()
+        self._check_shards(new.values())
+        if self.pending_lr is not None:
+            raise TypeError(
+                f"`lr`={self.pending_lr!r} has no effect: {type(self.optimizer).__name__} never "
+                "called `_set_hyper('learning_rate', ...)`."
+            )
+        if variables:
+            self._join_mesh(variables)
+        _ = state.iterations
+        self.hypers.create()
+        if not new:
+            return
+        policies, mark, start = self.policies, slots.mark(), slots.count()
+        try:
+            state.create_scalars(self.optimizer.state, variables[0])
+            self.optimizer.create_slots(list(new.values()))
+            self._create_slots_of(policies, list(new.values()))
+            state.load_waiting(start if state.built else 0)
+        except Exception:
+            slots.reset(mark)
+            raise
+        rules = list(self.rules.values())
+        groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
+        self._groups = {**self._groups, **groups}
+        self._settled = policies
+        slots.blocks.append(list(new.values()))
+        slots.keep(new)
+        self.hypers.freeze()
+        self.expose()
+
+    def create_slots(self, var_list: Sequence[Any]) -> None:
+        """Creates the slots that the optimizer declares."""
+        with tf.init_scope():  # values that `slots` computes must not belong to a function
+            declared = [(variable, self.optimizer.slots(variable)) for variable in var_list]
+        kept = self.state.table.kept
+        for name in dict.fromkeys(name for _, slots in declared for name in slots):
+            if name in kept:
+                raise ValueError(
+                    f"`slots` of {type(self.optimizer).__name__} must not declare {name!r}: the "
+                    f"names {', '.join(kept)} belong to policies that all optimizers share."
+                )
+        codecs = {id(v): {n: self._codec(v, n) for n in slots} for v, slots in declared}
+        self._declare(
+            [
+                (v, {n: _coded(initial, codecs[id(v)][n]) for n, initial in slots.items()})
+                for v, slots in declared
+            ],
+            by_variable=self.optimizer.slot_order == "variable",
+        )
+
+    def _create_slots_of(self, policies: Policies, var_list: Sequence[Any]) -> None:
+        """Creates what policies keep; what acts last in a step comes first."""
+        for policy in reversed(policies):
+            for variable in var_list:
+                codec = policy.codec(variable, VALUE)
+                if codec is not None:
+                    self.state.slots.declare_value(variable, codec)
+            with tf.init_scope():
+                declared = [(v, policy.slots(v, first=v is var_list[0])) for v in var_list]
+            self._declare(declared)
+
+    def _declare(
+        self, declared: Sequence[tuple[Any, Mapping[str, Any]]], by_variable: bool = False
+    ) -> None:
+        if by_variable:
+            order = [(variable, slots, name) for variable, slots in declared for name in slots]
+        else:
+            names = dict.fromkeys(name for _, slots in declared for name in slots)
+            order = [(v, slots, name) for name in names for v, slots in declared if name in slots]
+        for variable, slots, name in order:
+            self.state.slots.declare(variable, name, slots[name])
+
+    def _codec(self, variable: Any, name: str) -> Any:
+        """How policies in use want a declared slot to be stored."""
+        codecs = [policy.codec(variable, name) for policy in self.policies]
+        return next((codec for codec in codecs if codec is not None), None)
+
+    def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
+        """The slot a checkpoint holds a value for, or None to wait until it is created."""
+        unwrapped = _variables.unwrap(variable)
+        with self.state.lock:
+            slots = self.state.slots
+            if self.is_hooked:  # as `add_slot` will make it
+                dtype = unwrapped.dtype
+            else:
+                dtype = slots.dtype_of(unwrapped, name)
+                if self.is_own_slot(name) and not self._starts_plainly(unwrapped, name):
+                    dtype = None
+            return slots.restore(variable, name, position, dtype)
+
+    def _starts_plainly(self, variable: Any, name: str) -> bool:
+        """Whether a declared slot is of the dtype of arithmetic, stored as it is."""
+        if isinstance(variable, _variables.ShardedVariable):
+            return True
+        declared = self.optimizer.slots(variable)
+        codec = self._codec(variable, name)
+        plain = isinstance(declared.get(name), Initial) and declared[name].codec is None
+        return (plain and codec is None) or not any(name.startswith(own) for own in declared)
+
+    def expose(self) -> None:
+        """Lets a `tf.Module` that holds the optimizer find its variables.
+
+        Not a tracked attribute: checkpoints know slots by the slot-variable protocol.
+        """
+        self.optimizer.__dict__["_module_variables"] = list(self.optimizer.weights)
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What must hold between arguments; checked again before slots are created."""
+        name = type(self.optimizer).__name__
+        if self.optimizer.sparse not in SPARSE:
+            raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.optimizer.sparse!r}.")
+        for policy in self.declared.policies:
+            policy.check(self)
+        if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
+            raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
+        axis = self.statics["shard_slots"]
+        if axis is not None and not isinstance(axis, str):
+            raise TypeError(
+                "`shard_slots` must be the name of a dimension of a DTensor mesh, or None; got "
+                f"{axis!r}."
+            )
+        if axis is not None and self.is_hooked:
+            raise ValueError(
+                f"`shard_slots` must be None: {name} updates variables by hooks, "
+                f"which take slots that lie as their variables do; got {axis!r}."
+            )
+
+    def _check_works(self, works: Sequence[Work]) -> None:
+        """What must hold of gradients, before anything is created."""
+        for work in works:
+            if work.is_sparse and _variables.is_on_mesh(work.variable):
+                raise NotImplementedError(
+                    f"Variable `{work.path}` is a DTensor's and has a sparse gradient, whose ops "
+                    "DTensor cannot split: look rows up by a product with `tf.one_hot`."
+                )
+        for policy in self.policies:
+            policy.check_works(works)
+
+    def _check_shards(self, variables: Iterable[Any]) -> None:
+        """An `update` that needs the whole variable must not see the shards of one."""
+        for variable in variables:
+            is_shard = _variables.whole(variable) is not variable
+            if is_shard and self.optimizer.sparse == "whole" and not self.is_hooked:
+                raise ValueError(
+                    f"{type(self.optimizer).__name__} needs whole variables; "
+                    f"`{_variables.path(variable)}` is a shard of one. Create it with a "
+                    "`variable_partitioner` that leaves it whole, or declare `sparse` if `update` "
+                    "takes any rows of a variable."
+                )
+
+    def _join_mesh(self, variables: Sequence[Any]) -> None:
+        """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
+        state, axis = self.state, self.statics["shard_slots"]
+        layout = _variables.layout_of(variables[0], ())
+        if axis is not None:
+            names = [] if layout is None else layout.mesh.dim_names
+            if axis not in names:
+                raise ValueError(
+                    "`shard_slots` must be a dimension of the variables' DTensor mesh: "
+                    f"`{_variables.path(variables[0])}` is {_where(layout)}"
+                    f"{' of ' + ', '.join(names) if names else ''}; got {axis!r}."
+                )
+        if str(layout) == str(state.layout):  # a layout compares with layouts only
+            return
+        if state.counts_in is not None:
+            raise ValueError(
+                f"`{self.name}` has its scalars {_where(state.layout)} already, and cannot "
+                f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
+                "optimizer for each, and do not read it before it has seen its variables."
+            )
+        state.layout = layout
+
+
+def _coded(initial: Any, codec: Any) -> Any:
+    """How a slot starts, stored by a codec if a policy wants that."""
+    if codec is None or not isinstance(initial, Initial):
+        return initial
+    return initial._replace(codec=codec)
+
+
+def _where(layout: Any) -> str:
+    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"

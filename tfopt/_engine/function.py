@@ -1,0 +1,128 @@
+"""Eager mode: a whole step by one cached function over all its variables.
+
+A set of gradients that comes for the first time is not worth a trace: its step runs op by op,
+right here. So a first step costs no trace, and sets that change all the time cost none either.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt._engine.records import Work
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+    from tfopt._engine.policy import Policy
+
+MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
+Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
+
+
+class Functions:
+    """The steps that one optimizer has traced. The lock is never held while one is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._steps: dict[Any, Function] = {}
+        self._seen: dict[Any, None] = {}  # what came once, the oldest first
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def step(
+        self,
+        engine: Engine,
+        values: Mapping[str, Any],
+        aggregate: bool,
+        more: tuple[Policy, ...],
+        works: Sequence[Work],
+    ) -> Any:
+        """A step; `values` are the hyperparameters that live in no variable."""
+        policies = engine.policies_of_step(more)
+        key = (
+            tuple([(id(w.variable), id(w.constraint), *_kind(w.gradient)) for w in works]),
+            tuple([(name, value.dtype) for name, value in values.items()]),
+            aggregate,
+            policies,
+            engine.hypers.signature(),
+        )
+        function = self._steps.get(key)
+        if function is None:
+            if tf.executing_eagerly() and self._is_new(key):
+                return engine.run(engine.step(values, aggregate, more), engine.grouped(works))
+            function = _trace(engine, values, aggregate, more, works)
+            with self._lock:
+                function = self._steps.setdefault(key, function)
+        for policy in policies:
+            policy.note(works, aggregate)
+        return function([work.gradient for work in works], values)
+
+    def _is_new(self, key: Any) -> bool:
+        """Whether a set did not come lately, or there are functions enough."""
+        with self._lock:
+            if len(self._steps) >= MAX_STEPS:
+                return True
+            if key in self._seen:
+                del self._seen[key]
+                return False
+            self._seen[key] = None
+            if len(self._seen) > MAX_STEPS:
+                del self._seen[next(iter(self._seen))]
+            return True
+
+
+def _trace(
+    engine: Engine,
+    values: Mapping[str, Any],
+    aggregate: bool,
+    more: tuple[Policy, ...],
+    works: Sequence[Work],
+) -> Function:
+    # The targets also keep the ids in the key from being given to others.
+    targets = [work._replace(gradient=None) for work in engine.grouped(works)]
+    step = functools.partial(_whole_step, engine, aggregate, more, targets)
+    concrete = tf.function(step, autograph=False).get_concrete_function(
+        [_spec(work) for work in works],
+        {name: tf.TensorSpec(value.shape, value.dtype) for name, value in values.items()},
+    )
+    call, captures = concrete.inference_fn.call_flat, concrete.captured_inputs
+
+    def run(gradients: Sequence[Any], values: Mapping[str, Any]) -> Any:
+        # To call the function itself would have Python look at each argument, for 20 us.
+        return call(*tf.nest.flatten([gradients, values], expand_composites=True), *captures)[0]
+
+    return run
+
+
+def _whole_step(
+    engine: Engine,
+    aggregate: bool,
+    more: tuple[Policy, ...],
+    targets: Sequence[Work],
+    gradients: Sequence[Any],
+    values: Mapping[str, Any],
+) -> Any:
+    works = [work._replace(gradient=g) for work, g in zip(targets, gradients, strict=True)]
+    return engine.run(engine.step(values, aggregate, more), works)
+
+
+def _kind(gradient: Any) -> tuple[Any, ...]:
+    """What may not vary between calls of one function; the number of rows may."""
+    if isinstance(gradient, tf.IndexedSlices):
+        shape = gradient.dense_shape
+        return gradient.values.dtype, gradient.indices.dtype, shape is None or shape.dtype
+    return (gradient.dtype,)
+
+
+def _spec(work: Work) -> Any:
+    gradient, shape = work.gradient, work.variable.shape
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.TensorSpec(shape, gradient.dtype)
+    dense = None if gradient.dense_shape is None else gradient.dense_shape.dtype
+    dtypes = gradient.values.dtype, gradient.indices.dtype, dense
+    return tf.IndexedSlicesSpec(shape, *dtypes, indices_shape=[None])

@@ -1,0 +1,247 @@
+"""Gradients on their way to the update: checked, scaled, clipped, and whether they are finite."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine.records import Work
+from tfopt._variables import path as path_of
+from tfopt._warnings import warn
+
+FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
+
+
+def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool) -> list[Work]:
+    """The works of the pairs that have a gradient; raises for any pair that is malformed.
+
+    Args:
+        grads_and_vars: what the user passed to `apply_gradients`.
+        warned: sets of variables without gradients that were warned of; added to.
+        complex_numbers: whether the optimizer takes complex variables.
+    """
+    try:
+        entries = [tuple(entry) for entry in grads_and_vars]
+    except TypeError:
+        raise TypeError(
+            f"`grads_and_vars` must list (gradient, variable) pairs; got {grads_and_vars!r}."
+        ) from None
+    works, without = [], []
+    for entry in entries:
+        if len(entry) != 2:
+            raise TypeError(
+                f"`grads_and_vars` must hold (gradient, variable) pairs; got {entry!r}."
+            )
+        gradient, original = entry
+        variable = _variables.unwrap(original)
+        if not isinstance(variable, tf.Variable):
+            raise TypeError(
+                "`grads_and_vars` must hold a variable second in each pair, one shard of a "
+                "sharded one; "
+                f"got {type(original).__name__}: {original!r}."
+            )
+        if not hasattr(variable, "handle"):
+            raise TypeError(
+                f"Variable `{path_of(original)}` must be a resource variable: create it with "
+                "use_resource=True."
+            )
+        if gradient is None:
+            without.append(path_of(original))
+            continue
+        if getattr(original, "overwrite_with_gradient", False):
+            raise NotImplementedError(
+                f"Variable `{path_of(original)}` is to be overwritten with its gradient, as in "
+                "Keras' float8 training: that is not supported."
+            )
+        gradient = _check_pair(gradient, variable, original, complex_numbers)
+        works.append(Work(gradient, variable, original, getattr(original, "constraint", None)))
+    if entries and not works:
+        raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
+    if without and tuple(without) not in warned:
+        warned.add(tuple(without))
+        warn(f"No gradients for the variables {', '.join(without)}: they are left as they are.")
+    return works
+
+
+def _check_pair(gradient: Any, variable: Any, original: Any, complex_numbers: bool) -> Any:
+    """The gradient as a tensor or `IndexedSlices`. Quick: eager steps come here for each."""
+    dtype = variable.dtype
+    if dtype not in FLOATING and not (dtype.is_complex and complex_numbers):
+        rule = "floating-point or complex" if complex_numbers else "floating-point"
+        raise ValueError(
+            f"Variable `{path_of(original)}` must be {rule} for this optimizer; got {dtype.name}."
+        )
+    if isinstance(gradient, int | float | np.ndarray | np.generic | tf.Variable):
+        gradient = tf.convert_to_tensor(gradient, dtype)
+    if isinstance(gradient, tf.Tensor):
+        values, shape = gradient, gradient.shape
+        fits = shape == variable.shape or shape.is_compatible_with(variable.shape)
+        expected = "shape {0}"
+    elif isinstance(gradient, tf.IndexedSlices):
+        if not tf.is_tensor(gradient.indices) or not tf.is_tensor(gradient.values):
+            raise TypeError(
+                f"The gradient of `{path_of(original)}` must have tensors as values and indices; "
+                f"got {gradient!r}."
+            )
+        values, shape = gradient.values, variable.shape[1:]
+        fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
+        fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
+        if gradient.dense_shape is not None and not tf.is_tensor(gradient.dense_shape):
+            whole = tf.convert_to_tensor(gradient.dense_shape, gradient.indices.dtype)
+            gradient = tf.IndexedSlices(values, gradient.indices, whole)
+        expected = "rows of shape {1}"
+    else:
+        raise TypeError(
+            f"The gradient of `{path_of(original)}` must be a tensor or tf.IndexedSlices; "
+            f"got {gradient!r}."
+        )
+    if not fits:
+        expected = expected.format(variable.shape, variable.shape[1:])
+        raise ValueError(
+            f"The gradient of `{path_of(original)}` must have {expected}; got {values.shape}."
+        )
+    if values.dtype is not dtype and values.dtype not in (dtype, _variables.compute_dtype(dtype)):
+        raise ValueError(
+            f"The gradient of `{path_of(original)}` must be of dtype {dtype.name}; "
+            f"got {values.dtype.name}."
+        )
+    return gradient
+
+
+def clip(
+    gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
+) -> tuple[list[Any], list[Any]]:
+    """Clips by value, then by the norm of each gradient or of all of them.
+
+    A norm that is not finite makes what it scales not finite either.
+
+    Args:
+        gradients: tensors and `IndexedSlices` without repeated indices.
+        variables: theirs; the shards of one have a norm together.
+        value: the largest absolute value, or None.
+        norm: the largest Euclidean norm of each variable's gradient, or None.
+        global_norm: the largest Euclidean norm of all gradients together, or None.
+
+    Returns:
+        The gradients; and for each the factor that it is yet to be multiplied by, or None.
+        Dense gradients are left for the update to scale, which saves a pass over them.
+    """
+    if value is not None:
+        gradients = [_map(functools.partial(_clip_by_value, limit=value), g) for g in gradients]
+    if norm is None and global_norm is None:
+        return list(gradients), [None] * len(gradients)
+    sums = [_square_sum(gradient) for gradient in gradients]
+    if norm is not None:
+        sums = _of_whole_variables(sums, variables)
+        scales = [_scale(square_sum, norm, square_sum.dtype) for square_sum in sums]
+    else:
+        widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
+        total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
+        by_dtype = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in sums}}
+        scales = [by_dtype[square_sum.dtype] for square_sum in sums]
+    sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
+    return (
+        [scaled(g, s) if rows else g for g, s, rows in zip(gradients, scales, sparse, strict=True)],
+        [None if rows else s for s, rows in zip(scales, sparse, strict=True)],
+    )
+
+
+def joint_norm(gradients: Sequence[Any]) -> Any:
+    """The Euclidean norm of all gradients together, in float32."""
+    sums = [tf.cast(tf.math.real(_square_sum(g)), tf.float32) for g in gradients]
+    return tf.sqrt(tf.add_n(sums))
+
+
+def changed(before: Any, after: Any, scale: Any) -> Any:
+    """Whether clipping has made `after` of a gradient, or is yet to scale it down."""
+    result = tf.constant(False) if scale is None else tf.math.real(scale) < 1
+    if after is not before:
+        parts = [g.values if isinstance(g, tf.IndexedSlices) else g for g in (before, after)]
+        result |= tf.reduce_any(_wide(parts[0]) != _wide(parts[1]))
+    return result
+
+
+def divided(gradient: Any, by: Any) -> Any:
+    """The gradient divided by a scalar, in its compute dtype."""
+
+    def divide(values: Any) -> Any:
+        values = _wide(values)
+        return values / tf.cast(by, values.dtype)
+
+    return _map(divide, gradient)
+
+
+def all_finite(gradients: Sequence[Any]) -> Any:
+    """Whether every number is finite: if their squares' sum is, they are, at one pass' cost."""
+    sums = [tf.math.real(_square_sum(gradient)) for gradient in gradients]
+    surely = tf.reduce_all(tf.stack([tf.math.is_finite(square_sum) for square_sum in sums]))
+
+    def look() -> Any:
+        return tf.reduce_all(tf.stack([_is_finite(gradient) for gradient in gradients]))
+
+    return tf.cond(surely, lambda: True, look)
+
+
+def _is_finite(gradient: Any) -> Any:
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    if values.dtype.is_complex:
+        values = tf.stack([tf.math.real(values), tf.math.imag(values)])
+    return tf.reduce_all(tf.math.is_finite(values))
+
+
+def scaled(gradient: Any, scale: Any) -> Any:
+    """The gradient times a scalar of its compute dtype, or as it is if that is None."""
+    return gradient if scale is None else _map(lambda values: _wide(values) * scale, gradient)
+
+
+def cast(gradient: Any, dtype: Any) -> Any:
+    """The gradient in another dtype."""
+    return _map(lambda values: tf.cast(values, dtype), gradient)
+
+
+def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
+    """The gradient with `function` of its numbers."""
+    if isinstance(gradient, tf.IndexedSlices):
+        values = function(gradient.values)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return function(gradient)
+
+
+def _wide(values: Any) -> Any:
+    """Numbers wide enough to be squared."""
+    return tf.cast(values, _variables.compute_dtype(values.dtype))
+
+
+def _clip_by_value(values: Any, limit: Any) -> Any:
+    values = _wide(values)
+    limit = tf.cast(limit, values.dtype)
+    return tf.clip_by_value(values, -limit, limit)
+
+
+def _square_sum(gradient: Any) -> Any:
+    tensor = _wide(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient)
+    if tensor.dtype.is_complex:
+        return tf.reduce_sum(tensor * tf.math.conj(tensor))
+    return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy
+
+
+def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+    """For each shard of a variable the sum for all of its shards."""
+    owners = [id(_variables.whole(variable)) for variable in variables]
+    by_owner: dict[int, list[Any]] = {}
+    for owner, square_sum in zip(owners, sums, strict=True):
+        by_owner.setdefault(owner, []).append(square_sum)
+    totals = {owner: tf.add_n(parts) for owner, parts in by_owner.items() if len(parts) > 1}
+    return [totals.get(owner, own) for owner, own in zip(owners, sums, strict=True)]
+
+
+def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
+    """Limit / max(norm, limit), and 0 where both are."""
+    norm = tf.sqrt(tf.math.real(square_sum))
+    limit = tf.cast(limit, norm.dtype)
+    return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)

@@ -1,0 +1,135 @@
+"""Groups of variables, and the scalars of a step: one `h` for each compute dtype and group."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+
+if TYPE_CHECKING:
+    from tfopt._engine.records import Step, Work
+
+
+class Scalars(types.SimpleNamespace):
+    """Named tensors: `h` and `s` in an optimizer's `update`."""
+
+
+class Rule:
+    """What is otherwise for some variables. All rules that match a variable are its group.
+
+    Rules combine: factors multiply, and a variable may get its learning rate from one rule and
+    its decay from another.
+
+    Args:
+        match: tells of a variable, as the user knows it, whether the rule holds for it.
+        factors: by hyperparameter, what it is multiplied by: whatever a hyperparameter may be.
+        values: by hyperparameter, what takes its place.
+        off: hyperparameters that these variables do without. That is part of the graph: there
+            is no op for them, where a factor of 0 would leave one.
+    """
+
+    def __init__(
+        self,
+        match: Callable[[Any], bool],
+        factors: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+        off: Sequence[str] = (),
+    ):
+        self.match = match
+        self.factors, self.values = dict(factors or {}), dict(values or {})
+        self.off = frozenset(off)
+
+    def covers(self, variable: Any) -> bool:
+        """Whether the rule holds for a variable, as the user knows it."""
+        return self.match(variable)
+
+    def copied(self) -> Rule:
+        """The rule for a deep copy of the optimizer."""
+        return self
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of its own, by (what they do, to which hyperparameter)."""
+        factors = {f"{name}_factor": value for name, value in self.factors.items()}
+        return {**factors, **{f"{name}_value": value for name, value in self.values.items()}}
+
+
+Group = tuple[Rule, ...]
+
+
+def group_of(rules: Sequence[Rule], variable: Any) -> Group:
+    """The rules that hold for a variable."""
+    return tuple(rule for rule in rules if rule.covers(variable))
+
+
+def key_of(work: Work) -> tuple[tf.DType, Group]:
+    """Under which key a work finds its scalars in `Step.scalars`."""
+    return _variables.compute_dtype(work.variable.dtype), work.group
+
+
+def begin(step: Step, works: Sequence[Work]) -> Step:
+    """The step with the scalars of each dtype and group; advances the optimizer's own state.
+
+    Groups that differ in nothing but what is off share what `begin` computes. The state is one
+    for all groups, so it is the group of everybody that advances it.
+    """
+    engine, optimizer = step.engine, step.engine.optimizer
+    step = step._replace(iterations=engine.state.iterations.read_value())
+    state = engine.state.scalars
+    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in map(key_of, works))
+    if state:  # somebody must advance it
+        keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
+    begun: dict[Any, Scalars] = {}
+    advanced: dict[tf.DType, Mapping[str, Any]] = {}
+    scalars: dict[Any, Mapping[str, Any]] = {}
+    for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
+        if (dtype, numeric) not in begun:
+            h = _hyperparameters(step, dtype, numeric)
+            own = Scalars(**{name: cast(scalar, dtype) for name, scalar in state.items()})
+            for policy in step.policies:
+                policy.rates(step, h)
+            optimizer.begin(h, own)
+            unknown = vars(own).keys() - state.keys()
+            if unknown:
+                raise ValueError(
+                    f"{type(optimizer).__name__}.begin set {sorted(unknown)} in `state`, which is "
+                    f"not declared; declared are {sorted(state)}."
+                )
+            begun[dtype, numeric] = h
+            if not numeric:
+                advanced[dtype] = vars(own)
+        h = Scalars(**vars(begun[dtype, numeric]))
+        for policy in step.policies:
+            policy.scalars(step, h, group)
+        scalars[dtype, group] = vars(h)
+    for name, scalar in state.items():
+        new = advanced.get(scalar.dtype) or next(iter(advanced.values()))
+        scalar.assign(tf.cast(new[name], scalar.dtype), read_value=False)
+    return step._replace(scalars=scalars)
+
+
+def _numeric(group: Group) -> Group:
+    """The rules of a group that have numbers of their own."""
+    return tuple(rule for rule in group if rule.factors or rule.values)
+
+
+def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
+    """The hyperparameters in use, and `t`, the number of this step from 1."""
+    names = step.engine.names_of_rules
+    h = {n: cast(value, dtype) for n, value in step.values.items() if n not in names.values()}
+    for rule in group:
+        for name in rule.values:
+            h[name] = cast(step.values[names[rule, f"{name}_value"]], dtype)
+    for rule in group:
+        for name in rule.factors:
+            h[name] *= cast(step.values[names[rule, f"{name}_factor"]], dtype)
+    return Scalars(**h, t=cast(step.iterations, dtype) + 1)
+
+
+def cast(value: Any, dtype: tf.DType) -> Any:
+    """A real scalar as any dtype of arithmetic."""
+    return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)

@@ -1,0 +1,54 @@
+"""From a loss to gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+
+
+def compute_gradients(
+    optimizer: Any, loss: Any, var_list: Any, grad_loss: Any, tape: tf.GradientTape | None
+) -> list[tuple[Any, Any]]:
+    """(gradient, variable) pairs, of the loss as the optimizer scales it."""
+    if not callable(loss) and tape is None:
+        raise ValueError(
+            f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
+        )
+    tape = tf.GradientTape() if tape is None else tape
+    if callable(loss):
+        with tape:
+            if not callable(var_list):
+                tape.watch([_variables.unwrap(v) for v in checked_variables(var_list)])
+            loss = loss()
+    variables = checked_variables(var_list() if callable(var_list) else var_list)
+    with tf.name_scope(_variables.scope_name(optimizer.name + "/gradients")):
+        ones = tf.ones_like(loss) if grad_loss is None else grad_loss
+        scaled = optimizer.scale_loss(ones)
+        grad_loss = grad_loss if scaled is ones else scaled
+        gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
+    return list(zip(gradients, variables, strict=True))
+
+
+def get_gradients(loss: Any, params: Any) -> list[Any]:
+    """The gradients of a loss tensor, in a graph."""
+    variables = checked_variables(params)
+    gradients = tf.compat.v1.gradients(loss, [_variables.unwrap(v) for v in variables])
+    for gradient, variable in zip(gradients, variables, strict=True):
+        if gradient is None:
+            raise ValueError(
+                f"The loss has no gradient for `{_variables.path(variable)}`: it does not "
+                "depend on it, or only by ops that have no gradient."
+            )
+    return list(gradients)
+
+
+def checked_variables(var_list: Any) -> list[Any]:
+    """The variables of a nest, shards of sharded ones in their place."""
+    variables = _variables.shards(tf.nest.flatten(var_list))
+    for variable in variables:
+        if not isinstance(_variables.unwrap(variable), tf.Variable):
+            raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
+    return variables

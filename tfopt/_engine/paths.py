@@ -1,0 +1,452 @@
+"""How updates run: by rows, by a fused kernel, by XLA or by plain ops.
+
+The mathematics is the optimizer's `update`, whatever runs it. A path says beforehand which
+updates it `takes`, and `run`s any number of them that share a device and scalars: how many go
+into one launch is its own affair. The first path that takes an update gets it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine import compiled, gradients, groups
+from tfopt._engine.ambient import ambient
+from tfopt._engine.groups import Scalars
+from tfopt._engine.records import H, Step, Update, Work
+from tfopt._values import replicas, rows
+from tfopt._values.door import IDENTITY, VALUE, Cell
+from tfopt._warnings import warn
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+    from tfopt._engine.policy import Policy
+    from tfopt._engine.step import Step, Work
+
+SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
+TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
+
+
+def update(step: Step, works: Sequence[Work]) -> None:
+    """Updates every copy of every variable."""
+    if step.engine.is_hooked:
+        _run_hooks(step, works)
+        return
+    for (path, device, key), updates in plan(step, works).items():
+        with tf.device(device):
+            path.run(updates, step.scalars[key])
+
+
+def plan(step: Step, works: Sequence[Work]) -> dict[tuple[Path, str, Any], list[Update]]:
+    """The updates of all copies, by path, device, and the key of their scalars."""
+    batches: dict[Any, list[Update]] = {}
+
+    def add(copy: Any, work: Work) -> None:
+        update, key = located(step.engine, copy, work), groups.key_of(work)
+        path = choose(step.engine.paths, update, step.scalars[key])
+        batches.setdefault((path, copy.device, key), []).append(update)
+
+    replicas.each_copy(works, add)
+    return batches
+
+
+def choose(paths: Sequence[Path], update: Update, h: H, after: Path | None = None) -> Path:
+    """The first path that takes the update; with `after`, the first of those after that one."""
+    rest = paths if after is None else paths[paths.index(after) + 1 :]
+    return next(path for path in rest if path.takes(update, h))
+
+
+def located(engine: Engine, copy: Any, work: Work) -> Update:
+    """The update of one copy, on the cells beside it.
+
+    Mirrored variables in the arguments of a `tf.function` would be captured silently, and a
+    second call would write the first one's: their copies are passed.
+    """
+    cells = engine.state.cells(work.variable, copy)
+    slots = {name: cell for name, cell in cells.items() if engine.is_own_slot(name)}
+    update = Update(work.gradient, None, cells[VALUE], slots, work.clip_factor)
+    if not work.is_sparse:
+        return update
+    values, indices = work.gradient.values, work.gradient.indices
+    if engine.densifies:
+        return update._replace(g=rows.densify(values, indices, copy))
+    return update._replace(g=values, indices=indices)
+
+
+def run_one(engine: Engine, step: Step, copy: Any, work: Work) -> None:
+    """The declared update of one copy, for a hook that calls it."""
+    update, h = located(engine, copy, work), step.scalars[groups.key_of(work)]
+    choose(engine.paths, update, h).run([update], h)
+
+
+# --- one update -----------------------------------------------------------------------------------
+
+
+def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
+    """The gradient, the value and the slots: of all rows, or of those of the gradient."""
+    g, x = update.g, update.x.read(update.indices)
+    slots = {name: slot.read(update.indices) for name, slot in update.slots.items()}
+    if update.indices is None and _variables.is_on_mesh(update.x.variable):
+        g, x = _where_slots_are(update, g, x)
+    return g, x, slots
+
+
+def compute(optimizer: Any, acting: Sequence[type[Policy]], update: Update, values: Any, h: H) -> Any:
+    """The mathematics, in the compute dtype: what policies do inside the update, and `update`.
+
+    Returns:
+        The new value, and the new slots by name.
+    """
+    g, x, slots = values
+    dtype, s = _variables.compute_dtype(x.dtype), Scalars(**slots)
+    g, x = tf.cast(g, dtype), tf.cast(x, dtype)
+    for policy in acting:
+        factor = policy.factor(update, h)
+        if factor is not None:
+            g, x = policy.enter(factor, g, x)
+    x = optimizer.update(g, x, s, Scalars(**h))
+    unknown = vars(s).keys() - slots.keys()
+    if unknown:
+        raise ValueError(
+            f"{type(optimizer).__name__}.update set {sorted(unknown)} in `s`, which `slots` does "
+            f"not declare; declared are {sorted(slots)}."
+        )
+    return x, vars(s)
+
+
+def write(update: Update, x: Any, slots: Mapping[str, Any]) -> None:
+    """Stores what was computed."""
+    if update.moves:
+        update.x.write(x, update.indices)
+    for name, slot in update.slots.items():
+        slot.write(slots[name], update.indices)
+
+
+def advance(
+    optimizer: Any, updates: Sequence[Update], h: H, acting: Sequence[type[Policy]]
+) -> None:
+    """Reads, computes and writes, one update after the other."""
+    for update in updates:
+        g, x, slots = read(update)
+        g = _zeros(x, update, h) if g is None else g
+        write(update, *compute(optimizer, acting, update, (g, x, slots), h))
+
+
+def _zeros(x: Any, update: Update, h: H) -> Any:
+    """A gradient of zeros."""
+    if not update.moves:
+        return tf.zeros_like(x)
+    # Zeros that XLA knows of make it compute new slots twice, and copy the old ones for that.
+    return tf.where(h["t"] < 0, x, tf.zeros([], x.dtype))
+
+
+def _where_slots_are(update: Update, *values: Any) -> list[Any]:
+    """Values of the variable's shape, laid out on a DTensor mesh as its slots are."""
+    x = update.x.variable
+    alike = [s.variable for s in update.slots.values() if s.variable.shape == x.shape]
+    return [_variables.laid_out(value, (alike or [x])[0]) for value in values]
+
+
+# --- the paths ------------------------------------------------------------------------------------
+
+
+class Path:
+    """A way to run updates."""
+
+    name = ""  # as `tfopt.inspect` calls it
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Whether it can run this update."""
+        raise NotImplementedError
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Runs updates that it takes, any number: of one device, compute dtype and group."""
+        raise NotImplementedError
+
+
+class Plain(Path):
+    """Plain ops, which take everything."""
+
+    name = "plain"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Always."""
+        return True
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """One update after the other."""
+        for update in updates:
+            _warn_without_xla(self.engine, update.x.variable)
+        advance(self.engine.optimizer, updates, h, self.engine.policies.acting)
+
+
+class Xla(Path):
+    """One XLA cluster for a shape, or for some small variables of it, passed as arguments."""
+
+    name = "XLA"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Where XLA is, or where `jit_compile` is True."""
+        return compiles(self.engine, update.x.variable)
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Launches what is small together."""
+        acting = self.engine.policies.acting
+        for launch in _launches(updates):
+            form = _form(launch[0])
+            function = functools.partial(_advance_form, [form] * len(launch), acting)
+            key = (len(launch), form, _signature(launch[0]), tuple(h), acting)
+            compiled.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
+
+
+def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
+    alike: dict[Any, list[Update]] = {}
+    for update in updates:
+        alike.setdefault((_form(update), _signature(update)), []).append(update)
+    for same in alike.values():
+        full = len(same) - len(same) % TOGETHER if is_small(same[0].x.variable) else 0
+        yield from (same[at : at + TOGETHER] for at in range(0, full, TOGETHER))
+        yield from ([update] for update in same[full:])
+
+
+# The form of an update is all that is not a tensor or variable; its inputs are all that is.
+
+
+def _form(update: Update) -> Any:
+    cells = {"": update.x, **update.slots}
+    return update.moves, tuple((name, c.codec, c.rowed) for name, c in cells.items())
+
+
+def _inputs(update: Update) -> Any:
+    cells = [update.x, *update.slots.values()]
+    return update.g, update.clip_factor, [list(cell.parts) for cell in cells]
+
+
+def _signature(update: Update) -> Any:
+    """What compiled code depends on of the inputs."""
+    leaves = [leaf for leaf in tf.nest.flatten(_inputs(update))]
+    return tuple(None if leaf is None else (tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+
+
+def _advance_form(
+    forms: Sequence[Any], acting: Sequence[type[Policy]], optimizer: Any, inputs: Any, h: H
+) -> None:
+    updates = []
+    for (moves, cells), (g, clip_factor, parts) in zip(forms, inputs, strict=True):
+        made = {
+            name: Cell(tuple(of_cell), codec, rowed)
+            for (name, codec, rowed), of_cell in zip(cells, parts, strict=True)
+        }
+        updates.append(Update(g, None, made.pop(""), made, clip_factor, moves))
+    advance(optimizer, updates, h, acting)
+
+
+class Fused(Path):
+    """The optimizer's kernel: a raw op on one dtype, with what else it says that it takes."""
+
+    name = "fused"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """A dense gradient in float32 or float64, stored as it is, with factors it knows of."""
+        engine, x = self.engine, update.x.variable
+        cells = [update.x, *update.slots.values()]
+        return (
+            engine.has_kernel
+            and engine.statics["jit_compile"] is not True
+            and update.indices is None
+            and update.g is not None
+            and x.dtype in (tf.float32, tf.float64)
+            and update.g.dtype == x.dtype
+            and all(c.codec is IDENTITY and c.variable.dtype == x.dtype for c in cells)
+            and all(self._takes_factor(policy, x) for policy in self._factors(update, h))
+            and not _variables.is_on_mesh(x)  # DTensor knows how to split but a few kernels
+        )
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """A kernel for each; what it declines goes to the paths after this one."""
+        declined: dict[Path, list[Update]] = {}
+        for update in updates:
+            if not self.accepts(update, h):
+                path = choose(self.engine.paths, update, h, after=self)
+                declined.setdefault(path, []).append(update)
+        for path, rest in declined.items():
+            path.run(rest, h)
+
+    def accepts(self, update: Update, h: H) -> bool:
+        """Runs the kernel, if there is one for these options."""
+        g, takes = update.g, self.engine.optimizer.fused_takes
+        factors = {}
+        for policy, factor in self._factors(update, h).items():
+            if policy.factor_name in takes:
+                factors[policy.factor_name] = factor
+            else:  # a pass over what is small costs less than a launch of compiled code
+                g, _ = policy.enter(factor, g, None)
+        s = Scalars(**{name: slot.variable for name, slot in update.slots.items()})
+        inputs = g, update.x.variable, s, Scalars(**h)
+        return self.engine.optimizer.fused(*inputs, **factors) is not NotImplemented
+
+    def _factors(self, update: Update, h: H) -> dict[type[Policy], Any]:
+        found = {policy: policy.factor(update, h) for policy in self.engine.policies.acting}
+        return {policy: factor for policy, factor in found.items() if factor is not None}
+
+    def _takes_factor(self, policy: type[Policy], x: Any) -> bool:
+        takes = policy.factor_name in self.engine.optimizer.fused_takes
+        return takes or (policy.enters_gradient_only and is_small(x))
+
+
+class Rows(Path):
+    """Rows by gather, update and scatter; the other rows as the optimizer's word has it."""
+
+    name = "rows"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Gradients of rows."""
+        return update.indices is not None
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """By plain ops: XLA would need to know how many rows there are."""
+        engine = self.engine
+        for update in updates:
+            if engine.rows_word == "rows":
+                advance(engine.optimizer, [update], h, engine.policies.acting)
+            else:
+                self._run_all_rows(update, h)
+
+    def _run_all_rows(self, update: Update, h: H) -> None:
+        """The result of the dense gradient that is zero elsewhere, which is never made.
+
+        All rows are updated with zeros, then those with their gradient, from what they were.
+        """
+        engine = self.engine
+        by_rows = all(slot.rowed for slot in update.slots.values())
+        before = read(update)
+        g = None if by_rows else rows.densify(update.g, update.indices, update.x.variable)
+        whole = update._replace(g=g, indices=None, moves=engine.rows_word == "exact")
+        choose(engine.paths, whole, h, after=self).run([whole], h)
+        x, slots = compute(engine.optimizer, engine.policies.acting, update, before, h)
+        write(update if by_rows else update._replace(slots={}), x, slots)
+
+
+PATHS: tuple[type[Path], ...] = (Rows, Fused, Xla, Plain)  # the first that takes an update
+
+
+def elementwise(
+    engine: Engine, name: str, function: Callable[..., None], cells: Sequence[Cell], *scalars: Any
+) -> None:
+    """Calls `function(cells, *scalars)` in the way in which dense updates run.
+
+    Args:
+        engine: whose cells they are.
+        name: of the function, for the key of what is compiled.
+        function: it must hold nothing of one optimizer.
+        cells: what it reads and writes.
+        *scalars: tensors.
+    """
+    x = cells[0].variable
+    if not compiles(engine, x) or is_small(x):
+        function(cells, *scalars)
+        return
+    forms = tuple((cell.codec, cell.rowed) for cell in cells)
+    parts = [list(cell.parts) for cell in cells]
+    shapes = tuple((tuple(part.shape), part.dtype) for part in tf.nest.flatten(parts))
+    key = (name, forms, shapes, tuple(scalar.dtype for scalar in scalars))
+    function = functools.partial(_on_cells, function, forms)
+    compiled.SHARED.get(key, function)(parts, *scalars)
+
+
+def _on_cells(function: Callable[..., None], forms: Any, parts: Any, *scalars: Any) -> None:
+    cells = [Cell(tuple(own), *form) for own, form in zip(parts, forms, strict=True)]
+    function(cells, *scalars)
+
+
+# --- where XLA is ---------------------------------------------------------------------------------
+
+
+def compiles(engine: Engine, x: Any) -> bool:
+    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
+    if _variables.is_on_mesh(x):
+        return False  # DTensor splits plain ops over its mesh
+    if engine.statics["jit_compile"] != "auto":
+        return bool(engine.statics["jit_compile"])
+    return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
+
+
+def is_small(x: Any) -> bool:
+    """Whether the launch of an update costs more than its computation."""
+    on_cpu = _device_type(x) in (None, "CPU")
+    return on_cpu and x.shape.is_fully_defined() and x.shape.num_elements() <= SMALL
+
+
+def _device_type(x: Any) -> str | None:
+    kind = tf.DeviceSpec.from_string(x.device or "").device_type
+    return str(kind) if kind else None
+
+
+def _xla_is_there(device_type: str | None) -> bool:
+    # GPUs of pluggable devices have none.
+    native = device_type in (None, "CPU", "TPU") or tf.test.is_built_with_gpu_support()
+    return bool(tf.test.is_built_with_xla() and native)
+
+
+def _warn_without_xla(engine: Engine, x: Any) -> None:
+    wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
+    if not wanted or _variables.is_on_mesh(x) or "XLA" in engine.warned:
+        return
+    engine.warned.add("XLA")
+    warn(
+        f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
+        f"{x.device or 'the default one'}: {type(engine.optimizer).__name__} runs plain ops "
+        "instead."
+    )
+
+
+# --- hooks ----------------------------------------------------------------------------------------
+
+
+def _run_hooks(step: Step, works: Sequence[Work]) -> None:
+    """Updates by hooks that a subclass overrides, which have no room for a step: it is ambient.
+
+    Hooks see weights that have decayed, and gradients that are clipped and of the weights' dtype.
+    """
+    engine, optimizer = step.engine, step.engine.optimizer
+
+    def hook(copy: Any, work: Work) -> None:
+        h = step.scalars[groups.key_of(work)]
+        cell = engine.state.cells(work.variable, copy)[VALUE]
+        sparse = work.is_sparse
+        values = work.gradient.values if sparse else work.gradient
+        indices = work.gradient.indices if sparse else None
+        update = Update(values, indices, cell, {}, work.clip_factor)
+        if sparse and not engine.moves_rows(copy):
+            update = update._replace(indices=None)  # what acts inside an update acts on all of it
+        _enter_in_place(step, update, h)
+        g = gradients.scaled(work.gradient, work.clip_factor)
+        g = gradients.cast(g, copy.dtype)
+        with ambient(step):
+            if sparse:
+                optimizer.resource_apply_sparse(g.values, copy, g.indices)
+            else:
+                optimizer.resource_apply_dense(g, copy)
+
+    replicas.each_copy(works, hook)
+
+
+def _enter_in_place(step: Step, update: Update, h: H) -> None:
+    """What policies do to the value inside an update, before hooks see it."""
+    x = None
+    for policy in step.policies.acting:
+        factor = policy.factor(update, h)
+        if factor is None or policy.enters_gradient_only:
+            continue
+        x = update.x.read(update.indices) if x is None else x
+        factor = tf.cast(factor, x.dtype)
+        _, x = policy.enter(factor, None, x)
+    if x is not None:
+        update.x.write(x, update.indices)

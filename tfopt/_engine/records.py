@@ -1,0 +1,68 @@
+"""A step, a variable's part in it, and the update of one copy of it, as values.
+
+They are replaced on their way, never changed, and an optimizer holds none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._values.door import Cell
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+    from tfopt._engine.groups import Group
+    from tfopt._engine.policy import Policies
+
+H = Mapping[str, Any]  # scalars of a step, by name
+
+
+class Work(NamedTuple):
+    """One variable's part in a step: replaced on its way, never changed.
+
+    Where all replicas are one (below `across_replicas`) its tensors are values per replica.
+    """
+
+    gradient: Any  # a tensor or `IndexedSlices`
+    variable: Any  # the `tf.Variable`
+    original: Any  # the same, as the user knows it
+    constraint: Any = None
+    group: Group = ()  # the rules for its hyperparameters; () is everybody's
+    clip_factor: Any = None  # what the gradient is yet to be multiplied by
+
+    @property
+    def path(self) -> str:
+        """The variable's path, for messages and patterns."""
+        return _variables.path(self.original)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the gradient is one of rows."""
+        return isinstance(self.gradient, tf.IndexedSlices)
+
+
+class Step(NamedTuple):
+    """What all works of a step share. There is no other place for it: an optimizer holds none."""
+
+    engine: Engine  # the optimizer's parts, the same in all steps
+    policies: Policies  # the optimizer's, and those of a wrapper that takes this step
+    values: Mapping[str, Any]  # of the hyperparameters in use, by name: tensors or variables
+    aggregate: bool  # whether gradients are yet to be summed over replicas
+    flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
+    iterations: Any = None  # before this step; known from `groups.begin` on, as are these:
+    scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group
+
+
+class Update(NamedTuple):
+    """What the update of one copy of a variable reads and writes."""
+
+    g: Any  # None stands for zeros
+    indices: Any  # which rows `g` is for; None for all
+    x: Cell
+    slots: dict[str, Cell]
+    clip_factor: Any = None  # what `g` is yet to be multiplied by
+    moves: bool = True  # whether `x` changes, or only slots

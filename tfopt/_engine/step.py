@@ -1,0 +1,65 @@
+"""The life of a step, on one screen."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfopt._engine import groups, paths
+from tfopt._engine.records import Step, Work
+from tfopt._values import rows
+from tfopt._values.replicas import across_replicas, first, when
+
+
+def run(step: Step, works: Sequence[Work]) -> Any:
+    """One step, as one replica runs it. What is nested happens where its decorator says."""
+    policies = step.policies
+    for policy in policies if not step.flush else ():
+        works = policy.own_gradients(step, works)  # unscale
+
+    @gated(step, works)  # accumulate: the rest happens at the end of a window
+    def rest(works: Sequence[Work]) -> None:
+        if step.aggregate:
+            works = policies.aggregate(step, works)  # sum over replicas
+        finite = policies.verdict(step, works)
+        works = [deduplicated(work) for work in works]
+        for policy in policies:
+            works = policy.gradients(step, works)  # clip, transform
+
+        @across_replicas(works, finite)
+        def together(works: Sequence[Work], finite: Any) -> None:
+            finite = first(finite)
+
+            @when(finite)  # else the step is skipped
+            def move() -> None:
+                begun = groups.begin(step, works)  # scalars by dtype and group
+                for policy in policies:
+                    policy.before(begun, works)  # averages of rows that are about to move
+                paths.update(begun, works)  # decay, update
+                for policy in policies:
+                    policy.after(begun, works)  # constraint, average
+                step.engine.state.iterations.assign_add(1, read_value=False)
+
+            for policy in policies:
+                policy.decided(step, finite)  # count what was skipped
+
+    return step.engine.state.iterations.read_value()
+
+
+def gated(
+    step: Step, works: Sequence[Work]
+) -> Callable[[Callable[[Sequence[Work]], None]], None]:
+    """Runs the function with what all gates let through; a gate may keep it for a later call."""
+
+    def run(rest: Callable[[Sequence[Work]], None]) -> None:
+        for gate in reversed(step.policies.gates):
+            rest = functools.partial(gate, step, rest=rest)
+        rest(works)
+
+    return run
+
+
+def deduplicated(work: Work) -> Work:
+    """The work with the values of repeated indices summed."""
+    return work._replace(gradient=rows.deduplicate(work.gradient)) if work.is_sparse else work

@@ -1,0 +1,53 @@
+"""Keras 3 and tf-keras: the modules, their base classes, and how both get to know our classes."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import keras
+
+from tfopt._warnings import warn
+
+if keras.config.backend() != "tensorflow":
+    raise ImportError(
+        "tfopt needs Keras' TensorFlow backend; the backend is "
+        f"{keras.config.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
+    )
+
+
+def _import_tf_keras() -> Any:
+    """The module tf_keras where it is installed, else None."""
+    if importlib.util.find_spec("tf_keras") is None:
+        return None
+    try:
+        return importlib.import_module("tf_keras")
+    except Exception as error:  # a broken tf-keras must not take Keras 3 users down
+        warn(f"tf-keras is installed but cannot be imported, and is left out: {error!r}")
+        return None
+
+
+tf_keras = _import_tf_keras()
+LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
+
+BASES: tuple[type, ...] = (keras.Optimizer,)
+CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
+if tf_keras is not None:
+    BASES += (tf_keras.optimizers.Optimizer,)
+    CALLBACKS += (tf_keras.callbacks.Callback,)
+
+
+def register(cls: Any, package: str = "tfopt") -> None:
+    """Lets Keras 3 and tf-keras find a class by name when they load a model."""
+    for library in LIBRARIES:
+        library.saving.register_keras_serializable(package=package)(cls)
+
+
+def registered(name: Any) -> list[type]:
+    """The classes with a config that are registered with Keras 3 or tf-keras under a name."""
+    found = [lib.saving.get_registered_object(name) for lib in LIBRARIES if isinstance(name, str)]
+    return [
+        cls
+        for cls in found
+        if isinstance(cls, type) and callable(getattr(cls, "from_config", None))
+    ]

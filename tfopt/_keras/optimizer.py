@@ -1,0 +1,219 @@
+"""What Keras 3 and tf-keras ask of an optimizer, answered by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._engine import minimize
+from tfopt._engine.engine import Engine
+from tfopt._keras.libraries import BASES
+from tfopt._policies.averages import SettledSlots
+from tfopt._policies.nonfinite import FiniteSteps
+from tfopt._values import replicas
+from tfopt._variables import plain_python
+
+
+class NotOffered:
+    """A name of Keras' base class that means nothing here; reading it says why."""
+
+    def __init__(self, instead: str):
+        self.instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        raise AttributeError(f"tfopt's optimizers have no `{self.name}`: {self.instead}.")
+
+
+class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
+    """An optimizer of Keras 3 and of tf-keras by inheritance, whose own code never runs.
+
+    Neither Keras' constructor is called, nothing of theirs is stored, and each public
+    name of theirs is defined by tfopt, or said not to be offered.
+    """
+
+    _engine: Engine
+    _lock = False  # Keras 3's `__setattr__` looks for it
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """What is tracked, whatever it is for.
+
+        tf-keras' version remembers its first answer: variables created later, as after a
+        restore, would not be saved.
+        """
+        children = tf.__internal__.tracking.AutoTrackable._trackable_children
+        return children(self, "checkpoint", **kwargs)
+
+    @plain_python
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
+        """Keras 3's `apply_gradients`: gradients and variables in two lists.
+
+        Keras 3's loss-scale wrapper calls it when the gradients of the first replica are
+        finite: a step in which those of another one are not is left out.
+
+        Args:
+            grads: the gradients.
+            trainable_variables: their variables; all that the optimizer has seen, in
+                order, by default.
+
+        Returns:
+            The same as `apply_gradients`.
+
+        Raises:
+            ValueError: if the two lists are not of one length.
+        """
+        pairs, engine = paired(self, grads, trainable_variables), self._engine
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        taken = is_taken_here(type(self)) or engine.takes_overrides
+        if alone or not taken or engine.policy(FiniteSteps) is not None:
+            return self.apply_gradients(pairs)
+        return engine.apply_wrapped(pairs, None, True, (FiniteSteps(engine),))
+
+    @plain_python
+    def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        """The pairs with each gradient summed over replicas.
+
+        For tf-keras' loss-scale wrapper, which then skips `apply_gradients`' own sum.
+
+        Args:
+            grads_and_vars: (gradient, variable) pairs, none of them None.
+
+        Returns:
+            The same pairs with summed gradients.
+        """
+        pairs = list(grads_and_vars)
+        summed = replicas.sum_over_replicas([gradient for gradient, _ in pairs])
+        return [(g, variable) for g, (_, variable) in zip(summed, pairs, strict=True)]
+
+    @plain_python
+    def minimize(
+        self,
+        loss: Any,
+        var_list: Any,
+        grad_loss: Any = None,
+        name: str | None = None,
+        tape: tf.GradientTape | None = None,
+    ) -> Any:
+        """Computes the gradients of `loss` and applies them.
+
+        Args:
+            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
+                being computed.
+            var_list: the variables to update, or a function of nothing that returns them,
+                called after `loss`.
+            grad_loss: the gradient with respect to the loss; ones by default.
+            name: a name for the operation in a graph.
+            tape: the tape to use; needed if `loss` is a tensor.
+
+        Returns:
+            The same as `apply_gradients`.
+
+        Raises:
+            ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
+                and there is no tape.
+        """
+        return self.apply_gradients(
+            self.compute_gradients(loss, var_list, grad_loss, tape), name=name
+        )
+
+    @plain_python
+    def compute_gradients(
+        self,
+        loss: Any,
+        var_list: Any,
+        grad_loss: Any = None,
+        tape: tf.GradientTape | None = None,
+    ) -> list[tuple[Any, Any]]:
+        """The first half of `minimize`: (gradient, variable) pairs, of the scaled loss."""
+        return minimize.compute_gradients(self, loss, var_list, grad_loss, tape)
+
+    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
+        """The gradients of a loss tensor, in a graph.
+
+        Args:
+            loss: the loss.
+            params: the variables.
+
+        Returns:
+            A tensor for each variable.
+
+        Raises:
+            ValueError: if the loss does not depend on one of them by differentiable ops.
+            RuntimeError: in eager mode, which has no graph to differentiate.
+        """
+        return minimize.get_gradients(loss, params)
+
+    def get_updates(self, loss: Any, params: Any) -> list[Any]:
+        """The operations that minimize a loss tensor, in a graph: a list of one."""
+        gradients = self.get_gradients(self.scale_loss(loss), params)
+        variables = minimize.checked_variables(params)
+        return [self.apply_gradients(zip(gradients, variables, strict=True))]
+
+    # What Keras 3 and tf-keras read, though they call it private.
+
+    @property
+    def _trainable_variables(self) -> list[Any]:
+        """The model variables seen: a property, so that no parent module finds them here."""
+        return self._engine.state.variables()
+
+    @property
+    def _learning_rate(self) -> Any:
+        """The schedule or variable: tf-keras' TensorBoard callback looks for a schedule."""
+        value = self._engine.hypers["learning_rate"]
+        return value.source if value.source is not None else value.read()
+
+    @property
+    def _model_variables_moving_average(self) -> Any:
+        """For Keras 3's `SwapEMAWeights`, which exchanges them with the variables above."""
+        if not self.use_ema:
+            raise AttributeError("there are no averages without `use_ema`")
+        return SettledSlots(self._engine)
+
+    @property
+    def _distribution_strategy(self) -> Any:
+        """The strategy of the variables, for the same callback."""
+        for variable in self._trainable_variables:
+            if isinstance(variable, tf.distribute.DistributedValues):
+                return variable.distribute_strategy
+        return tf.distribute.get_strategy()
+
+    def _obj_type(self) -> str:
+        return "Optimizer"
+
+    # What tf-keras' loss-scale wrapper and training loop read.
+    _built = property(lambda self: self.built)
+    _run_with_dtensor = False
+    _mesh = None
+
+    add_variable = NotOffered("use `add_weight`")
+    add_optimizer_variables = NotOffered("declare `slots`, or use `add_slot`")
+    add_variable_from_reference = NotOffered("declare `slots`, or use `add_slot`")
+    assign = NotOffered("assign to the variable")
+    assign_add = NotOffered("assign to the variable")
+    assign_sub = NotOffered("assign to the variable")
+    stateless_apply = NotOffered("it is for Keras' JAX backend")
+    update_step = NotOffered("override `update`, or `resource_apply_dense`")
+
+
+def paired(
+    optimizer: Any, grads: Sequence[Any], trainable_variables: Sequence[Any] | None
+) -> list[tuple[Any, Any]]:
+    """(gradient, variable) pairs of two lists; of all variables seen, if there is one list."""
+    if trainable_variables is None:
+        trainable_variables = optimizer._trainable_variables
+    grads, variables = list(grads), list(trainable_variables)
+    if len(grads) != len(variables):
+        raise ValueError(
+            f"`grads` must have a gradient for each of {len(variables)} variables; "
+            f"got {len(grads)}."
+        )
+    return list(zip(grads, variables, strict=True))
+
+
+def is_taken_here(cls: Any) -> bool:
+    """Whether a step is tfopt's own: nobody has overridden the way into it."""
+    return bool(cls.apply_gradients.__module__.startswith("tfopt."))

@@ -1,0 +1,240 @@
+r"""Averages of the weights: $a \leftarrow \beta a + (1 - \beta) x$ after each step.
+
+Where a gradient of rows moves only these, the average is kept by rows, too: a row that does
+not move for $n$ steps tends to its $x$ by $\beta^n$, so it is enough to do that before the
+row moves, and before the average is read. `ema_step` says up to which step a row is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine import paths
+from tfopt._engine.engine import Engine
+from tfopt._engine.policy import Policy, Works
+from tfopt._engine.records import Step, Work
+from tfopt._slots import Initial, Kept, copy, per_row
+from tfopt._values import replicas
+from tfopt._values.door import VALUE, Cell
+from tfopt.hyper import Static
+
+AVERAGE, STEP = "ema_average", "ema_step"
+
+
+# --- what users call ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterator[None]:
+    """A context in which variables have their averages as values: to evaluate, or to save.
+
+    On leaving it they have their own values again; it is no place to train.
+
+    Args:
+        var_list: the variables; all that the optimizer has seen by default.
+
+    Raises:
+        ValueError: without `use_ema`.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.SGD(1.0, use_ema=True, ema_momentum=0.5)
+    >>> _ = opt.apply_gradients([(1.0, x)])
+    >>> with opt.averaged_weights():
+    ...     print(float(x))
+    0.5
+    >>> float(x)
+    0.0
+    """
+    if not self.use_ema:
+        raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
+    pairs = settled(self._engine, var_list)
+    variables = [variable for variable, _ in pairs]
+    before = _variables.values_of(variables)
+    try:
+        _assign(pairs)
+        yield
+    finally:
+        _variables.assign_all(list(zip(variables, before, strict=True)))
+
+
+def finalize_variable_values(self: Any, var_list: Iterable[Any]) -> None:
+    """Gives variables their averages as values, for good. Keras' `fit` does so at its end.
+
+    Args:
+        var_list: the variables; those without an average are left as they are.
+    """
+    if self.use_ema:
+        _assign(settled(self._engine, var_list))
+
+
+def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
+    """(variable, average) pairs, all up to date, which the slots are too from then on.
+
+    That is for when variables are about to change in another way than by a step.
+    """
+    if var_list is not None:
+        engine.state.build_if_waiting(list(var_list))
+    variables = list(engine.state.variables() if var_list is None else var_list)
+    found, stale = [], []
+    for variable in _variables.shards(map(_variables.unwrap, variables)):
+        cells = engine.state.cells(variable)
+        if AVERAGE not in cells:
+            continue
+        average = cells[AVERAGE].read()
+        if STEP in cells:
+            now = tf.cast(engine.state.iterations, tf.int64)
+            idle = now - cells[STEP].read()
+            x = _variables.laid_out(cells[VALUE].read(), cells[AVERAGE].variable)
+            average = _after(average, x, _momentum(engine, average.dtype), idle)
+            stale += [
+                (cells[AVERAGE].variable, average),
+                (cells[STEP].variable, tf.fill(cells[STEP].variable.shape, now)),
+            ]
+        found.append((variable, cells[AVERAGE].variable))
+    _assign(stale)
+    return [(variable, average.read_value()) for variable, average in found]
+
+
+def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
+    values = _variables.evaluate([value for _, value in pairs])
+    _variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])
+
+
+class SettledSlots:
+    """The slots that hold the averages, brought up to date when somebody goes through them.
+
+    Not a list, which Keras would go through when it saves what it finds in an optimizer.
+    """
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def __iter__(self) -> Iterator[Any]:
+        settled(self._engine)
+        cells = map(self._engine.state.cells, self._engine.state.variables())
+        return iter([own[AVERAGE].variable if AVERAGE in own else None for own in cells])
+
+
+# --- in a step ------------------------------------------------------------------------------------
+
+
+class Averages(Policy):
+    """Averages in what the variables of a step have become; sometimes puts averages in."""
+
+    use_ema = Static(False)
+    ema_momentum = Static(0.99, low=0, high=1)
+    ema_overwrite_frequency = Static(None, whole=True, low=1)
+    offers = {
+        "averaged_weights": averaged_weights,
+        "finalize_variable_values": finalize_variable_values,
+    }
+    kept = {AVERAGE: Kept(), STEP: Kept(tf.int64)}
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """Not with slots that are split, where DTensor reads too early."""
+        axis = engine.statics["shard_slots"]
+        old = tf.__version__.startswith(("2.16.", "2.17."))
+        if engine.statics["use_ema"] and axis is not None and old:
+            raise NotImplementedError(
+                "`shard_slots` must be None beside `use_ema` before TensorFlow 2.18, whose "
+                f"DTensor averages some variables as they were before the step; got {axis!r}."
+            )
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """With `use_ema`."""
+        return bool(engine.statics["use_ema"])
+
+    def slots(self, x: Any, first: bool) -> dict[str, Initial | Any]:
+        """The average, which starts from the variable, and the step of each of its rows."""
+        slots = {AVERAGE: copy(x)}
+        if self.engine.moves_rows(x):
+            slots[STEP] = per_row(_variables.first_value(self.engine.state.iterations))
+        return slots
+
+    def before(self, step: Step, works: Works) -> None:
+        """Brings the averages of those rows up to date that are about to move."""
+
+        def catch_up(own: Any, work: Work) -> None:
+            average, x, done = self._cells(own, work)
+            if done is None:
+                return
+            momentum = _momentum(self.engine, average.variable.dtype)
+            steps = tf.cast(step.iterations, done.variable.dtype)
+            if not work.is_sparse:
+                cells = (average, done, x)
+                paths.elementwise(self.engine, "settle", _settle, cells, momentum, steps)
+                return
+            indices = work.gradient.indices
+            idle = steps - done.read(indices)
+            new = _after(average.read(indices), x.read(indices), momentum, idle)
+            average.write(new, indices)
+            done.write(tf.fill(tf.shape(indices), steps), indices)
+
+        replicas.each_copy(works, catch_up)
+
+    def after(self, step: Step, works: Works) -> None:
+        """Follows the variables of this step, and no others."""
+
+        def follow(own: Any, work: Work) -> None:
+            average, x, done = self._cells(own, work)
+            if done is None:
+                momentum = _momentum(self.engine, average.variable.dtype)
+                paths.elementwise(self.engine, "average", _follow, (average, x), momentum)
+
+        replicas.each_copy(works, follow)
+        every = self.engine.statics["ema_overwrite_frequency"]
+        if every is None:
+            return
+        steps = step.iterations + 1
+
+        def overwrite(own: Any, work: Work) -> None:
+            average, x, done = self._cells(own, work)
+            if done is not None:
+                momentum = _momentum(self.engine, average.variable.dtype)
+                _settle((average, done, x), momentum, tf.cast(steps, done.variable.dtype))
+            x.write(average.read())
+
+        @replicas.when(tf.equal(steps % tf.cast(every, steps.dtype), 0))
+        def overwrite_all() -> None:
+            replicas.each_copy(works, overwrite)
+
+    def _cells(self, own: Any, work: Work) -> tuple[Cell, Cell, Cell | None]:
+        """Of one copy: its average, its value, and the steps of its rows."""
+        cells = self.engine.state.cells(work.variable, own)
+        return cells[AVERAGE], cells[VALUE], cells.get(STEP)
+
+
+def _momentum(engine: Engine, dtype: Any) -> Any:
+    return tf.cast(engine.statics["ema_momentum"], dtype)
+
+
+def _follow(cells: Sequence[Cell], momentum: Any) -> None:
+    average, x = cells
+    value = _variables.laid_out(x.read(), average.variable)
+    average.write(_after(average.read(), value, momentum, None))
+
+
+def _settle(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
+    average, done, x = cells
+    idle = steps - done.read()
+    value = _variables.laid_out(x.read(), average.variable)
+    average.write(_after(average.read(), value, momentum, idle))
+    done.write(tf.fill(tf.shape(done.variable), steps))
+
+
+def _after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:
+    """The average after one step at `x`; or after `idle` steps, a number for each row."""
+    x = tf.cast(x, average.dtype)
+    if idle is None:
+        return x + (average - x) * momentum
+    kept = tf.pow(momentum, tf.cast(idle, average.dtype))
+    shape = tf.concat([tf.shape(idle), tf.ones(average.shape.rank - 1, tf.int32)], 0)
+    moved = tf.reshape(idle > 0, shape)
+    return tf.where(moved, x + (average - x) * tf.reshape(kept, shape), average)

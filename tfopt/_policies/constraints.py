@@ -1,0 +1,34 @@
+"""Constraints of variables: what a variable's own `constraint` makes of it after an update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._engine.policy import Policy, Works
+from tfopt._engine.records import Step, Work
+from tfopt._values import replicas
+
+
+class Constraints(Policy):
+    """Applies constraints, which are for whole variables."""
+
+    def check_works(self, works: Works) -> None:
+        """No constraint where only rows move."""
+        for work in works:
+            by_rows = work.is_sparse and self.engine.moves_rows(work.variable)
+            if by_rows and work.constraint is not None:
+                raise RuntimeError(
+                    f"Variable `{work.path}` has a constraint, {work.constraint!r}, and a sparse "
+                    "gradient that updates only rows: a constraint is for the whole variable. "
+                    "Use `lazy=False`, or no constraint."
+                )
+
+    def after(self, step: Step, works: Works) -> None:
+        """Constrains."""
+
+        def constrain(copy: Any, work: Work) -> None:
+            copy.assign(tf.cast(work.constraint(copy), copy.dtype), read_value=False)
+
+        replicas.each_copy([work for work in works if work.constraint is not None], constrain)

@@ -1,0 +1,165 @@
+"""Decay: of the learning rate over time, and of the weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine.engine import Engine
+from tfopt._engine.groups import Group, Rule, cast
+from tfopt._engine.policy import Policy
+from tfopt._engine.records import H, Step, Update
+from tfopt.hyper import Hyper
+
+KEYWORD = "exclude_from_weight_decay"
+
+
+class InverseTimeDecay(Policy):
+    """Divides the learning rate by 1 + decay * iterations."""
+
+    decay = Hyper(0.0, low=0)
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """Where `decay` is that of the learning rate, and there is one."""
+        return "decay" in engine.declared.fields and "learning_rate" in engine.hypers
+
+    def rates(self, step: Step, h: Any) -> None:
+        """Decays the learning rate."""
+        if hasattr(h, "learning_rate"):
+            steps = cast(step.iterations, h.t.dtype)
+            h.learning_rate = h.learning_rate / (1 + h.decay * steps)
+
+
+class Excluded(Rule):
+    """The variables that weight decay leaves alone: by object, or by pattern of their path."""
+
+    def __init__(self) -> None:
+        super().__init__(self._is_excluded, off=["weight_decay"])
+        self._keys: dict[Any, str] = {}
+        self._patterns: list[str] = []
+
+    def copied(self) -> Excluded:
+        """The same exclusions, to be added to."""
+        twin = Excluded()
+        twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
+        return twin
+
+    def add(self, entry: Any) -> None:
+        """Excludes a variable, or those whose paths match a regular expression."""
+        if isinstance(entry, str):
+            try:
+                re.compile(entry)
+            except re.error as error:
+                raise ValueError(
+                    f"`{KEYWORD}` must hold regular expressions; got {entry!r}: {error}."
+                ) from None
+            self._patterns.append(entry)
+        elif isinstance(_variables.unwrap(entry), tf.Variable | _variables.ShardedVariable):
+            for variable in _variables.shards([entry]):
+                self._keys[_variables.key(variable)] = _variables.path(variable)
+        else:
+            raise TypeError(
+                f"`{KEYWORD}` must hold variables and regular expressions; got {entry!r}."
+            )
+
+    def patterns(self) -> list[str]:
+        """Regular expressions that say the same, for a config."""
+        return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
+
+    def _is_excluded(self, variable: Any) -> bool:
+        if _variables.key(variable) in self._keys:
+            return True
+        path = _variables.path(variable)
+        return any(re.search(pattern, path) for pattern in self._patterns)
+
+
+def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = None) -> None:
+    """Keeps weight decay off some variables. Also a keyword of the constructor.
+
+    Args:
+        var_list: variables; regular expressions among them are taken as such.
+        var_names: regular expressions, searched for in variables' paths.
+
+    Raises:
+        ValueError: if the optimizer has seen variables already.
+    """
+    if self.built:
+        raise ValueError(f"`{KEYWORD}` must come before the optimizer sees variables.")
+    for entries in (var_list, var_names):
+        kinds = tf.Variable | _variables.ShardedVariable
+        alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), kinds)
+        for entry in [entries] if alone else entries if entries is not None else ():
+            self._engine.rules[WeightDecay].add(entry)
+
+
+class WeightDecay(Policy):
+    """Decoupled weight decay, x - learning_rate * weight_decay * x, but where it is off.
+
+    It is inside the update, so that it costs no pass over the weights.
+    """
+
+    weight_decay = Hyper(None, off=None, low=0, tracked=False)
+    keywords = (KEYWORD,)
+    offers = {KEYWORD: exclude_from_weight_decay}
+    factor_name = "decay_rate"
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """Not where nothing would decay."""
+        if engine.uses("weight_decay") and engine.optimizer.decays is None:
+            raise ValueError(
+                "`weight_decay` must be None: it would have no effect in "
+                f"{type(engine.optimizer).__name__}; "
+                f"got {engine.hypers['weight_decay'].config()}."
+            )
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """With `weight_decay`."""
+        return engine.uses("weight_decay")
+
+    @classmethod
+    def rule(cls) -> Rule:
+        """What does not decay."""
+        return Excluded()
+
+    @classmethod
+    def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
+        """Takes the exclusions that the constructor was given."""
+        if values.get(KEYWORD) is not None:
+            engine.optimizer.exclude_from_weight_decay(values[KEYWORD])
+
+    @classmethod
+    def config(cls, engine: Engine) -> dict[str, Any]:
+        """The exclusions, for `get_config`."""
+        patterns = engine.rules[cls].patterns() if cls in engine.rules else []
+        return {KEYWORD: patterns} if patterns else {}
+
+    def scalars(self, step: Step, h: Any, group: Group) -> None:
+        """Adds `decay_rate`, the part of the weights that decays, where they do."""
+        off = any("weight_decay" in rule.off for rule in group)
+        if self.engine.optimizer.decays == "own":
+            if off:
+                h.weight_decay = tf.zeros_like(h.weight_decay)
+        elif not off:
+            if not hasattr(h, "learning_rate"):
+                raise ValueError(
+                    "`weight_decay` is a part of the learning rate, which "
+                    f"{type(self.engine.optimizer).__name__} does not have."
+                )
+            h.decay_rate = h.learning_rate * h.weight_decay
+
+    @staticmethod
+    def factor(update: Update, h: H) -> Any:
+        """The part of the weights that decays."""
+        return h.get("decay_rate")
+
+    @staticmethod
+    def enter(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
+        """Decays the weights."""
+        return g, x - factor * x

@@ -1,0 +1,56 @@
+"""Steps that are left out: those in which a gradient has an infinity or NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._engine import gradients
+from tfopt._engine.engine import Engine
+from tfopt._engine.policy import Policy, Works
+from tfopt._engine.records import Step
+from tfopt._values import replicas
+from tfopt.hyper import Static
+
+SKIPPED = "skipped_steps"
+
+
+class FiniteSteps(Policy):
+    """Lets a step be taken, on all replicas alike, if the summed gradients are finite."""
+
+    def verdict(self, step: Step, works: Works) -> Any:
+        """Whether they are; where gradients are not the sums, whether all replicas' are."""
+        finite = gradients.all_finite([work.gradient for work in works])
+        alike = step.aggregate and step.policies.aggregator is None
+        return finite if alike else replicas.agreed(finite)
+
+
+@property  # type: ignore[misc]
+def skipped_steps(self: Any) -> Any:
+    """How many steps `skip_nonfinite` left out: an int64 variable, or 0 without it."""
+    engine = self._engine
+    return engine.state.counter(SKIPPED) if engine.statics["skip_nonfinite"] else 0
+
+
+class SkipNonfinite(FiniteSteps):
+    """The same, for `skip_nonfinite`: it counts the steps that were not taken."""
+
+    skip_nonfinite = Static(False)
+    offers = {SKIPPED: skipped_steps}
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """With `skip_nonfinite`."""
+        return bool(engine.statics["skip_nonfinite"])
+
+    @property
+    def counters(self) -> Mapping[str, int | float]:
+        """The steps left out."""
+        return {SKIPPED: 0}
+
+    def decided(self, step: Step, taken: Any) -> None:
+        """Counts."""
+        skipped = self.engine.state.counter(SKIPPED)
+        skipped.assign_add(tf.cast(tf.logical_not(taken), skipped.dtype), read_value=False)

@@ -1,0 +1,40 @@
+"""A fixed loss scale: gradients are divided by what the loss was multiplied by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._engine import gradients
+from tfopt._engine.engine import Engine
+from tfopt._engine.policy import Policy, Works
+from tfopt._engine.records import Step
+from tfopt.hyper import Hyper
+
+
+def scale_loss(self: Any, loss: Any) -> Any:
+    """The loss times `loss_scale_factor`, if there is one: what is to be differentiated."""
+    factor = self._engine.value_now("loss_scale_factor")
+    return loss if factor is None else loss * tf.cast(factor, loss.dtype)
+
+
+class Unscaling(Policy):
+    """Divides each replica's gradients by `loss_scale_factor`."""
+
+    loss_scale_factor = Hyper(None, off=None, above=0, tracked=False)
+    offers = {"scale_loss": scale_loss}
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """With a `loss_scale_factor`."""
+        return engine.uses("loss_scale_factor")
+
+    def own_gradients(self, step: Step, works: Works) -> Works:
+        """Unscales."""
+        return divided(works, step.values["loss_scale_factor"])
+
+
+def divided(works: Works, scale: Any) -> Works:
+    """The works with gradients divided by a scale."""
+    return [work._replace(gradient=gradients.divided(work.gradient, scale)) for work in works]

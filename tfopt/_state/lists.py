@@ -1,0 +1,87 @@
+"""Lists of arrays, as `set_weights` takes them: checked as a whole, and read by name or position."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfopt import _variables
+from tfopt._state.snapshot import Entry, Saved
+
+
+def fit(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
+    """The values in the dtypes of variables; raises where a number, shape or dtype does not fit.
+
+    Args:
+        name: the optimizer's name, for messages.
+        values: an array for each variable.
+        variables: what they are for.
+    """
+    if len(values) != len(variables):
+        raise ValueError(
+            f"`weights` must have {len(variables)} arrays for `{name}` "
+            f"({', '.join(_variables.path(v) for v in list(variables)[:4])}, ...); "
+            f"got {len(values)}."
+        )
+    for value, variable in zip(values, variables, strict=True):
+        if not variable.shape.is_compatible_with(value.shape):
+            raise ValueError(
+                f"`weights` must have shape {variable.shape} for "
+                f"`{_variables.path(variable)}`; got {value.shape}."
+            )
+        dtype = variable.dtype.as_numpy_dtype
+        if value.dtype.kind not in "iufb" and value.dtype != dtype:
+            raise ValueError(
+                f"`weights` must hold numbers for `{_variables.path(variable)}`; "
+                f"got dtype {value.dtype}."
+            )
+        if variable.dtype.is_integer and not _holds(value, dtype):
+            raise ValueError(
+                f"`weights` must hold whole numbers for `{_variables.path(variable)}`; "
+                f"got {value}."
+            )
+    return [
+        value.astype(variable.dtype.as_numpy_dtype)
+        for value, variable in zip(values, variables, strict=True)
+    ]
+
+
+def from_v1(kind: str, values: list[np.ndarray], expected: int) -> list[np.ndarray]:
+    """Lists of older Keras: without `iterations`, or with a slot that was never used."""
+    if kind == "no iterations" and len(values) == expected - 1:
+        return [np.array(0), *values]
+    count = (expected - 1) // 2
+    if kind == "unused slot" and len(values) == 3 * count + 1:
+        return values[:expected]
+    return values
+
+
+def named(weights: Sequence[Any]) -> Saved | None:
+    """Weights that know their names, as the datasets of an .h5 file do, else None."""
+    names = []
+    for value in weights:
+        name = getattr(value, "name", None)
+        if not isinstance(name, str) or "optimizer_weights/" not in name:
+            return None
+        names.append(re.sub(r":\d+$", "", name.split("optimizer_weights/", 1)[1]))
+    values = [np.array(value) for value in weights]
+    if not names or not names[0].endswith("/iter"):
+        return None
+    owner = names[0].removesuffix("iter")
+    scalars, entries = {"iterations": values[0]}, []
+    for name, value in zip(names[1:], values[1:], strict=True):
+        path, _, slot = name.rpartition("/")
+        if value.shape == () and path + "/" == owner:
+            scalars[slot] = value
+        else:
+            entries.append(Entry(path, slot, value))
+    return Saved(scalars, [entries])
+
+
+def _holds(values: np.ndarray, dtype: Any) -> bool:
+    """Whether an integer dtype can hold values, as they are."""
+    with np.errstate(invalid="ignore"):
+        return np.array_equal(values.astype(dtype), values)

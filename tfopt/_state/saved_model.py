@@ -1,0 +1,42 @@
+"""What a SavedModel holds of an optimizer: its variables, under one plain object.
+
+A SavedModel would make slot variables anew by `add_slot` of the loaded optimizer, which a
+process without tfopt does not have. So there they are variables as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._state.state import State
+
+tracking = tf.__internal__.tracking
+
+
+def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
+    """The children of an optimizer in a SavedModel: the object `state`, which holds all.
+
+    Where tf-keras is loaded, it revives any optimizer of its base class as one of its own,
+    which refuses attributes such as `learning_rate`, and has a counter of steps, in two
+    places, that must be in the file.
+
+    Args:
+        state: the optimizer's.
+        tracked: what checkpoints hold, by name.
+    """
+    named = {**tracked, "iter": state.iterations}
+    for value in state.hypers.values():  # functions read their variables, tracked or not
+        for name, variable in value.variables():
+            named.setdefault(name, variable)
+    named.update((f"{path}/{name}", slot) for path, name, slot in state.slots.items())
+    holder, seen = tracking.AutoTrackable(), set()
+    for name, child in named.items():
+        if id(child) not in seen:
+            seen.add(id(child))
+            holder._track_trackable(child, name)
+    steps = state.iterations
+    state.export_to(holder)
+    return {"state": holder, "_iterations": steps, "_variables": tracking.wrap([steps])}

@@ -1,0 +1,342 @@
+"""Slot variables: created beside their variable, found by it, saved with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._slots import Initial, Kept, zeros
+from tfopt._values.door import IDENTITY, VALUE, Cell, Codec
+
+Item = tuple[str, str, Any]  # path of the variable, name of the slot, slot
+
+
+class Slots:
+    """The slot variables of one optimizer.
+
+    A plain object, so that neither `tf.Module` nor checkpoints reach the slots as
+    attributes: they are saved by the slot-variable protocol, keyed by variable.
+
+    Args:
+        kept: the slots that policies keep, by name; they are the last in `weights`.
+        split_over: gives the dimension of a DTensor mesh over which slots are split, or None.
+    """
+
+    def __init__(self, kept: Mapping[str, Kept], split_over: Callable[[], str | None]) -> None:
+        self.kept = kept
+        self._split_over = split_over
+        self._by_key: dict[Any, dict[str, Any]] = {}
+        self._codecs: dict[Any, dict[str, Codec]] = {}  # where it is not the identity
+        self.names: list[str] = []  # slot names, as first created
+        self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
+        self._ids: frozenset[int] = frozenset()  # theirs: no other object can have them
+        self.blocks: list[list[Any]] = []  # the same, as sets of them turned up
+        self._paths: dict[Any, str] = {}
+        self._owners: dict[Any, Any] = {}  # the variables that have slots, by key
+        self._ordered: list[Any] = []  # slots in the order of `weights`
+        self._restored: list[Any] = []  # slots a checkpoint made before their turn
+        self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
+        self._deferred: dict[tuple[str, Any], list[Any]] = {}
+        self._unique = _variables.Names()
+        self._late: list[tuple[Any, str]] = []  # copies of variables that had no value yet
+        self._originals: dict[Any, Any] = {}  # the variables as the user knows them
+
+    def copy_late(self) -> None:
+        """Copies variables that have a value now: a first `tf.function` is traced twice."""
+        late, self._late = self._late, []
+        for variable, name in late:
+            with tf.init_scope():
+                slot = self.get(variable, name)
+                slot.assign(tf.cast(variable.read_value(), slot.dtype))
+
+    def copy_nothing_late(self) -> None:
+        """Forgets about that: the slots have values from elsewhere."""
+        self._late = []
+
+    def original(self, variable: Any) -> Any:
+        """The variable as the user knows it: with a constraint, perhaps."""
+        return self._originals[_variables.key(variable)]
+
+    def __iter__(self) -> Iterator[Any]:
+        """All slots, in the order of `weights`."""
+        kept = {
+            id(slot)
+            for by_name in self._by_key.values()
+            for name, slot in by_name.items()
+            if name in self.kept
+        }
+        yield from sorted([*self._ordered, *self._restored], key=lambda slot: id(slot) in kept)
+
+    # --- variables that were seen -----------------------------------------------------------------
+
+    def keep(self, variables: dict[Any, Any]) -> None:
+        """Notes variables, by key, as seen."""
+        self.variables = {**self.variables, **variables}
+        self._ids = self._ids.union(map(id, variables.values()))
+
+    def knows(self, variables: Iterable[Any]) -> bool:
+        """Whether all of these objects were seen; False says little, as there may be copies."""
+        return bool(self._ids) and self._ids.issuperset(map(id, variables))
+
+    def block_of(self, variables: Iterable[Any]) -> list[Any]:
+        """The variables that turned up with the earliest of these."""
+        keys = {_variables.key(variable) for variable in variables}
+        return next(b for b in self.blocks if any(_variables.key(v) in keys for v in b))
+
+    def name(self, variables: Iterable[Any]) -> None:
+        """Notes the paths of variables as the user knows them, made unique."""
+        for variable in variables:
+            key = _variables.key(variable)
+            if key not in self._paths:
+                self._paths[key] = self._unique.unique(_variables.path(variable))
+                self._originals[key] = variable
+
+    # --- slots that there are ---------------------------------------------------------------------
+
+    def get(self, variable: Any, name: str) -> Any:
+        """The slot, or None."""
+        if isinstance(variable, _variables.ShardedVariable):
+            return self._get_sharded(variable, name)
+        return self._by_key.get(_variables.key(variable), {}).get(name)
+
+    def _get_sharded(self, variable: Any, name: str) -> Any:
+        """The slots of all shards as one, which checkpoints save; None if some are missing."""
+        parts = [self.get(shard, name) for shard in variable.variables]
+        if any(part is None for part in parts):
+            return None
+        key = (name, _variables.key(variable))
+        known = self._sharded.get(key)
+        if known is None or any(a is not b for a, b in zip(known.variables, parts, strict=True)):
+            known = self._sharded[key] = _variables.ShardedVariable(parts, name=name)
+        return known
+
+    def of(self, variable: Any) -> dict[str, Any]:
+        """All slots of a variable by name."""
+        return self._by_key.get(_variables.key(variable), {})
+
+    def cells(self, variable: Any) -> dict[str, Cell]:
+        """All that is kept for a variable by name: its slots, and its value under `VALUE`."""
+        key = _variables.key(variable)
+        slots, codecs = self._by_key.get(key, {}), self._codecs.get(key, {})
+        parts = {
+            name: [name, *(name + suffix for suffix in codec.suffixes[1:])]
+            for name, codec in codecs.items()
+        }
+        others = {part for names in parts.values() for part in names[1:]}
+        cells = {VALUE: Cell((variable,))}
+        for name, slot in slots.items():
+            if name not in others:
+                cells[name] = Cell((slot,), IDENTITY, _has_rows_of(slot, variable))
+        for name, names in parts.items():
+            rest = tuple(slots[part] for part in names[1:])
+            cells[name] = cells[name]._replace(
+                parts=(*cells[name].parts, *rest), codec=codecs[name]
+            )
+        return cells
+
+    def items(self, start: int = 0) -> list[Item]:
+        """All slots, with whose they are, in the order of `weights` from `start`."""
+        where = {
+            id(slot): (self._paths[key], name)
+            for key, slots in self._by_key.items()
+            for name, slot in slots.items()
+        }
+        items = [(*where[id(slot)], slot) for slot in self._ordered[start:]]
+        return sorted(items, key=lambda item: item[1] in self.kept)
+
+    def items_of(self, variables: Iterable[Any]) -> list[Item]:
+        """The same for the slots of some variables."""
+        paths = {self._paths[_variables.key(variable)] for variable in variables}
+        return [item for item in self.items() if item[0] in paths]
+
+    # --- slots that are made ----------------------------------------------------------------------
+
+    def count(self) -> int:
+        """How many slots have their place in `weights`."""
+        return len(self._ordered)
+
+    def mark(self) -> Any:
+        """What there is now, for `reset`."""
+        tables = {name: _copied(value) for name, value in vars(self).items() if _is_table(value)}
+        return tables, self._unique.copied()
+
+    def reset(self, mark: Any) -> None:
+        """Goes back to what there was: to what was restored from a checkpoint, too."""
+        tables, self._unique = mark
+        vars(self).update(tables)
+
+    def declare(self, variable: Any, name: str, initial: Any) -> None:
+        """Creates the slot `name` of `variable` from an `Initial` or a value, if it is not there."""
+        codec = initial.codec if isinstance(initial, Initial) else None
+        if codec is not None:
+            self._declare_parts(variable, name, initial, codec)
+            return
+        dtype = self.dtype_of(variable, name)
+        if isinstance(initial, Initial):
+            if initial.copies and not _variables.is_there(variable):
+                if self.get(variable, name) is None:
+                    self._late.append((variable, name))
+                initial = zeros(variable)
+            shape = initial.shape(variable.shape)
+            initial = functools.partial(initial.make, variable, dtype)
+        else:
+            with tf.init_scope():
+                initial = tf.convert_to_tensor(initial)
+            dtype, shape = initial.dtype, initial.shape
+        self.add(variable, name, initial, dtype, shape)
+
+    def _declare_parts(self, variable: Any, name: str, initial: Initial, codec: Codec) -> None:
+        with tf.init_scope():
+            encoded = codec.encode(initial.make(variable, self.dtype_of(variable, name)))
+        for suffix, part in zip(codec.suffixes, encoded, strict=True):
+            self.add(variable, name + suffix, part, part.dtype, part.shape)
+        self._code(variable, name, codec)
+
+    def declare_value(self, variable: Any, codec: Codec) -> None:
+        """Creates what a codec needs beside the variable itself to store its value."""
+        wide = _variables.compute_dtype(variable.dtype)
+        for number, suffix in enumerate(codec.suffixes[1:], 1):
+
+            def make(variable: Any, dtype: Any, number: int = number) -> Any:
+                value = tf.cast(_variables.first_value(variable), wide)
+                return codec.encode(value)[number]
+
+            self.declare(variable, suffix, Initial(make, copies=True))
+        self._code(variable, VALUE, codec)
+
+    def _code(self, variable: Any, name: str, codec: Codec) -> None:
+        self._codecs.setdefault(_variables.key(variable), {})[name] = codec
+
+    def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
+        """The slot `name` of `variable`, created if it is not there yet.
+
+        `initial` is a function of nothing, or a value.
+        """
+        self.name([variable])
+        variable = _variables.unwrap(variable)
+        slot = self.get(variable, name)
+        if slot is None:
+            slot = self._create(variable, name, initial, dtype, shape)
+            for owner in (variable, _variables.whole(variable)):
+                found = self.get(owner, name)
+                for position in self._take_deferred(owner, name) if found is not None else ():
+                    position.restore(found)
+                    self.copy_nothing_late()
+            self._ordered.append(slot)
+        elif any(slot is early for early in self._restored):
+            _check_shape(variable, name, shape, slot.shape)
+            self._restored = [early for early in self._restored if early is not slot]
+            self._ordered.append(slot)
+        return slot
+
+    def restore(self, variable: Any, name: str, position: Any, dtype: Any) -> Any:
+        """The slot a checkpoint holds a value for, or None to wait until it is created.
+
+        Args:
+            variable: whose slot it is.
+            name: its name.
+            position: where the checkpoint has it.
+            dtype: that which the slot will have; None if only its creation can tell.
+        """
+        self.name(_variables.shards([variable]))
+        variable = _variables.unwrap(variable)
+        slot = self.get(variable, name)
+        if slot is not None:
+            # TensorFlow asks for all slots before it restores anything.
+            _check_shape(variable, name, slot.shape, position.value_shape())
+            return slot
+        sharded = isinstance(variable, _variables.ShardedVariable)
+        simple = tf.executing_eagerly() and position.is_simple_variable()
+        if sharded or not simple or dtype is None:
+            self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
+            return None
+        shape = position.value_shape()
+        initial = functools.partial(tf.zeros, shape, dtype)
+        slot = self._create(variable, name, initial, dtype, shape)
+        self._restored.append(slot)
+        return slot
+
+    def dtype_of(self, variable: Any, name: str) -> tf.DType:
+        """The dtype of a declared slot."""
+        dtype = self.kept[name].dtype if name in self.kept else None
+        return dtype or _variables.compute_dtype(variable.dtype)
+
+    def _create(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
+        if name not in self.names:
+            self.names.append(name)
+        full_name = f"{self._paths[_variables.key(variable)]}/{name}"
+        with tf.init_scope(), _variables.beside(variable):
+            layout = _variables.layout_of(variable, shape, self._split_over())
+            kwargs = self._replication(name)
+            slot = _variables.create(initial, full_name, dtype, shape, layout, **kwargs)
+        self._by_key.setdefault(_variables.key(variable), {})[name] = slot
+        self._owners[_variables.key(variable)] = variable
+        return slot
+
+    def _replication(self, name: str) -> dict[str, Any]:
+        """How replicas keep a slot: as they keep its variable, or each its own."""
+        if name not in self.kept or not self.kept[name].per_replica:
+            return {}
+        return {
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.SUM,
+        }
+
+    def _take_deferred(self, variable: Any, name: str) -> Sequence[Any]:
+        """Checkpoint positions that waited for this slot, the newest last."""
+        waiting = self._deferred.pop((name, _variables.key(variable)), [])
+        return sorted(waiting, key=lambda position: position.restore_uid)
+
+    # --- copies -----------------------------------------------------------------------------------
+
+    def copied(self, memo: dict[int, Any]) -> Slots:
+        """Deep copies of the slots, for the same variables."""
+        twin = Slots(self.kept, self._split_over)
+        for key, slots in self._by_key.items():
+            twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
+        twin._ordered = [memo[id(slot)] for slot in self._ordered]
+        twin._restored = [memo[id(slot)] for slot in self._restored]
+        twin.names, twin._owners = list(self.names), dict(self._owners)
+        twin._paths, twin._unique = dict(self._paths), deepcopy(self._unique)
+        twin.keep(self.variables)
+        return twin
+
+    def move(self, memo: dict[int, Any]) -> None:
+        """Hands the slots over to the copies of their variables that a deep copy made."""
+        owners = {**self._owners, **self.variables}
+        owners = {key: memo.get(id(variable), variable) for key, variable in owners.items()}
+        moved = {key: _variables.key(variable) for key, variable in owners.items()}
+        self._by_key = {moved[key]: slots for key, slots in self._by_key.items()}
+        self._paths = {moved[key]: p for key, p in self._paths.items() if key in moved}
+        self._owners = {moved[key]: owners[key] for key in self._owners}
+        seen = {moved[key]: owners[key] for key in self.variables}
+        self.variables, self._ids = {}, frozenset()
+        self.keep(seen)
+
+
+def _has_rows_of(slot: Any, variable: Any) -> bool:
+    """Whether a slot has a row for each row of the variable."""
+    return bool(slot.shape.rank) and slot.shape[0] == variable.shape[0]
+
+
+def _check_shape(variable: Any, name: str, shape: Any, found: Any) -> None:
+    if not tf.TensorShape(shape).is_compatible_with(found):
+        raise ValueError(
+            f"The checkpoint must have shape {shape} for slot `{name}` of "
+            f"`{_variables.path(variable)}`; got {tf.TensorShape(found)}."
+        )
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict | list | frozenset)
+
+
+def _copied(table: Any) -> Any:
+    if isinstance(table, dict):
+        return {key: _copied(value) if _is_table(value) else value for key, value in table.items()}
+    return [_copied(v) if _is_table(v) else v for v in table] if isinstance(table, list) else table

@@ -1,0 +1,108 @@
+"""The one door to values: variables and slots are read and written here, whole or by rows.
+
+A value is stored in one variable or in several: a codec says how. The identity stores it as it
+is; `MASTER` keeps a 16-bit variable together with the float32 numbers that it was rounded from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._values import replicas, rows
+
+VALUE = ""  # the name of a variable's own cell, beside those of its slots
+
+
+class Codec:
+    """How a value is stored in variables. This one, the identity, stores it as it is.
+
+    What else it means: each part is a variable of its own, named after the slot and the part's
+    suffix, in `weights`, in files and in checkpoints, and for `get_slot`; the first part, whose
+    suffix is empty, is the slot itself. All of them are stored as they are, so that state goes
+    from optimizer to optimizer exactly. Codecs of one class and configuration must be equal, and
+    must hold no tensors, since compiled functions are kept by them.
+    """
+
+    suffixes: Sequence[str] = ("",)  # of the names of the variables
+    by_rows = True  # whether the rows of a value are the rows of all that is stored
+
+    def encode(self, value: Any) -> Sequence[Any]:
+        """What is stored of a value, a tensor for each part."""
+        return (value,)
+
+    def decode(self, *stored: Any) -> Any:
+        """The value of what is stored."""
+        return stored[0]
+
+
+class MasterCodec(Codec):
+    """A 16-bit variable, and the master weights it was rounded from.
+
+    A value that was assigned to the variable from elsewhere counts.
+    """
+
+    suffixes = ("", "master_weight")
+
+    def encode(self, value: Any) -> Sequence[Any]:
+        """The value twice: each variable rounds it to its own dtype."""
+        return value, value
+
+    def decode(self, *stored: Any) -> Any:
+        """The master weights, but where the variable is not what they round to."""
+        given, master = stored
+        # Bits are compared, since XLA may leave out a rounding between two floating-point numbers.
+        rounded, bits = (tf.bitcast(tf.cast(y, given.dtype), tf.int16) for y in (master, given))
+        return tf.where(rounded == bits, master, tf.cast(given, master.dtype))
+
+
+IDENTITY, MASTER = Codec(), MasterCodec()
+
+
+class Cell(NamedTuple):
+    """A value that an optimizer keeps: its variables, and how they store it."""
+
+    parts: tuple[Any, ...]
+    codec: Codec = IDENTITY
+    rowed: bool = True  # whether it has a row for each row of the optimizer's variable
+
+    @property
+    def variable(self) -> Any:
+        """Its first variable: a model's own, or the slot."""
+        return self.parts[0]
+
+    def beside(self, copy: Any) -> Cell:
+        """The same on one replica: what was mirrored, as the copy on the device of `copy`."""
+        return self._replace(parts=tuple(replicas.local(part, copy) for part in self.parts))
+
+    def read(self, indices: Any = None) -> Any:
+        """The value; or some rows of it, if it has rows."""
+        if indices is None or not self.rowed:
+            return self.codec.decode(*[part.read_value() for part in self.parts])
+        if self.codec.by_rows:
+            return self.codec.decode(*[rows.read(part, indices) for part in self.parts])
+        return tf.gather(self.read(), indices)
+
+    def write(self, value: Any, indices: Any = None) -> None:
+        """Overwrites the value; or rows of it, which must be unique, if it has rows."""
+        by_rows = indices is not None and self.rowed
+        if by_rows and not self.codec.by_rows:  # right, at the cost of the whole
+            value = tf.tensor_scatter_nd_update(self.read(), indices[:, tf.newaxis], value)
+            by_rows = False
+        for part, stored in zip(self.parts, self.codec.encode(value), strict=True):
+            if by_rows:
+                rows.write(part, indices, stored)
+            else:
+                _variables.write(part, stored)
+
+    def add(self, value: Any, indices: Any = None) -> None:
+        """Adds to a sum that the identity stores; or to rows of it, which may be repeated."""
+        [part] = self.parts
+        if indices is None:
+            value = _variables.laid_out(tf.cast(value, part.dtype), part)
+            part.assign_add(value, read_value=False)
+        else:
+            rows.add(part, indices, value)

@@ -1,0 +1,162 @@
+"""Where replicas are known: sums over them, and updates of every copy.
+
+The decorators `across_replicas` and `when` run what they decorate, at once, somewhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import tensorflow as tf
+
+
+class _OfAVariable(Protocol):
+    @property
+    def variable(self) -> Any: ...
+
+
+Work = TypeVar("Work", bound=_OfAVariable)
+
+SHARING = (  # strategies in which a variable has no copies
+    tf.distribute.ParameterServerStrategy,
+    tf.distribute.experimental.CentralStorageStrategy,
+    tf.compat.v1.distribute.experimental.ParameterServerStrategy,
+    tf.compat.v1.distribute.experimental.CentralStorageStrategy,
+)
+
+
+def require_replica_context(variables: Iterable[Any]) -> None:
+    """Raises outside a replica, where a gradient belongs to no one."""
+    strategy = tf.distribute.get_strategy()
+    strange = [
+        variable
+        for variable in variables
+        if isinstance(variable, tf.distribute.DistributedValues)
+        and variable.distribute_strategy is not strategy
+    ]
+    if tf.distribute.in_cross_replica_context() or strange:
+        where = "outside the strategy of its variables" if strange else "in cross-replica context"
+        raise RuntimeError(
+            f"`apply_gradients` was called {where}. Call it inside the function that you pass "
+            "to `strategy.run`, which runs it once per replica."
+        )
+
+
+def require_copies(what: str) -> None:
+    """Raises where replicas share variables: an update takes only the first one's gradients."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, SHARING):
+        raise NotImplementedError(
+            f"{what} is not supported under a strategy whose replicas share their variables; got "
+            f"{type(strategy).__name__}."
+        )
+
+
+def has_strategy() -> bool:
+    """Whether a strategy is active, with however many replicas."""
+    return bool(tf.distribute.has_strategy())
+
+
+def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
+    """The gradients of all replicas together, on each replica."""
+    if not has_strategy():
+        return list(gradients)
+    context = tf.distribute.get_replica_context()
+    summed = list(gradients)
+    for places in _packs(gradients):
+        values = [gradients[place] for place in places]
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+            results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        else:  # the same, but for copies that only its gradient needs
+            results = context.merge_call(_sum, args=values)
+        for place, result in zip(places, results, strict=True):
+            summed[place] = result
+    return summed
+
+
+def _sum(strategy: Any, *values: Any) -> Any:
+    pairs = [(v, v.device if isinstance(v, tf.Tensor) else v) for v in values]
+    return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+
+
+def _packs(gradients: Sequence[Any]) -> list[list[int]]:
+    """The places of gradients that are summed by one collective: dense ones of one dtype.
+
+    `IndexedSlices` are gathered, not packed; TensorFlow would pack unlike dtypes, and fail.
+    """
+    packs: dict[Any, list[int]] = {}
+    for place, gradient in enumerate(gradients):
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        packs.setdefault(None if sparse else gradient.dtype, []).append(place)
+    return list(packs.values())
+
+
+def across_replicas(*args: Any) -> Callable[[Callable[..., None]], None]:
+    """Runs the function once for all replicas: `args` become values per replica."""
+    merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+    return lambda function: merge_call(
+        lambda strategy, *merged: function(*merged), tf.distribute.get_strategy(), *args
+    )
+
+
+def when(condition: Any) -> Callable[[Callable[[], None]], None]:
+    """Runs the function if the condition holds, a bool tensor; None always does.
+
+    A branch may not hold a `merge_call`: so this is for below `across_replicas`, and a branch
+    that wants each replica again takes `on_each_replica`.
+    """
+    if condition is None:
+        return lambda function: function()
+    return lambda function: tf.cond(condition, function, lambda: None)
+
+
+def on_each_replica(function: Callable[[], None]) -> None:
+    """Calls `function` on each replica, from where `across_replicas` calls."""
+    if tf.distribute.in_cross_replica_context():
+        tf.distribute.get_strategy().extended.call_for_each_replica(function)
+    else:  # there is no such place where `merge_call` is not needed
+        function()
+
+
+def agreed(flag: Any) -> Any:
+    """Whether `flag` holds on all replicas, where they may differ."""
+    if not has_strategy():
+        return flag
+    against = tf.cast(tf.logical_not(flag), tf.float32)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
+
+
+def first(value: Any) -> Any:
+    """The first replica's value, in what `across_replicas` calls; None stays None."""
+    if value is None:
+        return None
+    return tf.distribute.get_strategy().experimental_local_results(value)[0]
+
+
+def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> None:
+    """Calls `function(copy, work)` for each copy of each work's variable, on its device.
+
+    The work is the replica's: its tensors are, its `variable` stays the mirrored one.
+    """
+    extended = tf.distribute.get_strategy().extended
+    for work in works:
+        extended.update(work.variable, function, args=(work,), group=False)
+
+
+def local(variable: Any, beside: Any) -> Any:
+    """The copy of a mirrored variable that lies with `beside`.
+
+    A mirrored variable given to a `tf.function` is captured, not passed; its copies are
+    plain variables and are passed.
+    """
+    candidates = copies(variable)
+    return next((copy for copy in candidates if copy.device == beside.device), candidates[0])
+
+
+def copies(variable: Any) -> Sequence[Any]:
+    """The copies of a mirrored variable; of any other, itself."""
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        return [variable]
+    return list(tf.distribute.get_strategy().experimental_local_results(variable))
