@@ -9,7 +9,7 @@ from cases import CASES, IDS
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 
 import tfopt
-from tfopt import _compile
+from tfopt._engine import compiled, paths
 
 LARGE = [128, 64]
 TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
@@ -258,14 +258,14 @@ def made_of_shape(function, shape):
 
 @each_case
 @pytest.mark.parametrize("clip", CLIPS)
-def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip):
+def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip, shared):
     """Clipping's factor and weight decay are parts of the update."""
     options = {**CLIPS[clip], **(decay(case) if clip == "clipnorm" else {})}
     optimizer = case.make(**options)
     function, _ = traced(optimizer, [dense(LARGE)] * 3)
     assert len(launches(function)) == 3
     assert not made_of_shape(function, LARGE)
-    assert sum(f.experimental_get_tracing_count() for f in optimizer._cache.updates.values()) <= 1
+    assert sum(f.experimental_get_tracing_count() for f in shared.values()) <= 1
 
 
 def test_what_is_made_of_a_gradients_shape_is_seen():
@@ -274,12 +274,12 @@ def test_what_is_made_of_a_gradients_shape_is_seen():
 
 
 @each_case
-def test_small_variables_of_a_shape_share_launches(case):
-    optimizer, count = case.make(jit_compile=True), 2 * _compile.TOGETHER + 4
+def test_small_variables_of_a_shape_share_launches(case, shared):
+    optimizer, count = case.make(jit_compile=True), 2 * paths.TOGETHER + 4
     function, _ = traced(optimizer, [dense([3, 2])] * count)
     assert len(launches(function)) == 2 + 4
-    assert len(optimizer._cache.updates) == 2
-    for update in optimizer._cache.updates.values():
+    assert len(shared) == 2
+    for update in shared.values():
         assert update.experimental_get_tracing_count() == 1
 
 
@@ -289,19 +289,19 @@ def test_a_kernel_takes_small_variables_too():
 
 
 @pytest.mark.parametrize("count", [1, 8, 17])
-def test_traces_grow_with_shapes_and_not_with_variables(count):
+def test_traces_grow_with_shapes_and_not_with_variables(count, shared):
     shapes = [[2], [3, 2], LARGE]
     optimizer = tfopt.Nadam()
     function, _ = traced(optimizer, [dense(shape) for shape in shapes for _ in range(count)])
-    together, alone = divmod(count, _compile.TOGETHER)
+    together, alone = divmod(count, paths.TOGETHER)
     assert len(launches(function)) == 2 * (together + alone) + count
-    traces = sum(f.experimental_get_tracing_count() for f in optimizer._cache.updates.values())
+    traces = sum(f.experimental_get_tracing_count() for f in shared.values())
     assert traces == 2 * (bool(together) + bool(alone)) + 1
 
 
 def test_a_variable_is_small_up_to_a_number_of_elements():
-    for size, calls in [(_compile.SMALL, 1), (_compile.SMALL + 1, _compile.TOGETHER)]:
-        function, _ = traced(tfopt.Nadam(), [dense([size])] * _compile.TOGETHER)
+    for size, calls in [(paths.SMALL, 1), (paths.SMALL + 1, paths.TOGETHER)]:
+        function, _ = traced(tfopt.Nadam(), [dense([size])] * paths.TOGETHER)
         assert len(launches(function)) == calls
 
 
@@ -324,8 +324,9 @@ def train(optimizer, which=ALL, dtype="float32", clip=None):
     return [variable.numpy() for variable in variables]
 
 
-def launch_sizes(optimizer):
-    return {size for size, *_ in optimizer._cache.updates}
+def launch_sizes(shared):
+    """How many variables the functions that were compiled update at once."""
+    return {key[-1][0] for key in shared.keys()}
 
 
 def equal_bits(actual, expected):
@@ -335,24 +336,26 @@ def equal_bits(actual, expected):
 
 @each_case
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
+def test_sharing_a_launch_does_not_change_a_bit(case, dtype, shared):
     """The first eight of a shape share a launch; their twins, behind them, have one each."""
     together, vector = (0, 1, 2, 3, 4, 5, 7, 8), 6
     optimizer = case.make(jit_compile=True)
     values = train(optimizer, (*together[:4], vector, *together[4:], *together[:7]), dtype)
-    assert launch_sizes(optimizer) == {1, len(together)} == {1, _compile.TOGETHER}
+    assert launch_sizes(shared) == {1, len(together)} == {1, paths.TOGETHER}
     del values[4]
     equal_bits(values[8:], values[:7])
 
 
-def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
+def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own(shared):
     optimizer = tfopt.Nadam(0.125)
     together = train(optimizer)
-    assert launch_sizes(optimizer) == {1, _compile.TOGETHER}
+    assert launch_sizes(shared) == {1, paths.TOGETHER}
     equal_bits([train(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
 
-def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, monkeypatch):
+def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(
+    mirrored, monkeypatch, shared
+):
     def train_mirrored():
         random = np.random.default_rng(1)
         start = [random.normal(size=shape).astype("float32") for shape in SHAPES]
@@ -372,10 +375,11 @@ def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, mon
         return optimizer, [mirrored.experimental_local_results(v) for v in variables]
 
     optimizer, together = train_mirrored()
-    assert launch_sizes(optimizer) == {1, _compile.TOGETHER}
-    monkeypatch.setattr(_compile, "TOGETHER", 1)
+    assert launch_sizes(shared) == {1, paths.TOGETHER}
+    monkeypatch.setattr(paths, "TOGETHER", 1)
+    shared.clear()
     optimizer, alone = train_mirrored()
-    assert launch_sizes(optimizer) == {1}
+    assert launch_sizes(shared) == {1}
     for copies, others in zip(together, alone, strict=True):
         for copy in (*copies, *others):
             np.testing.assert_array_equal(copy, others[0])
@@ -429,7 +433,7 @@ def densified(function, variables, flags=()):
 def whole_ops(case, **options):
     optimizer = case.make(**options)
     function, variables = traced(optimizer, [rows(TABLE)])
-    slots = dict(optimizer._slots.of(variables[0]))
+    slots = dict(optimizer._engine.state.slots.of(variables[0]))
     slots.pop("micro_steps", None)
     flags = [slots.pop("accumulated_rows")] if "accumulated_rows" in slots else []
     return densified(function, [*variables, *slots.values()], flags)
@@ -666,7 +670,8 @@ def test_an_eager_step_is_traced_once_for_any_number_of_rows(case):
     for count in (2, 5, 1, 0):
         slices = tf.IndexedSlices(tf.ones([count, 2]), tf.range(count))
         optimizer.apply_gradients([(slices, table)])
-    assert len(begun) == len(optimizer._cache.steps) == 1
+    assert len(begun) == 2  # the first step runs op by op, and the second is traced
+    assert len(optimizer._engine.functions) == 1
     assert optimizer.iterations.numpy() == 4
 
 
@@ -676,7 +681,7 @@ def test_a_gradient_may_be_an_array_a_number_or_a_variable():
         optimizer = tfopt.Adam(0.25)
         for _ in range(2):
             optimizer.apply_gradients(zip(grads, variables, strict=True))
-        assert len(optimizer._cache.steps) == 1
+        assert len(optimizer._engine.functions) == 1
         return [variable.numpy() for variable in variables]
 
     expected = after(tf.constant([0.5, -1.0]), tf.constant([2.0, 0.0]), tf.constant(-2.0))

@@ -11,6 +11,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tfopt._engine import compiled
+
 collect_ignore = ["benchmarks"]  # nothing there is a test
 
 CPUS = tf.config.list_physical_devices("CPU")
@@ -47,3 +49,11 @@ def mirrored():
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """What optimizers share of compiled functions, empty when the test begins."""
+    functions = compiled.Compiled()
+    monkeypatch.setattr(compiled, "SHARED", functions)
+    return functions

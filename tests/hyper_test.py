@@ -402,7 +402,7 @@ def test_a_variable_after_another_is_read_afresh():
     for rate in range(1, 40):
         opt.learning_rate = tf.Variable(float(rate))
         assert moved(opt, variable) == rate
-    assert len(opt._cache.steps) == 1
+    assert len(opt._engine.functions) == 1
 
 
 @pytest.mark.parametrize("other", [lambda: tf.Variable(2.0), lambda: lambda: 2.0])

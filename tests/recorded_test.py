@@ -74,7 +74,7 @@ def assert_goes_on(model, optimizer, name):
         np.testing.assert_array_equal(value, saved)
     make.train(model, optimizer)
     for value, after in zip(make.values(model, optimizer), expected(name, "after"), strict=True):
-        np.testing.assert_allclose(value, after, rtol=1e-6)  # perhaps on another CPU
+        np.testing.assert_allclose(value, after, 1e-6, 1e-7)  # perhaps on another CPU
 
 
 @pytest.mark.parametrize(("name", "library", "extension"), make.FILES)

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import tfopt
-from tfopt import _compile, _kernels
+from tfopt import _kernels
+from tfopt._engine import function
 
 ALL = tfopt.optimizers.__all__
 HAS_ROWS = [name for name in ALL if getattr(tfopt, name).sparse != "whole"]
@@ -558,12 +559,12 @@ def step_function(opt, variables, gradients):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_variables_of_one_shape_share_a_compiled_update(name):
+def test_variables_of_one_shape_share_a_compiled_update(name, shared):
     variables = [tf.Variable(tf.ones([3, 2])) for _ in range(4)] + [tf.Variable(tf.ones([3]))]
     opt = getattr(tfopt, name)(jit_compile=True)
     opt.apply_gradients([(tf.ones(v.shape), v) for v in variables])
-    assert len(opt._cache.updates) == 2
-    assert all(f.experimental_get_tracing_count() == 1 for f in opt._cache.updates.values())
+    assert len(shared) == 2
+    assert all(f.experimental_get_tracing_count() == 1 for f in shared.values())
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "Adadelta", "Adagrad", "Adamax", "Ftrl"])
@@ -638,10 +639,13 @@ def test_a_subclass_that_replaces_the_mathematics_is_run(method):
 
 
 def test_functions_of_the_eager_step_are_not_kept_for_ever():
-    opt = tfopt.SGD()
-    for _ in range(_compile.MAX_STEPS + 3):
-        opt.apply_gradients([(1.0, tf.Variable(1.0))])
-    assert len(opt._cache.steps) == _compile.MAX_STEPS
+    opt = tfopt.SGD(0.25)
+    for _ in range(function.MAX_STEPS + 3):
+        variable = tf.Variable(1.0)
+        for _ in range(3):
+            opt.apply_gradients([(1.0, variable)])
+        assert variable.numpy() == 0.25
+    assert len(opt._engine.functions) == function.MAX_STEPS
 
 
 # --- writing an optimizer -------------------------------------------------------------------------

@@ -331,7 +331,7 @@ def cell(strategy, call, problem, case, kind):
     pairs = [(optimizer.iterations, alone.iterations)]
     for variable, other in zip(variables, expected, strict=True):
         pairs.append((variable, other))
-        for slot in alone._slots.of(other):
+        for slot in alone._engine.state.slots.of(other):
             pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
     found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
     return {

@@ -173,7 +173,7 @@ def _plans(optimizer: Optimizer, originals: Sequence[Any]) -> list[tuple[Mapping
                     works = [work._replace(clip_factor=None) for work in works]
                 else:
                     works = policy.gradients(step, works)
-            begun = groups.begin(step, works)
+            begun = groups.begin(step, groups.keys_of(works))
             [((path, _, key), updates)] = paths.plan(begun, works).items()
             if isinstance(path, paths.Fused) and not path.accepts(updates[0], begun.scalars[key]):
                 path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)

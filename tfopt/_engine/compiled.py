@@ -60,9 +60,17 @@ class Compiled:
     def __len__(self) -> int:
         return len(self._functions)
 
+    def keys(self) -> list[Any]:
+        """Of all functions."""
+        return list(self._functions)
+
     def values(self) -> list[Function]:
-        """All functions, for tests."""
+        """All functions."""
         return list(self._functions.values())
+
+    def clear(self) -> None:
+        """Forgets all functions."""
+        self._functions = {}
 
 
 SHARED = Compiled()  # by all optimizers

@@ -29,6 +29,7 @@ class Declarations:
         is_hooked: whether hooks that a subclass overrides make updates, and not `update`.
         has_kernel: whether `fused` is of the same class as `update`, or of one below it.
         goes_by_rows: whether `sparse` speaks of this `update`, and not of a parent's.
+        begins: whether it overrides `begin`.
         has_own_getattr: whether it answers for attributes in a way of its own.
     """
 
@@ -42,6 +43,7 @@ class Declarations:
     is_hooked: bool = False
     has_kernel: bool = False
     goes_by_rows: bool = False
+    begins: bool = False
     has_own_getattr: bool = False
 
     @property
@@ -68,8 +70,8 @@ def lift(cls: type, policies: Sequence[type[Policy]]) -> None:
 
 
 def collect(
-    cls: type,
-    base: type,
+    cls: Any,
+    base: Any,
     parent: Declarations | None,
     policies: Sequence[type[Policy]],
     paths: Sequence[type[Path]],
@@ -117,6 +119,7 @@ def collect(
         ),
         # Rows apart must give what the whole does: a parent's word for it is not enough.
         goes_by_rows=not hooked[0] and _definer(cls, "sparse") <= first,
+        begins=cls.begin is not base.begin,
         has_own_getattr=getattr(cls, "__getattr__", None) is not getattr(base, "__getattr__", None),
     )
 

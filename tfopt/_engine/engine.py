@@ -16,6 +16,7 @@ from tfopt._engine.compiled import Compiled
 from tfopt._engine.declarations import Declarations
 from tfopt._engine.function import Functions
 from tfopt._engine.groups import Group, Rule, group_of
+from tfopt._engine.paths import compiles
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
 from tfopt._slots import Initial
@@ -220,6 +221,18 @@ class Engine:
             return False
         users = any(policy.calls_functions_of_users for policy in self.policies)
         return users or replicas.has_strategy()
+
+    def runs_alike_op_by_op(self, works: Sequence[Work]) -> bool:
+        """Whether eager ops give the bits of a function: where kernels and XLA do the computing.
+
+        TensorFlow rewrites plain ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one.
+        """
+        if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or self.is_hooked:
+            return False
+        return all(
+            not work.is_sparse and work.constraint is None and compiles(self, work.variable)
+            for work in works
+        )
 
     def step(
         self, evaluated: Mapping[str, Any], aggregate: bool, more: tuple[Policy, ...] = ()

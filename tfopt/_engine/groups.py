@@ -59,6 +59,7 @@ class Rule:
 
 
 Group = tuple[Rule, ...]
+Key = tuple[tf.DType, Group]
 
 
 def group_of(rules: Sequence[Rule], variable: Any) -> Group:
@@ -66,12 +67,17 @@ def group_of(rules: Sequence[Rule], variable: Any) -> Group:
     return tuple(rule for rule in rules if rule.covers(variable))
 
 
-def key_of(work: Work) -> tuple[tf.DType, Group]:
+def key_of(work: Work) -> Key:
     """Under which key a work finds its scalars in `Step.scalars`."""
     return _variables.compute_dtype(work.variable.dtype), work.group
 
 
-def begin(step: Step, works: Sequence[Work]) -> Step:
+def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
+    """The dtypes and groups of works."""
+    return tuple(dict.fromkeys(map(key_of, works)))
+
+
+def begin(step: Step, wanted: Sequence[Key]) -> Step:
     """The step with the scalars of each dtype and group; advances the optimizer's own state.
 
     Groups that differ in nothing but what is off share what `begin` computes. The state is one
@@ -80,7 +86,7 @@ def begin(step: Step, works: Sequence[Work]) -> Step:
     engine, optimizer = step.engine, step.engine.optimizer
     step = step._replace(iterations=engine.state.iterations.read_value())
     state = engine.state.scalars
-    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in map(key_of, works))
+    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
     if state:  # somebody must advance it
         keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
     begun: dict[Any, Scalars] = {}

@@ -36,8 +36,8 @@ def update(step: Step, works: Sequence[Work]) -> None:
     if step.engine.is_hooked:
         _run_hooks(step, works)
         return
-    for (path, device, key), updates in plan(step, works).items():
-        with tf.device(device):
+    for (path, _, key), updates in plan(step, works).items():
+        with replicas.on_device_of(updates[0].x.variable):
             path.run(updates, step.scalars[key])
 
 

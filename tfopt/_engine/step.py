@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfopt._engine import groups, paths
+from tfopt._engine import paths
 from tfopt._engine.records import Step, Work
 from tfopt._values import rows
 from tfopt._values.replicas import across_replicas, first, when
@@ -33,7 +33,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
 
             @when(finite)  # else the step is skipped
             def move() -> None:
-                begun = groups.begin(step, works)  # scalars by dtype and group
+                begun = step.engine.functions.begin(step, works)  # scalars by dtype and group
                 for policy in policies:
                     policy.before(begun, works)  # averages of rows that are about to move
                 paths.update(begun, works)  # decay, update

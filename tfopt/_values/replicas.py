@@ -5,7 +5,9 @@ The decorators `across_replicas` and `when` run what they decorate, at once, som
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 import tensorflow as tf
@@ -143,6 +145,11 @@ def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> No
     extended = tf.distribute.get_strategy().extended
     for work in works:
         extended.update(work.variable, function, args=(work,), group=False)
+
+
+def on_device_of(copy: Any) -> AbstractContextManager[Any]:
+    """A scope in which ops run where a copy of a variable lies; without replicas, all do."""
+    return tf.device(copy.device) if has_strategy() else contextlib.nullcontext()
 
 
 def local(variable: Any, beside: Any) -> Any:

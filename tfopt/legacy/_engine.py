@@ -17,6 +17,7 @@ from tfopt._engine.ambient import ambient
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
+from tfopt._policies.constraints import Constraints
 from tfopt._state.state import State
 from tfopt._values.replicas import across_replicas, each_copy, first, when
 from tfopt.hyper import Static
@@ -39,7 +40,7 @@ class LegacyState(State):
 
     def weights(self) -> list[Any]:
         """All variables, in order."""
-        return list(self.owner._weights)
+        return list(self.owner.weights)  # a wrapper lists those of what it wraps, too
 
     def copy_into(self, twin: LegacyState, memo: dict[int, Any]) -> None:
         """Gives a deep copy all variables, copied."""
@@ -54,13 +55,18 @@ class LegacyEngine(Engine):
 
     takes_overrides = True
     rows_word = "rows"  # as far as the engine asks: a constraint is for dense gradients
-    policies = Policies()  # tfopt's are not offered: their names are a subclass' to use
 
     def __init__(self, *args: Any):
         super().__init__(*args)
+        self._constraints = Constraints(self)
         self.statics.update(
             {n: f.default for n, f in self.declared.fields.items() if isinstance(f, Static)}
         )
+
+    @property
+    def policies(self) -> Policies:
+        """Constraints alone: keywords of tfopt's are not offered, as a subclass may use them."""
+        return Policies([self._constraints])
 
     def make_state(self) -> State:
         """The state, empty."""
@@ -162,6 +168,8 @@ class LegacyEngine(Engine):
             @when(finite)  # else the step is skipped
             def move() -> None:
                 each_copy(works, functools.partial(_update, optimizer, step))
+                for policy in policies:
+                    policy.after(step, works)  # constraint
                 self.state.iterations.assign_add(1, read_value=False)
 
             for policy in policies:
@@ -175,15 +183,13 @@ def _works(pairs: Iterable[tuple[Any, Any]], constraints: dict[int, Any]) -> lis
 
 
 def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
-    """Updates one copy of one variable, on its device, and constrains it."""
+    """Updates one copy of one variable, on its device."""
     gradient = gradients.cast(work.gradient, copy.dtype)
     with ambient(step):
         if work.is_sparse:
             optimizer.resource_apply_sparse(gradient.values, copy, gradient.indices)
         else:
             optimizer.resource_apply_dense(gradient, copy)
-    if work.constraint is not None:
-        copy.assign(tf.cast(work.constraint(copy), copy.dtype), read_value=False)
 
 
 # --- what a wrapper brings, on its way through an overridden `apply_gradients` --------------------
