@@ -9,7 +9,7 @@ from cases import CASES, IDS
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 
 import tfopt
-from tfopt._engine import compiled, paths
+from tfopt._engine import paths
 
 LARGE = [128, 64]
 TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
@@ -353,9 +353,7 @@ def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own(shared):
     equal_bits([train(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
 
-def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(
-    mirrored, monkeypatch, shared
-):
+def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, monkeypatch, shared):
     def train_mirrored():
         random = np.random.default_rng(1)
         start = [random.normal(size=shape).astype("float32") for shape in SHAPES]

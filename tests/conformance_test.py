@@ -169,7 +169,9 @@ def test_every_declared_argument_is_in_the_table(case):
     rows = [other for other in CASES if other.cls is case.cls]
     tried = {name for row in rows for name in row.arguments}
     own = {
-        name for name in case.cls._positional if isinstance(case.cls._declared.fields[name], Hyper | Static)
+        name
+        for name in case.cls._positional
+        if isinstance(case.cls._declared.fields[name], Hyper | Static)
     }
     assert own <= tried
 
@@ -298,7 +300,9 @@ def test_weights_have_the_peers_order_and_shapes(case):
 
 @each_case
 def test_hyperparameters_change_without_a_retrace(case):
-    numbers = [n for n, value in case.arguments.items() if isinstance(case.cls._declared.fields[n], Hyper)]
+    numbers = [
+        n for n, value in case.arguments.items() if isinstance(case.cls._declared.fields[n], Hyper)
+    ]
     optimizer, variables, traces = case.make(), start(), []
     optimizer.build(variables)  # a function that creates variables is traced twice at first
 

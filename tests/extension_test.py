@@ -636,14 +636,14 @@ class Stacked(paths.Path):
         return update.g is not None and update.indices is None and update.clip_factor is None
 
     def run(self, updates, h):
-        alike, acting = {}, self.engine.policies.acting
+        alike = {}
         for update in updates:
             x = update.x.variable
             alike.setdefault((*x.shape, x.dtype), []).append(update)
         for same in alike.values():
             self.launches.append(len(same))
             values = tf.nest.map_structure(lambda *each: tf.stack(each), *map(paths.read, same))
-            x, slots = paths.compute(self.engine.optimizer, acting, same[0], values, h)
+            x, slots = paths.compute(self.engine.optimizer, same[0], values, h)
             for i, update in enumerate(same):
                 paths.write(update, x[i], {name: slot[i] for name, slot in slots.items()})
 
@@ -698,7 +698,7 @@ def named(part):
 def ruled(optimizer, *rules):
     """The optimizer with rules; each has an owner of its own, which is but a key."""
     for rule in rules:
-        optimizer._engine.add_rule(type("Owner", (Policy,), {}), rule)
+        optimizer._engine.add_rule(rule)
     return optimizer
 
 

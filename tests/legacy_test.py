@@ -15,7 +15,6 @@ import tf_keras
 import third_party
 
 import tfopt
-from tfopt.legacy import _optimizer as legacy_module
 
 V2, OURS = tf_keras.optimizers.legacy, tfopt.legacy
 EIGHT = {

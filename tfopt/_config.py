@@ -120,12 +120,15 @@ class Configurable:
         engine = self._engine
         config: dict[str, Any] = {"name": self.name}
         for name, field in self._declared.fields.items():
-            is_hyper = isinstance(field, Hyper)
-            value = engine.hypers[name].config() if is_hyper else engine.statics[name]
-            if not is_hyper and not field.in_config:
-                if value:
+            if isinstance(field, Hyper):
+                value = engine.hypers[name].config()
+            elif field.in_config:
+                value = engine.statics[name]
+            else:
+                if engine.statics[name]:
                     warn(f"`{name}` holds functions and is not in the config: pass it again.")
-            elif name in self._positional or value != field.default:
+                continue
+            if name in self._positional or value != field.default:
                 config[name] = value
         for policy in self._declared.policies:
             config.update(policy.config(engine))
@@ -182,8 +185,10 @@ def declare(cls: Any, base: type, **more: Any) -> None:
         raise _engine_is_taken(cls)
     cls._declared = declarations.collect(cls, base, getattr(cls, "_declared", None), **more)
     declared = cls._declared
-    if "_positional" not in vars(cls):
-        cls._positional = tuple(n for n in declared.fields if n not in declared.common)
+    if "_positional" not in vars(cls):  # those of its base class, then those that are new
+        before = [name for name in cls._positional if name in declared.fields]
+        own = [name for name in declared.fields if name not in declared.common]
+        cls._positional = tuple(dict.fromkeys((*before, *own)))
     if cls.__init__ is Configurable.__init__:
         cls.__signature__ = _signature(cls)
     for hook, instead in declared.uncalled.items():

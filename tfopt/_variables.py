@@ -151,10 +151,10 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
 
 def _assign(variable: Any, value: Any) -> None:
     """Assigns to all copies of a variable, also where one replica runs for all of them."""
-    if not isinstance(variable, tf.distribute.DistributedValues) or not tf.distribute.has_strategy():
-        variable.assign(value)
-        return
-    if tf.distribute.in_cross_replica_context():
+    if (
+        not isinstance(variable, tf.distribute.DistributedValues)
+        or not tf.distribute.has_strategy()
+    ):
         variable.assign(value)
         return
     # A replica that assigned its own copy would leave the others as they were; one that asked

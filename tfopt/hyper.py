@@ -11,7 +11,6 @@ import contextlib
 import inspect
 import numbers
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +87,13 @@ class Hyper(_Ranged):
         super().__init__(default, **bounds)
         self.off = off
         self._tracked = tracked
+
+    def for_rule(self, name: str, what: str) -> Hyper:
+        """The declaration of a rule's number: a value keeps this one's bounds, a factor is >= 0."""
+        twin = Hyper(None, tracked=False, **({} if what == "value" else {"low": 0}))
+        twin.name = name
+        twin.rules = self.rules if what == "value" else twin.rules
+        return twin
 
     @property
     def tracked(self) -> str | None:
@@ -185,7 +191,7 @@ class Alias:
 class Home(Protocol):
     """Where hyperparameters live: it makes and tracks their variables."""
 
-    lock: AbstractContextManager[Any]
+    lock: Any  # held while variables are created
 
     @property
     def iterations(self) -> Any:

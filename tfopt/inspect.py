@@ -166,7 +166,7 @@ def _plans(optimizer: Optimizer, originals: Sequence[Any]) -> list[tuple[Mapping
         engine.build(stand_ins)
         step, found = engine.step({}, aggregate=False), []
         for x, original in zip(stand_ins, originals, strict=True):
-            group = groups.group_of(list(optimizer._engine.rules.values()), original)
+            group = groups.group_of(optimizer._engine.all_rules(), original)
             works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
             for policy in step.policies:
                 if policy.calls_functions_of_users:  # they leave no factor, and are not for this

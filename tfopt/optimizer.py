@@ -164,7 +164,7 @@ class Optimizer(Configurable, KerasOptimizer):
             f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
         )
 
-    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars, **factors: Any) -> Any:
+    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
         """The same as `update`, by a kernel on variables; `NotImplemented` where there is none.
 
         It is called for dense gradients of the variable's dtype, float32 or float64, where slots
@@ -176,8 +176,6 @@ class Optimizer(Configurable, KerasOptimizer):
             var: the variable.
             s: the slots, as variables.
             h: as in `update`.
-            **factors: those named in `fused_takes`, where they apply: `clip_factor`, what the
-                gradient is to be multiplied by; `decay_rate`, the part of the weights that decays.
         """
         return NotImplemented
 
@@ -247,9 +245,9 @@ class Optimizer(Configurable, KerasOptimizer):
         Returns:
             An operation, or None.
         """
+        step = current_step(self._engine, "resource_apply_sparse")
         if self._engine.densifies:
             return self.resource_apply_dense(rows.densify(grad, indices, var), var)
-        step = current_step(self._engine, "resource_apply_sparse")
         slices = tf.IndexedSlices(grad, indices)
         paths.run_one(self._engine, step, var, self._engine.work_of(var, slices))
 
@@ -506,7 +504,7 @@ class Optimizer(Configurable, KerasOptimizer):
         variable: Any,
         slot_variable_shape: Any = None,
     ) -> Any:
-        """OptimizerV2's slot-variable protocol: a restore calls it for each slot of a checkpoint."""
+        """OptimizerV2's protocol of slot variables: called for each slot that is restored."""
         return self._engine.restore_slot(variable, slot_name, slot_variable_position)
 
 

@@ -59,14 +59,17 @@ class Declarations:
 
 
 def lift(cls: type, policies: Sequence[type[Policy]]) -> None:
-    """Gives a class the keywords and the verbs of policies, where it has none of that name."""
+    """Gives a class the keywords and the verbs of policies.
+
+    Raises:
+        TypeError: if it has something else under such a name.
+    """
     for policy in policies:
-        for name, field in vars(policy).items():
-            if isinstance(field, Hyper | Static) and not _defines(cls, name):
-                setattr(cls, name, field)
-        for name, offered in policy.offers.items():
-            if not _defines(cls, name):
-                setattr(cls, name, offered)
+        fields = {n: f for n, f in vars(policy).items() if isinstance(f, Hyper | Static)}
+        for name, lifted in {**fields, **policy.offers}.items():
+            if _defines(cls, name):
+                raise TypeError(f"{cls.__name__} has a `{name}` already; so has {policy.__name__}.")
+            setattr(cls, name, lifted)
 
 
 def collect(
@@ -137,4 +140,3 @@ def _defines(cls: type, name: str) -> bool:
 def _definer(cls: type, name: str) -> int:
     """How far up the bases an attribute is defined."""
     return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
-

@@ -23,7 +23,7 @@ from tfopt._slots import Initial
 from tfopt._state.state import State
 from tfopt._values import replicas
 from tfopt._values.door import VALUE
-from tfopt.hyper import Hyper, Hypers
+from tfopt.hyper import Hypers
 
 if TYPE_CHECKING:
     from tfopt.optimizer import Optimizer
@@ -49,10 +49,9 @@ class Engine:
         self._settled: Policies | None = None  # those in use, once there are slots
         self.statics: dict[str, Any] = {}
         self.state = self.make_state()
-        self.rules: dict[type[Policy], Rule] = {}
-        for policy in declared.policies:
-            if (rule := policy.rule()) is not None:
-                self.rules[policy] = rule
+        made = {policy: policy.rule() for policy in declared.policies}
+        self.rules = {policy: rule for policy, rule in made.items() if rule is not None}
+        self.more_rules: tuple[Rule, ...] = ()  # beside those of policies
         self.names_of_rules: dict[tuple[Rule, str], str] = {}  # of their numbers, in `hypers`
         self._groups: dict[Any, Group] = {}
         self.functions, self.compiled = Functions(), Compiled()
@@ -64,7 +63,9 @@ class Engine:
 
     def make_state(self) -> State:
         """The state, empty."""
-        kept = {name: what for policy in self.declared.policies for name, what in policy.kept.items()}
+        kept = {
+            name: what for policy in self.declared.policies for name, what in policy.kept.items()
+        }
         return State(
             self.optimizer, self.name, kept, self._first_counts, lambda: self.statics["shard_slots"]
         )
@@ -78,10 +79,12 @@ class Engine:
 
     @property
     def policies(self) -> Policies:
-        """The policies in use: as keywords have it now, or had it when the first slots were made."""
+        """The policies in use: as keywords have it, or had it when the first slots were made."""
         if self._settled is not None:
             return self._settled
-        return Policies(policy(self) for policy in self.declared.policies if policy.is_used_by(self))
+        return Policies(
+            policy(self) for policy in self.declared.policies if policy.is_used_by(self)
+        )
 
     def policies_of_step(self, more: Sequence[Policy]) -> Policies:
         """These, those of a wrapper that takes the step, and what watches them."""
@@ -160,7 +163,7 @@ class Engine:
         twin.statics.update(self.statics)
         twin.state.hypers = self.hypers.copy_for(twin.state, memo)
         twin.rules = {owner: rule.copied() for owner, rule in self.rules.items()}
-        twin.names_of_rules = dict(self.names_of_rules)
+        twin.more_rules, twin.names_of_rules = self.more_rules, dict(self.names_of_rules)
         twin.pending_lr = self.pending_lr
         return twin
 
@@ -290,14 +293,25 @@ class Engine:
     def _group(self, variable: Any) -> Group:
         return self._groups.get(_variables.key(variable), ())
 
-    def add_rule(self, owner: type[Policy], rule: Rule) -> None:
+    def all_rules(self) -> list[Rule]:
+        """Those of policies, and those that were added."""
+        return [*self.rules.values(), *self.more_rules]
+
+    def add_rule(self, rule: Rule) -> None:
         """Adds a rule, whose numbers become hyperparameters: they change without a retrace."""
-        place = len(self.rules)
-        for what, value in rule.numbers.items():
-            hyper = Hyper(None, tracked=False)
-            hyper.name = self.names_of_rules[rule, what] = f"{what}_{place}"
+        if self.state.built:
+            raise ValueError("A rule must be added before the optimizer sees variables.")
+        for name in (*rule.factors, *rule.values):
+            if name not in self.hypers or not self.uses(name):
+                raise ValueError(f"A rule is for hyperparameters that are in use; got {name!r}.")
+        can_be_off = {name for policy in self.declared.policies for name in policy.can_be_off}
+        if not rule.off <= can_be_off:
+            raise ValueError(f"{sorted(can_be_off)} can be off; got {sorted(rule.off)}.")
+        for (what, name), value in rule.numbers.items():
+            hyper = self.hypers[name].hyper.for_rule(f"{name}_{what}_{len(self.more_rules)}", what)
+            self.names_of_rules[rule, f"{name}_{what}"] = hyper.name
             self.hypers.add(hyper, value)
-        self.rules[owner] = rule
+        self.more_rules = (*self.more_rules, rule)
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state of variables not seen before: all of it, or nothing if one fails."""
@@ -340,7 +354,7 @@ class Engine:
         except Exception:
             slots.reset(mark)
             raise
-        rules = list(self.rules.values())
+        rules = self.all_rules()
         groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
         self._groups = {**self._groups, **groups}
         self._settled = policies
@@ -378,6 +392,12 @@ class Engine:
                     self.state.slots.declare_value(variable, codec)
             with tf.init_scope():
                 declared = [(v, policy.slots(v, first=v is var_list[0])) for v in var_list]
+            unknown = {n for _, slots in declared for n in slots} - self.state.table.kept.keys()
+            if unknown:
+                raise ValueError(
+                    f"`slots` of {type(policy).__name__} must give slots that its `kept` names; "
+                    f"got {sorted(unknown)}."
+                )
             self._declare(declared)
 
     def _declare(
@@ -496,8 +516,11 @@ class Engine:
 
 def _coded(initial: Any, codec: Any) -> Any:
     """How a slot starts, stored by a codec if a policy wants that."""
-    if codec is None or not isinstance(initial, Initial):
+    if codec is None:
         return initial
+    if not isinstance(initial, Initial):
+        value = tf.convert_to_tensor(initial)
+        initial = Initial(lambda variable, dtype: value, lambda shape: value.shape)
     return initial._replace(codec=codec)
 
 

@@ -52,10 +52,10 @@ class Rule:
         return self
 
     @property
-    def numbers(self) -> dict[str, Any]:
-        """The numbers of its own, by (what they do, to which hyperparameter)."""
-        factors = {f"{name}_factor": value for name, value in self.factors.items()}
-        return {**factors, **{f"{name}_value": value for name, value in self.values.items()}}
+    def numbers(self) -> dict[tuple[str, str], Any]:
+        """The numbers of its own, by what they are and by hyperparameter."""
+        factors = {("factor", name): value for name, value in self.factors.items()}
+        return {**factors, **{("value", name): value for name, value in self.values.items()}}
 
 
 Group = tuple[Rule, ...]

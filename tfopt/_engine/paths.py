@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt import _variables
-from tfopt._engine import compiled, gradients, groups
+from tfopt._engine import compiled, groups
 from tfopt._engine.ambient import ambient
 from tfopt._engine.groups import Scalars
 from tfopt._engine.records import H, Step, Update, Work
@@ -25,7 +25,7 @@ from tfopt._warnings import warn
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
-    from tfopt._engine.step import Step, Work
+    from tfopt._engine.records import Step, Work
 
 SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
 TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
@@ -68,7 +68,8 @@ def located(engine: Engine, copy: Any, work: Work) -> Update:
     """
     cells = engine.state.cells(work.variable, copy)
     slots = {name: cell for name, cell in cells.items() if engine.is_own_slot(name)}
-    update = Update(work.gradient, None, cells[VALUE], slots, work.clip_factor)
+    acting = engine.policies.acting
+    update = Update(work.gradient, None, cells[VALUE], slots, work.clip_factor, acting)
     if not work.is_sparse:
         return update
     values, indices = work.gradient.values, work.gradient.indices
@@ -78,8 +79,8 @@ def located(engine: Engine, copy: Any, work: Work) -> Update:
 
 
 def run_one(engine: Engine, step: Step, copy: Any, work: Work) -> None:
-    """The declared update of one copy, for a hook that calls it."""
-    update, h = located(engine, copy, work), step.scalars[groups.key_of(work)]
+    """The declared update of one copy, for a hook that calls it: policies have acted before."""
+    update, h = located(engine, copy, work)._replace(acting=()), step.scalars[groups.key_of(work)]
     choose(engine.paths, update, h).run([update], h)
 
 
@@ -95,7 +96,7 @@ def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
     return g, x, slots
 
 
-def compute(optimizer: Any, acting: Sequence[type[Policy]], update: Update, values: Any, h: H) -> Any:
+def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
     """The mathematics, in the compute dtype: what policies do inside the update, and `update`.
 
     Returns:
@@ -104,7 +105,7 @@ def compute(optimizer: Any, acting: Sequence[type[Policy]], update: Update, valu
     g, x, slots = values
     dtype, s = _variables.compute_dtype(x.dtype), Scalars(**slots)
     g, x = tf.cast(g, dtype), tf.cast(x, dtype)
-    for policy in acting:
+    for policy in update.acting:
         factor = policy.factor(update, h)
         if factor is not None:
             g, x = policy.enter(factor, g, x)
@@ -126,14 +127,12 @@ def write(update: Update, x: Any, slots: Mapping[str, Any]) -> None:
         slot.write(slots[name], update.indices)
 
 
-def advance(
-    optimizer: Any, updates: Sequence[Update], h: H, acting: Sequence[type[Policy]]
-) -> None:
+def advance(optimizer: Any, updates: Sequence[Update], h: H) -> None:
     """Reads, computes and writes, one update after the other."""
     for update in updates:
         g, x, slots = read(update)
         g = _zeros(x, update, h) if g is None else g
-        write(update, *compute(optimizer, acting, update, (g, x, slots), h))
+        write(update, *compute(optimizer, update, (g, x, slots), h))
 
 
 def _zeros(x: Any, update: Update, h: H) -> Any:
@@ -167,7 +166,10 @@ class Path:
         raise NotImplementedError
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Runs updates that it takes, any number: of one device, compute dtype and group."""
+        """Runs updates that it takes, any number: of one device, compute dtype and group.
+
+        Their variables may be of several dtypes, since 16-bit ones compute in float32.
+        """
         raise NotImplementedError
 
 
@@ -184,7 +186,7 @@ class Plain(Path):
         """One update after the other."""
         for update in updates:
             _warn_without_xla(self.engine, update.x.variable)
-        advance(self.engine.optimizer, updates, h, self.engine.policies.acting)
+        advance(self.engine.optimizer, updates, h)
 
 
 class Xla(Path):
@@ -198,11 +200,10 @@ class Xla(Path):
 
     def run(self, updates: Sequence[Update], h: H) -> None:
         """Launches what is small together."""
-        acting = self.engine.policies.acting
         for launch in _launches(updates):
             form = _form(launch[0])
-            function = functools.partial(_advance_form, [form] * len(launch), acting)
-            key = (len(launch), form, _signature(launch[0]), tuple(h), acting)
+            function = functools.partial(_advance_form, form)
+            key = (len(launch), form, _signature(launch[0]), tuple(h))
             compiled.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
 
 
@@ -221,7 +222,8 @@ def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
 
 def _form(update: Update) -> Any:
     cells = {"": update.x, **update.slots}
-    return update.moves, tuple((name, c.codec, c.rowed) for name, c in cells.items())
+    stored = tuple((name, cell.codec, cell.rowed) for name, cell in cells.items())
+    return update.acting, update.moves, stored
 
 
 def _inputs(update: Update) -> Any:
@@ -235,17 +237,16 @@ def _signature(update: Update) -> Any:
     return tuple(None if leaf is None else (tuple(leaf.shape), leaf.dtype) for leaf in leaves)
 
 
-def _advance_form(
-    forms: Sequence[Any], acting: Sequence[type[Policy]], optimizer: Any, inputs: Any, h: H
-) -> None:
+def _advance_form(form: Any, optimizer: Any, inputs: Sequence[Any], h: H) -> None:
+    acting, moves, stored = form
     updates = []
-    for (moves, cells), (g, clip_factor, parts) in zip(forms, inputs, strict=True):
-        made = {
-            name: Cell(tuple(of_cell), codec, rowed)
-            for (name, codec, rowed), of_cell in zip(cells, parts, strict=True)
+    for g, clip_factor, parts in inputs:
+        cells = {
+            name: Cell(tuple(own), codec, rowed)
+            for (name, codec, rowed), own in zip(stored, parts, strict=True)
         }
-        updates.append(Update(g, None, made.pop(""), made, clip_factor, moves))
-    advance(optimizer, updates, h, acting)
+        updates.append(Update(g, None, cells.pop(""), cells, clip_factor, acting, moves))
+    advance(optimizer, updates, h)
 
 
 class Fused(Path):
@@ -289,11 +290,12 @@ class Fused(Path):
             else:  # a pass over what is small costs less than a launch of compiled code
                 g, _ = policy.enter(factor, g, None)
         s = Scalars(**{name: slot.variable for name, slot in update.slots.items()})
-        inputs = g, update.x.variable, s, Scalars(**h)
-        return self.engine.optimizer.fused(*inputs, **factors) is not NotImplemented
+        fused: Any = self.engine.optimizer.fused
+        result = fused(g, update.x.variable, s, Scalars(**h), **factors)
+        return result is not NotImplemented
 
     def _factors(self, update: Update, h: H) -> dict[type[Policy], Any]:
-        found = {policy: policy.factor(update, h) for policy in self.engine.policies.acting}
+        found = {policy: policy.factor(update, h) for policy in update.acting}
         return {policy: factor for policy, factor in found.items() if factor is not None}
 
     def _takes_factor(self, policy: type[Policy], x: Any) -> bool:
@@ -315,7 +317,7 @@ class Rows(Path):
         engine = self.engine
         for update in updates:
             if engine.rows_word == "rows":
-                advance(engine.optimizer, [update], h, engine.policies.acting)
+                advance(engine.optimizer, [update], h)
             else:
                 self._run_all_rows(update, h)
 
@@ -330,7 +332,7 @@ class Rows(Path):
         g = None if by_rows else rows.densify(update.g, update.indices, update.x.variable)
         whole = update._replace(g=g, indices=None, moves=engine.rows_word == "exact")
         choose(engine.paths, whole, h, after=self).run([whole], h)
-        x, slots = compute(engine.optimizer, engine.policies.acting, update, before, h)
+        x, slots = compute(engine.optimizer, update, before, h)
         write(update if by_rows else update._replace(slots={}), x, slots)
 
 
@@ -418,35 +420,41 @@ def _run_hooks(step: Step, works: Sequence[Work]) -> None:
     engine, optimizer = step.engine, step.engine.optimizer
 
     def hook(copy: Any, work: Work) -> None:
-        h = step.scalars[groups.key_of(work)]
-        cell = engine.state.cells(work.variable, copy)[VALUE]
-        sparse = work.is_sparse
-        values = work.gradient.values if sparse else work.gradient
-        indices = work.gradient.indices if sparse else None
-        update = Update(values, indices, cell, {}, work.clip_factor)
-        if sparse and not engine.moves_rows(copy):
-            update = update._replace(indices=None)  # what acts inside an update acts on all of it
-        _enter_in_place(step, update, h)
-        g = gradients.scaled(work.gradient, work.clip_factor)
-        g = gradients.cast(g, copy.dtype)
+        h, update = step.scalars[groups.key_of(work)], _located_for_hooks(engine, copy, work)
+        g = tf.cast(_entered(update, h), copy.dtype)
         with ambient(step):
-            if sparse:
-                optimizer.resource_apply_sparse(g.values, copy, g.indices)
+            if work.is_sparse:
+                optimizer.resource_apply_sparse(g, copy, work.gradient.indices)
             else:
                 optimizer.resource_apply_dense(g, copy)
 
     replicas.each_copy(works, hook)
 
 
-def _enter_in_place(step: Step, update: Update, h: H) -> None:
-    """What policies do to the value inside an update, before hooks see it."""
-    x = None
-    for policy in step.policies.acting:
+def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
+    """The update of one copy, as far as policies act inside it."""
+    cell = engine.state.cells(work.variable, copy)[VALUE]
+    update = Update(work.gradient, None, cell, {}, work.clip_factor, engine.policies.acting)
+    if not work.is_sparse:
+        return update
+    indices = work.gradient.indices if engine.moves_rows(copy) else None
+    return update._replace(g=work.gradient.values, indices=indices)
+
+
+def _entered(update: Update, h: H) -> Any:
+    """The gradient after what policies do inside an update; the weights are written, too."""
+    g, x = update.g, None
+    wide = _variables.compute_dtype(update.x.variable.dtype)
+    for policy in update.acting:
         factor = policy.factor(update, h)
-        if factor is None or policy.enters_gradient_only:
+        if factor is None:
             continue
-        x = update.x.read(update.indices) if x is None else x
-        factor = tf.cast(factor, x.dtype)
-        _, x = policy.enter(factor, None, x)
+        g = tf.cast(g, wide)
+        if policy.enters_gradient_only:
+            g, _ = policy.enter(factor, g, None)
+            continue
+        x = tf.cast(update.x.read(update.indices), wide) if x is None else x
+        g, x = policy.enter(factor, g, x)
     if x is not None:
         update.x.write(x, update.indices)
+    return g

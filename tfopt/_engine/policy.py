@@ -30,6 +30,7 @@ class Policy:
     kept: ClassVar[Mapping[str, Kept]] = {}  # its slots and parts of codecs, by name
     offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
     keywords: ClassVar[Sequence[str]] = ()  # those that are no `Hyper` or `Static`: see `configure`
+    can_be_off: ClassVar[Sequence[str]] = ()  # hyperparameters that rules may turn off: `scalars`
     factor_name = ""  # what kernels call the policy's factor, if it has one
     calls_functions_of_users = False  # which may do in Python what a trace would forget
     enters_gradient_only = False  # whether `enter` leaves the value as it is
@@ -166,4 +167,6 @@ class Policies(tuple[Policy, ...]):
         asking = {type(policy).verdict: policy for policy in self}
         verdicts = [policy.verdict(step, works) for policy in asking.values()]
         verdicts = [verdict for verdict in verdicts if verdict is not None]
-        return tf.reduce_all(tf.stack(verdicts)) if len(verdicts) > 1 else next(iter(verdicts), None)
+        return (
+            tf.reduce_all(tf.stack(verdicts)) if len(verdicts) > 1 else next(iter(verdicts), None)
+        )

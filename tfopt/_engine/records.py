@@ -16,7 +16,7 @@ from tfopt._values.door import Cell
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.groups import Group
-    from tfopt._engine.policy import Policies
+    from tfopt._engine.policy import Policies, Policy
 
 H = Mapping[str, Any]  # scalars of a step, by name
 
@@ -65,4 +65,5 @@ class Update(NamedTuple):
     x: Cell
     slots: dict[str, Cell]
     clip_factor: Any = None  # what `g` is yet to be multiplied by
+    acting: tuple[type[Policy], ...] = ()  # the policies that act inside it
     moves: bool = True  # whether `x` changes, or only slots

@@ -47,9 +47,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
     return step.engine.state.iterations.read_value()
 
 
-def gated(
-    step: Step, works: Sequence[Work]
-) -> Callable[[Callable[[Sequence[Work]], None]], None]:
+def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Work]], None]], None]:
     """Runs the function with what all gates let through; a gate may keep it for a later call."""
 
     def run(rest: Callable[[Sequence[Work]], None]) -> None:

@@ -105,6 +105,7 @@ class WeightDecay(Policy):
 
     weight_decay = Hyper(None, off=None, low=0, tracked=False)
     keywords = (KEYWORD,)
+    can_be_off = ("weight_decay",)
     offers = {KEYWORD: exclude_from_weight_decay}
     factor_name = "decay_rate"
 
@@ -137,7 +138,8 @@ class WeightDecay(Policy):
     @classmethod
     def config(cls, engine: Engine) -> dict[str, Any]:
         """The exclusions, for `get_config`."""
-        patterns = engine.rules[cls].patterns() if cls in engine.rules else []
+        rule = engine.rules.get(cls)
+        patterns = rule.patterns() if isinstance(rule, Excluded) else []
         return {KEYWORD: patterns} if patterns else {}
 
     def scalars(self, step: Step, h: Any, group: Group) -> None:

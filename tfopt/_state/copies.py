@@ -41,7 +41,8 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
 
     Whether it has them is known when the whole deep copy is done: at the first use.
     """
-    twin = type(optimizer).__new__(type(optimizer))
+    cls: Any = type(optimizer)
+    twin = cls.__new__(cls)
     memo[id(optimizer)] = twin
     engine = optimizer._engine.copy_for(twin, memo)
     twin.__dict__.update(_name=optimizer.name, _scope_name=optimizer._scope_name, _engine=engine)

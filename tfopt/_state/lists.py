@@ -1,4 +1,4 @@
-"""Lists of arrays, as `set_weights` takes them: checked as a whole, and read by name or position."""
+"""Lists of arrays, as `set_weights` takes them: checked, and read by name or by position."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def fit(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> li
             )
         if variable.dtype.is_integer and not _holds(value, dtype):
             raise ValueError(
-                f"`weights` must hold whole numbers for `{_variables.path(variable)}`; "
-                f"got {value}."
+                f"`weights` must hold whole numbers for `{_variables.path(variable)}`; got {value}."
             )
     return [
         value.astype(variable.dtype.as_numpy_dtype)

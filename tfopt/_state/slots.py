@@ -31,7 +31,8 @@ class Slots:
         self.kept = kept
         self._split_over = split_over
         self._by_key: dict[Any, dict[str, Any]] = {}
-        self._codecs: dict[Any, dict[str, Codec]] = {}  # where it is not the identity
+        # Where it is not the identity: the codec, and whether the value has the variable's rows.
+        self._codecs: dict[Any, dict[str, tuple[Codec, bool]]] = {}
         self.names: list[str] = []  # slot names, as first created
         self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
         self._ids: frozenset[int] = frozenset()  # theirs: no other object can have them
@@ -125,18 +126,16 @@ class Slots:
         slots, codecs = self._by_key.get(key, {}), self._codecs.get(key, {})
         parts = {
             name: [name, *(name + suffix for suffix in codec.suffixes[1:])]
-            for name, codec in codecs.items()
+            for name, (codec, _) in codecs.items()
         }
         others = {part for names in parts.values() for part in names[1:]}
         cells = {VALUE: Cell((variable,))}
         for name, slot in slots.items():
             if name not in others:
-                cells[name] = Cell((slot,), IDENTITY, _has_rows_of(slot, variable))
+                cells[name] = Cell((slot,), IDENTITY, _has_rows(slot.shape, variable))
         for name, names in parts.items():
             rest = tuple(slots[part] for part in names[1:])
-            cells[name] = cells[name]._replace(
-                parts=(*cells[name].parts, *rest), codec=codecs[name]
-            )
+            cells[name] = Cell((*cells[name].parts, *rest), *codecs[name])
         return cells
 
     def items(self, start: int = 0) -> list[Item]:
@@ -171,7 +170,7 @@ class Slots:
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
-        """Creates the slot `name` of `variable` from an `Initial` or a value, if it is not there."""
+        """Creates the slot `name` of `variable`, if it is not there, from an `Initial` or value."""
         codec = initial.codec if isinstance(initial, Initial) else None
         if codec is not None:
             self._declare_parts(variable, name, initial, codec)
@@ -195,7 +194,7 @@ class Slots:
             encoded = codec.encode(initial.make(variable, self.dtype_of(variable, name)))
         for suffix, part in zip(codec.suffixes, encoded, strict=True):
             self.add(variable, name + suffix, part, part.dtype, part.shape)
-        self._code(variable, name, codec)
+        self._code(variable, name, codec, _has_rows(initial.shape(variable.shape), variable))
 
     def declare_value(self, variable: Any, codec: Codec) -> None:
         """Creates what a codec needs beside the variable itself to store its value."""
@@ -207,10 +206,10 @@ class Slots:
                 return codec.encode(value)[number]
 
             self.declare(variable, suffix, Initial(make, copies=True))
-        self._code(variable, VALUE, codec)
+        self._code(variable, VALUE, codec, True)
 
-    def _code(self, variable: Any, name: str, codec: Codec) -> None:
-        self._codecs.setdefault(_variables.key(variable), {})[name] = codec
+    def _code(self, variable: Any, name: str, codec: Codec, rowed: bool) -> None:
+        self._codecs.setdefault(_variables.key(variable), {})[name] = codec, rowed
 
     def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         """The slot `name` of `variable`, created if it is not there yet.
@@ -319,9 +318,9 @@ class Slots:
         self.keep(seen)
 
 
-def _has_rows_of(slot: Any, variable: Any) -> bool:
-    """Whether a slot has a row for each row of the variable."""
-    return bool(slot.shape.rank) and slot.shape[0] == variable.shape[0]
+def _has_rows(shape: Any, variable: Any) -> bool:
+    """Whether what has this shape has a row for each row of the variable."""
+    return bool(shape.rank) and shape[0] == variable.shape[0]
 
 
 def _check_shape(variable: Any, name: str, shape: Any, found: Any) -> None:

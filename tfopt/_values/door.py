@@ -24,7 +24,8 @@ class Codec:
     suffix, in `weights`, in files and in checkpoints, and for `get_slot`; the first part, whose
     suffix is empty, is the slot itself. All of them are stored as they are, so that state goes
     from optimizer to optimizer exactly. Codecs of one class and configuration must be equal, and
-    must hold no tensors, since compiled functions are kept by them.
+    must hold no tensor and no part of an optimizer: compiled functions are kept by them, for as
+    long as the process lives.
     """
 
     suffixes: Sequence[str] = ("",)  # of the names of the variables
