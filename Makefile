@@ -37,10 +37,11 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
-lint: .venv/.installed-lint ## check style, formatting and types
+lint: .venv/.installed-lint ## check style, formatting, types, and that no import goes upwards
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 format: .venv/.installed-lint ## sort imports and format the code
 	.venv/bin/ruff check --select I --fix .

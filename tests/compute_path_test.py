@@ -9,7 +9,7 @@ from cases import CASES, IDS
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 
 import tfopt
-from tfopt._engine import paths
+from tfopt._engine import devices, paths
 
 LARGE = [128, 64]
 TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
@@ -300,7 +300,7 @@ def test_traces_grow_with_shapes_and_not_with_variables(count, shared):
 
 
 def test_a_variable_is_small_up_to_a_number_of_elements():
-    for size, calls in [(paths.SMALL, 1), (paths.SMALL + 1, paths.TOGETHER)]:
+    for size, calls in [(devices.SMALL, 1), (devices.SMALL + 1, paths.TOGETHER)]:
         function, _ = traced(tfopt.Nadam(), [dense([size])] * paths.TOGETHER)
         assert len(launches(function)) == calls
 

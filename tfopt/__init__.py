@@ -15,6 +15,7 @@ from tfopt._warnings import TfoptWarning
 from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer
 from tfopt.registry import deserialize, get, register, serialize
+from tfopt.wrappers import v1 as _v1  # which `get` makes of optimizers of TensorFlow 1
 from tfopt.wrappers.loss_scale import LossScaleOptimizer
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "serialize",
     "zeros",
 ]
+del _v1
 __all__ += optimizers.__all__
 globals().update({name: getattr(optimizers, name) for name in optimizers.__all__})
 

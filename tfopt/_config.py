@@ -8,11 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt import _variables, schedules
 from tfopt._engine import declarations
 from tfopt._engine.declarations import Declarations
 from tfopt._engine.engine import Engine
-from tfopt._keras import schedules
 from tfopt._warnings import warn
 from tfopt.hyper import Hyper
 
@@ -168,7 +167,7 @@ class Configurable:
         known = {*cls._declared.fields, *cls._declared.aliases}
         for name, value in config.items():
             if isinstance(value, Mapping) and name in known:
-                config[name] = schedules.deserialize(value, custom_objects)
+                config[name] = schedules.deserialize_any(value, custom_objects)
         optimizer = cls(**config)
         if (keras_3 or tf_keras) and optimizer._formula_differs_in_keras:
             warn(

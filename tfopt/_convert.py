@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from tfopt import _variables
-from tfopt._keras.libraries import tf_keras
+from tfopt._libraries import tf_keras
 from tfopt._policies import accumulation, averages
 from tfopt._warnings import TfoptWarning
 from tfopt.optimizer import Optimizer

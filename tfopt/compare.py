@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from tfopt import inspect, registry
-from tfopt._keras.libraries import CALLBACKS, LIBRARIES
+from tfopt._libraries import CALLBACKS, LIBRARIES
 
 __all__ = ["Run", "compare", "digits", "main", "optimizer", "page"]
 

@@ -16,9 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt import _variables, schedules
 from tfopt._described import plain
-from tfopt._keras import schedules
 from tfopt._warnings import warn
 
 NEVER = object()  # a value that no hyperparameter ever has
@@ -302,7 +301,7 @@ class Value:
             current = _variables.value_of(self.variable, default=self.number)
             return plain(self.number if np.float32(self.number) == current else current)
         if callable(self.source) and hasattr(self.source, "get_config"):
-            return schedules.serialize(self.source)
+            return schedules.serialize_any(self.source)
         with tf.init_scope():
             return plain(_variables.value_of(self.read()))
 

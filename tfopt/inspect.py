@@ -21,7 +21,7 @@ from tfopt import _variables
 from tfopt._engine import gradients, groups, paths
 from tfopt._engine.policy import Policies, Policy, Works
 from tfopt._engine.records import Step, Work
-from tfopt._keras.libraries import CALLBACKS
+from tfopt._libraries import CALLBACKS
 from tfopt._policies.clipping import Clipping
 from tfopt._policies.decay import WeightDecay
 from tfopt._warnings import warn

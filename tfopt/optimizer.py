@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfopt import _config, _variables, initializers
 from tfopt._config import Configurable
-from tfopt._engine import declarations, paths
+from tfopt._engine import declarations, hooks
 from tfopt._engine.ambient import current_step
 from tfopt._engine.engine import Engine
 from tfopt._engine.groups import Scalars, cast
@@ -232,7 +232,7 @@ class Optimizer(Configurable, KerasOptimizer):
             An operation, or None.
         """
         step = current_step(self._engine, "resource_apply_dense")
-        paths.run_one(self._engine, step, var, self._engine.work_of(var, grad))
+        hooks.run_declared(self._engine, step, var, self._engine.work_of(var, grad))
 
     def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
         """Updates one variable with a gradient for some of its rows.
@@ -249,7 +249,7 @@ class Optimizer(Configurable, KerasOptimizer):
         if self._engine.densifies:
             return self.resource_apply_dense(rows.densify(grad, indices, var), var)
         slices = tf.IndexedSlices(grad, indices)
-        paths.run_one(self._engine, step, var, self._engine.work_of(var, slices))
+        hooks.run_declared(self._engine, step, var, self._engine.work_of(var, slices))
 
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """The learning rate of this step, after `decay`, for use in hooks."""

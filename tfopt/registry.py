@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from tfopt._keras import libraries
+from tfopt import _libraries
 from tfopt._keras.optimizer import KerasOptimizer
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
+_WRAPPERS: dict[type, type[Optimizer]] = {}  # of optimizers of other kinds
 _OTHER_NAMES = {"lossscaleoptimizerv3": "lossscaleoptimizer"}  # of tf-keras
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
@@ -41,8 +41,13 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
     known = _CLASSES.setdefault(name.lower(), cls)
     if known is not cls:
         raise ValueError(f"The name {name!r} is taken by {known!r}; got {cls!r}.")
-    libraries.register(cls, package)
+    _libraries.register(cls, package)
     return cls
+
+
+def wrap(kind: type, wrapper: type[Optimizer]) -> None:
+    """Makes `get` wrap whatever is of a kind."""
+    _WRAPPERS[kind] = wrapper
 
 
 def get(identifier: Any) -> Any:
@@ -71,10 +76,9 @@ def get(identifier: Any) -> Any:
         return deserialize(identifier)
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
         return identifier()
-    if isinstance(identifier, tf.compat.v1.train.Optimizer):
-        from tfopt.wrappers.v1 import V1Optimizer  # a wrapper is an optimizer itself
-
-        return V1Optimizer(identifier)
+    for kind, wrapper in _WRAPPERS.items():
+        if isinstance(identifier, kind):
+            return wrapper(identifier)
     raise ValueError(f"Could not interpret the optimizer identifier: {identifier!r}.")
 
 
@@ -146,7 +150,7 @@ def _registered_name(cls: type) -> str | None:
 
 
 def _is_tf_keras(identifier: Any) -> bool:
-    library = libraries.tf_keras
+    library = _libraries.tf_keras
     return library is not None and isinstance(
         identifier, library.optimizers.Optimizer | library.optimizers.legacy.Optimizer
     )

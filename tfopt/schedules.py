@@ -12,9 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfopt._described import Described, describe, number, recover
+from tfopt._libraries import register, registered
 
 
 class LearningRateSchedule(Described, abc.ABC):
@@ -447,6 +449,32 @@ def deserialize(
     return recover(config, _NAMES, _MODULES, custom_objects, "a schedule")
 
 
+def serialize_any(schedule: Any) -> dict[str, Any]:
+    """The config of a schedule, whichever library it is from."""
+    if isinstance(schedule, LearningRateSchedule):
+        return serialize(schedule)
+    cls = type(schedule)
+    built_in = cls.__module__.split(".")[0] in ("keras", "tf_keras")
+    return {
+        "module": "keras.optimizers.schedules" if built_in else cls.__module__,
+        "class_name": cls.__name__,
+        "config": schedule.get_config(),
+        "registered_name": None if built_in else keras.saving.get_registered_name(cls),
+    }
+
+
+def deserialize_any(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+    """The schedule of a config: one of tfopt's by name, or a class registered with Keras."""
+    known = dict(custom_objects or {})
+    for name in (config.get("registered_name"), config.get("class_name")):
+        for cls in registered(name):
+            known.setdefault(name, cls)
+    schedule = deserialize(config, custom_objects=known)
+    if not callable(schedule):
+        raise ValueError(f"`config` must be of a learning-rate schedule; got {config!r}.")
+    return schedule
+
+
 def _whole(periods: tf.Tensor) -> tf.Tensor:
     """The number of whole periods, from a float64 quotient or logarithm."""
     # The slack makes up for rounding: in graphs and under XLA a division by a constant
@@ -485,3 +513,7 @@ def _list(name: str, value: Any) -> list[Any]:
         return list(value)
     except TypeError as error:
         raise ValueError(f"`{name}` must be a list of numbers; got {value!r}.") from error
+
+
+for _schedule in SCHEDULES:
+    register(_schedule)

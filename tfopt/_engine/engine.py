@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt import _variables
-from tfopt._engine import gradients
+from tfopt._engine import building, devices, gradients, hooks, paths
 from tfopt._engine import step as life
 from tfopt._engine.ambient import step_of
 from tfopt._engine.compiled import Compiled
 from tfopt._engine.declarations import Declarations
 from tfopt._engine.function import Functions
-from tfopt._engine.groups import Group, Rule, group_of
-from tfopt._engine.paths import compiles
+from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
-from tfopt._slots import Initial
 from tfopt._state.state import State
 from tfopt._values import replicas
 from tfopt._values.door import VALUE
@@ -216,6 +214,10 @@ class Engine:
         """The life of a step, as one replica runs it."""
         return life.run(step, works)
 
+    def update(self, step: Step, works: Sequence[Work]) -> None:
+        """Updates every copy of every variable."""
+        (hooks.run if self.is_hooked else paths.update)(step, works)
+
     def runs_in_place(self) -> bool:
         """Whether the step is traced, or run, right here rather than in a cached function."""
         if tf.inside_function():
@@ -233,7 +235,7 @@ class Engine:
         if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or self.is_hooked:
             return False
         return all(
-            not work.is_sparse and work.constraint is None and compiles(self, work.variable)
+            not work.is_sparse and work.constraint is None and devices.compiles(self, work.variable)
             for work in works
         )
 
@@ -315,128 +317,21 @@ class Engine:
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state of variables not seen before: all of it, or nothing if one fails."""
-        variables = [_variables.unwrap(variable) for variable in var_list]
-        self.state.slots.copy_late()
-        if self.state.slots.knows(variables):
-            return
-        with self.state.lock:
-            self._build(_variables.shards(var_list), _variables.shards(variables))
+        building.build(self, var_list)
 
-    def _build(self, var_list: Sequence[Any], variables: Sequence[Any]) -> None:
-        state, slots = self.state, self.state.slots
-        new = {
-            key: variable
-            for key, variable in zip(map(_variables.key, variables), variables, strict=True)
-            if key not in slots.variables
-        }
-        if state.built and not new:
-            return
-        slots.name(var_list)
-        self.check()
-        self._check_shards(new.values())
-        if self.pending_lr is not None:
-            raise TypeError(
-                f"`lr`={self.pending_lr!r} has no effect: {type(self.optimizer).__name__} never "
-                "called `_set_hyper('learning_rate', ...)`."
-            )
-        if variables:
-            self._join_mesh(variables)
-        _ = state.iterations
-        self.hypers.create()
-        if not new:
-            return
-        policies, mark, start = self.policies, slots.mark(), slots.count()
-        try:
-            state.create_scalars(self.optimizer.state, variables[0])
-            self.optimizer.create_slots(list(new.values()))
-            self._create_slots_of(policies, list(new.values()))
-            state.load_waiting(start if state.built else 0)
-        except Exception:
-            slots.reset(mark)
-            raise
-        rules = self.all_rules()
-        groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
-        self._groups = {**self._groups, **groups}
+    def settle(self, policies: Policies, groups: Mapping[Any, Group]) -> None:
+        """Fixes what is in use, now that there are slots; notes the groups of new variables."""
         self._settled = policies
-        slots.blocks.append(list(new.values()))
-        slots.keep(new)
+        self._groups = {**self._groups, **groups}
         self.hypers.freeze()
-        self.expose()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
         """Creates the slots that the optimizer declares."""
-        with tf.init_scope():  # values that `slots` computes must not belong to a function
-            declared = [(variable, self.optimizer.slots(variable)) for variable in var_list]
-        kept = self.state.table.kept
-        for name in dict.fromkeys(name for _, slots in declared for name in slots):
-            if name in kept:
-                raise ValueError(
-                    f"`slots` of {type(self.optimizer).__name__} must not declare {name!r}: the "
-                    f"names {', '.join(kept)} belong to policies that all optimizers share."
-                )
-        codecs = {id(v): {n: self._codec(v, n) for n in slots} for v, slots in declared}
-        self._declare(
-            [
-                (v, {n: _coded(initial, codecs[id(v)][n]) for n, initial in slots.items()})
-                for v, slots in declared
-            ],
-            by_variable=self.optimizer.slot_order == "variable",
-        )
-
-    def _create_slots_of(self, policies: Policies, var_list: Sequence[Any]) -> None:
-        """Creates what policies keep; what acts last in a step comes first."""
-        for policy in reversed(policies):
-            for variable in var_list:
-                codec = policy.codec(variable, VALUE)
-                if codec is not None:
-                    self.state.slots.declare_value(variable, codec)
-            with tf.init_scope():
-                declared = [(v, policy.slots(v, first=v is var_list[0])) for v in var_list]
-            unknown = {n for _, slots in declared for n in slots} - self.state.table.kept.keys()
-            if unknown:
-                raise ValueError(
-                    f"`slots` of {type(policy).__name__} must give slots that its `kept` names; "
-                    f"got {sorted(unknown)}."
-                )
-            self._declare(declared)
-
-    def _declare(
-        self, declared: Sequence[tuple[Any, Mapping[str, Any]]], by_variable: bool = False
-    ) -> None:
-        if by_variable:
-            order = [(variable, slots, name) for variable, slots in declared for name in slots]
-        else:
-            names = dict.fromkeys(name for _, slots in declared for name in slots)
-            order = [(v, slots, name) for name in names for v, slots in declared if name in slots]
-        for variable, slots, name in order:
-            self.state.slots.declare(variable, name, slots[name])
-
-    def _codec(self, variable: Any, name: str) -> Any:
-        """How policies in use want a declared slot to be stored."""
-        codecs = [policy.codec(variable, name) for policy in self.policies]
-        return next((codec for codec in codecs if codec is not None), None)
+        building.create_declared(self, var_list)
 
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""
-        unwrapped = _variables.unwrap(variable)
-        with self.state.lock:
-            slots = self.state.slots
-            if self.is_hooked:  # as `add_slot` will make it
-                dtype = unwrapped.dtype
-            else:
-                dtype = slots.dtype_of(unwrapped, name)
-                if self.is_own_slot(name) and not self._starts_plainly(unwrapped, name):
-                    dtype = None
-            return slots.restore(variable, name, position, dtype)
-
-    def _starts_plainly(self, variable: Any, name: str) -> bool:
-        """Whether a declared slot is of the dtype of arithmetic, stored as it is."""
-        if isinstance(variable, _variables.ShardedVariable):
-            return True
-        declared = self.optimizer.slots(variable)
-        codec = self._codec(variable, name)
-        plain = isinstance(declared.get(name), Initial) and declared[name].codec is None
-        return (plain and codec is None) or not any(name.startswith(own) for own in declared)
+        return building.restore(self, variable, name, position)
 
     def expose(self) -> None:
         """Lets a `tf.Module` that holds the optimizer find its variables.
@@ -478,51 +373,3 @@ class Engine:
                 )
         for policy in self.policies:
             policy.check_works(works)
-
-    def _check_shards(self, variables: Iterable[Any]) -> None:
-        """An `update` that needs the whole variable must not see the shards of one."""
-        for variable in variables:
-            is_shard = _variables.whole(variable) is not variable
-            if is_shard and self.optimizer.sparse == "whole" and not self.is_hooked:
-                raise ValueError(
-                    f"{type(self.optimizer).__name__} needs whole variables; "
-                    f"`{_variables.path(variable)}` is a shard of one. Create it with a "
-                    "`variable_partitioner` that leaves it whole, or declare `sparse` if `update` "
-                    "takes any rows of a variable."
-                )
-
-    def _join_mesh(self, variables: Sequence[Any]) -> None:
-        """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
-        state, axis = self.state, self.statics["shard_slots"]
-        layout = _variables.layout_of(variables[0], ())
-        if axis is not None:
-            names = [] if layout is None else layout.mesh.dim_names
-            if axis not in names:
-                raise ValueError(
-                    "`shard_slots` must be a dimension of the variables' DTensor mesh: "
-                    f"`{_variables.path(variables[0])}` is {_where(layout)}"
-                    f"{' of ' + ', '.join(names) if names else ''}; got {axis!r}."
-                )
-        if str(layout) == str(state.layout):  # a layout compares with layouts only
-            return
-        if state.counts_in is not None:
-            raise ValueError(
-                f"`{self.name}` has its scalars {_where(state.layout)} already, and cannot "
-                f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
-                "optimizer for each, and do not read it before it has seen its variables."
-            )
-        state.layout = layout
-
-
-def _coded(initial: Any, codec: Any) -> Any:
-    """How a slot starts, stored by a codec if a policy wants that."""
-    if codec is None:
-        return initial
-    if not isinstance(initial, Initial):
-        value = tf.convert_to_tensor(initial)
-        initial = Initial(lambda variable, dtype: value, lambda shape: value.shape)
-    return initial._replace(codec=codec)
-
-
-def _where(layout: Any) -> str:
-    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"

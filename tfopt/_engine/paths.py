@@ -14,28 +14,22 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt import _variables
-from tfopt._engine import compiled, groups
-from tfopt._engine.ambient import ambient
+from tfopt._engine import compiled, devices, groups
 from tfopt._engine.groups import Scalars
 from tfopt._engine.records import H, Step, Update, Work
 from tfopt._values import replicas, rows
 from tfopt._values.door import IDENTITY, VALUE, Cell
-from tfopt._warnings import warn
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
     from tfopt._engine.records import Step, Work
 
-SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
 TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
 
 
 def update(step: Step, works: Sequence[Work]) -> None:
     """Updates every copy of every variable."""
-    if step.engine.is_hooked:
-        _run_hooks(step, works)
-        return
     for (path, _, key), updates in plan(step, works).items():
         with replicas.on_device_of(updates[0].x.variable):
             path.run(updates, step.scalars[key])
@@ -76,12 +70,6 @@ def located(engine: Engine, copy: Any, work: Work) -> Update:
     if engine.densifies:
         return update._replace(g=rows.densify(values, indices, copy))
     return update._replace(g=values, indices=indices)
-
-
-def run_one(engine: Engine, step: Step, copy: Any, work: Work) -> None:
-    """The declared update of one copy, for a hook that calls it: policies have acted before."""
-    update, h = located(engine, copy, work)._replace(acting=()), step.scalars[groups.key_of(work)]
-    choose(engine.paths, update, h).run([update], h)
 
 
 # --- one update -----------------------------------------------------------------------------------
@@ -185,7 +173,7 @@ class Plain(Path):
     def run(self, updates: Sequence[Update], h: H) -> None:
         """One update after the other."""
         for update in updates:
-            _warn_without_xla(self.engine, update.x.variable)
+            devices.warn_without_xla(self.engine, update.x.variable)
         advance(self.engine.optimizer, updates, h)
 
 
@@ -196,7 +184,7 @@ class Xla(Path):
 
     def takes(self, update: Update, h: H) -> bool:
         """Where XLA is, or where `jit_compile` is True."""
-        return compiles(self.engine, update.x.variable)
+        return devices.compiles(self.engine, update.x.variable)
 
     def run(self, updates: Sequence[Update], h: H) -> None:
         """Launches what is small together."""
@@ -212,7 +200,7 @@ def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
     for update in updates:
         alike.setdefault((_form(update), _signature(update)), []).append(update)
     for same in alike.values():
-        full = len(same) - len(same) % TOGETHER if is_small(same[0].x.variable) else 0
+        full = len(same) - len(same) % TOGETHER if devices.is_small(same[0].x.variable) else 0
         yield from (same[at : at + TOGETHER] for at in range(0, full, TOGETHER))
         yield from ([update] for update in same[full:])
 
@@ -300,7 +288,7 @@ class Fused(Path):
 
     def _takes_factor(self, policy: type[Policy], x: Any) -> bool:
         takes = policy.factor_name in self.engine.optimizer.fused_takes
-        return takes or (policy.enters_gradient_only and is_small(x))
+        return takes or (policy.enters_gradient_only and devices.is_small(x))
 
 
 class Rows(Path):
@@ -352,7 +340,7 @@ def elementwise(
         *scalars: tensors.
     """
     x = cells[0].variable
-    if not compiles(engine, x) or is_small(x):
+    if not devices.compiles(engine, x) or devices.is_small(x):
         function(cells, *scalars)
         return
     forms = tuple((cell.codec, cell.rowed) for cell in cells)
@@ -366,95 +354,3 @@ def elementwise(
 def _on_cells(function: Callable[..., None], forms: Any, parts: Any, *scalars: Any) -> None:
     cells = [Cell(tuple(own), *form) for own, form in zip(parts, forms, strict=True)]
     function(cells, *scalars)
-
-
-# --- where XLA is ---------------------------------------------------------------------------------
-
-
-def compiles(engine: Engine, x: Any) -> bool:
-    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
-    if _variables.is_on_mesh(x):
-        return False  # DTensor splits plain ops over its mesh
-    if engine.statics["jit_compile"] != "auto":
-        return bool(engine.statics["jit_compile"])
-    return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
-
-
-def is_small(x: Any) -> bool:
-    """Whether the launch of an update costs more than its computation."""
-    on_cpu = _device_type(x) in (None, "CPU")
-    return on_cpu and x.shape.is_fully_defined() and x.shape.num_elements() <= SMALL
-
-
-def _device_type(x: Any) -> str | None:
-    kind = tf.DeviceSpec.from_string(x.device or "").device_type
-    return str(kind) if kind else None
-
-
-def _xla_is_there(device_type: str | None) -> bool:
-    # GPUs of pluggable devices have none.
-    native = device_type in (None, "CPU", "TPU") or tf.test.is_built_with_gpu_support()
-    return bool(tf.test.is_built_with_xla() and native)
-
-
-def _warn_without_xla(engine: Engine, x: Any) -> None:
-    wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
-    if not wanted or _variables.is_on_mesh(x) or "XLA" in engine.warned:
-        return
-    engine.warned.add("XLA")
-    warn(
-        f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
-        f"{x.device or 'the default one'}: {type(engine.optimizer).__name__} runs plain ops "
-        "instead."
-    )
-
-
-# --- hooks ----------------------------------------------------------------------------------------
-
-
-def _run_hooks(step: Step, works: Sequence[Work]) -> None:
-    """Updates by hooks that a subclass overrides, which have no room for a step: it is ambient.
-
-    Hooks see weights that have decayed, and gradients that are clipped and of the weights' dtype.
-    """
-    engine, optimizer = step.engine, step.engine.optimizer
-
-    def hook(copy: Any, work: Work) -> None:
-        h, update = step.scalars[groups.key_of(work)], _located_for_hooks(engine, copy, work)
-        g = tf.cast(_entered(update, h), copy.dtype)
-        with ambient(step):
-            if work.is_sparse:
-                optimizer.resource_apply_sparse(g, copy, work.gradient.indices)
-            else:
-                optimizer.resource_apply_dense(g, copy)
-
-    replicas.each_copy(works, hook)
-
-
-def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
-    """The update of one copy, as far as policies act inside it."""
-    cell = engine.state.cells(work.variable, copy)[VALUE]
-    update = Update(work.gradient, None, cell, {}, work.clip_factor, engine.policies.acting)
-    if not work.is_sparse:
-        return update
-    indices = work.gradient.indices if engine.moves_rows(copy) else None
-    return update._replace(g=work.gradient.values, indices=indices)
-
-
-def _entered(update: Update, h: H) -> Any:
-    """The gradient after what policies do inside an update; the weights are written, too."""
-    g, x = update.g, None
-    wide = _variables.compute_dtype(update.x.variable.dtype)
-    for policy in update.acting:
-        factor = policy.factor(update, h)
-        if factor is None:
-            continue
-        g = tf.cast(g, wide)
-        if policy.enters_gradient_only:
-            g, _ = policy.enter(factor, g, None)
-            continue
-        x = tf.cast(update.x.read(update.indices), wide) if x is None else x
-        g, x = policy.enter(factor, g, x)
-    if x is not None:
-        update.x.write(x, update.indices)
-    return g

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfopt._engine import paths
 from tfopt._engine.records import Step, Work
 from tfopt._values import rows
 from tfopt._values.replicas import across_replicas, first, when
@@ -36,7 +35,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                 begun = step.engine.functions.begin(step, works)  # scalars by dtype and group
                 for policy in policies:
                     policy.before(begun, works)  # averages of rows that are about to move
-                paths.update(begun, works)  # decay, update
+                step.engine.update(begun, works)  # decay, update
                 for policy in policies:
                     policy.after(begun, works)  # constraint, average
                 step.engine.state.iterations.assign_add(1, read_value=False)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfopt._engine import minimize
 from tfopt._engine.engine import Engine
-from tfopt._keras.libraries import BASES
+from tfopt._libraries import BASES
 from tfopt._policies.averages import SettledSlots
 from tfopt._policies.nonfinite import FiniteSteps
 from tfopt._values import replicas

@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _config, _variables
+from tfopt import _config, _variables, schedules
 from tfopt import optimizer as tfopt_optimizer
 from tfopt._engine import gradients
 from tfopt._engine.ambient import step_of
-from tfopt._keras import schedules
 from tfopt._state.state import CallableList
 from tfopt._values import replicas, rows
 from tfopt._variables import plain_python
@@ -253,7 +252,7 @@ class Optimizer(
             config["learning_rate"] = config.pop("lr")
         if isinstance(config.get("learning_rate"), Mapping):
             schedule = config["learning_rate"]
-            config["learning_rate"] = schedules.deserialize(schedule, custom_objects)
+            config["learning_rate"] = schedules.deserialize_any(schedule, custom_objects)
         return cls(**config)
 
     # --- variables --------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tfopt import _variables, registry
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step
-from tfopt._keras.libraries import tf_keras
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
+from tfopt._libraries import tf_keras
 from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
 from tfopt._policies.unscaling import divided
 from tfopt._state.state import CallableList

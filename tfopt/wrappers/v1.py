@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt import registry
 from tfopt._engine.engine import Engine
 from tfopt._engine.records import Step, Work
 from tfopt._state.state import CallableList
@@ -97,3 +98,6 @@ class V1Optimizer(Optimizer, engine=V1Engine):
 
     def __repr__(self) -> str:
         return f"V1Optimizer({self.wrapped!r})"
+
+
+registry.wrap(tf.compat.v1.train.Optimizer, V1Optimizer)

@@ -1,0 +1,199 @@
+"""The state of variables that an optimizer sees for the first time: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine.groups import group_of
+from tfopt._engine.policy import Policies
+from tfopt._slots import Initial
+from tfopt._values.door import VALUE
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+
+
+def build(engine: Engine, var_list: Sequence[Any]) -> None:
+    """Creates the state of variables not seen before: all of it, or nothing if one fails."""
+    variables = [_variables.unwrap(variable) for variable in var_list]
+    engine.state.slots.copy_late()
+    if engine.state.slots.knows(variables):
+        return
+    with engine.state.lock:
+        _build(engine, _variables.shards(var_list), _variables.shards(variables))
+
+
+def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) -> None:
+    state, slots = engine.state, engine.state.slots
+    new = {
+        key: variable
+        for key, variable in zip(map(_variables.key, variables), variables, strict=True)
+        if key not in slots.variables
+    }
+    if state.built and not new:
+        return
+    slots.name(var_list)
+    engine.check()
+    _check_shards(engine, new.values())
+    if engine.pending_lr is not None:
+        raise TypeError(
+            f"`lr`={engine.pending_lr!r} has no effect: {type(engine.optimizer).__name__} never "
+            "called `_set_hyper('learning_rate', ...)`."
+        )
+    if variables:
+        _join_mesh(engine, variables)
+    _ = state.iterations
+    engine.hypers.create()
+    if not new:
+        return
+    policies, mark, start = engine.policies, slots.mark(), slots.count()
+    try:
+        state.create_scalars(engine.optimizer.state, variables[0])
+        engine.optimizer.create_slots(list(new.values()))
+        _create_kept(engine, policies, list(new.values()))
+        state.load_waiting(start if state.built else 0)
+    except Exception:
+        slots.reset(mark)
+        raise
+    rules = engine.all_rules()
+    groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
+    slots.blocks.append(list(new.values()))
+    slots.keep(new)
+    engine.settle(policies, groups)
+    engine.expose()
+
+
+def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:
+    """Creates the slots that the optimizer declares."""
+    with tf.init_scope():  # values that `slots` computes must not belong to a function
+        declared = [(variable, engine.optimizer.slots(variable)) for variable in var_list]
+    kept = engine.state.table.kept
+    for name in dict.fromkeys(name for _, slots in declared for name in slots):
+        if name in kept:
+            raise ValueError(
+                f"`slots` of {type(engine.optimizer).__name__} must not declare {name!r}: the "
+                f"names {', '.join(kept)} belong to policies that all optimizers share."
+            )
+    codecs = {id(v): {n: _codec(engine, v, n) for n in slots} for v, slots in declared}
+    _declare(
+        engine,
+        [
+            (v, {n: _coded(initial, codecs[id(v)][n]) for n, initial in slots.items()})
+            for v, slots in declared
+        ],
+        by_variable=engine.optimizer.slot_order == "variable",
+    )
+
+
+def _create_kept(engine: Engine, policies: Policies, var_list: Sequence[Any]) -> None:
+    """Creates what policies keep; what acts last in a step comes first."""
+    for policy in reversed(policies):
+        for variable in var_list:
+            codec = policy.codec(variable, VALUE)
+            if codec is not None:
+                engine.state.slots.declare_value(variable, codec)
+        with tf.init_scope():
+            declared = [(v, policy.slots(v, first=v is var_list[0])) for v in var_list]
+        unknown = {n for _, slots in declared for n in slots} - engine.state.table.kept.keys()
+        if unknown:
+            raise ValueError(
+                f"`slots` of {type(policy).__name__} must give slots that its `kept` names; "
+                f"got {sorted(unknown)}."
+            )
+        _declare(engine, declared)
+
+
+def _declare(
+    engine: Engine, declared: Sequence[tuple[Any, Mapping[str, Any]]], by_variable: bool = False
+) -> None:
+    if by_variable:
+        order = [(variable, slots, name) for variable, slots in declared for name in slots]
+    else:
+        names = dict.fromkeys(name for _, slots in declared for name in slots)
+        order = [(v, slots, name) for name in names for v, slots in declared if name in slots]
+    for variable, slots, name in order:
+        engine.state.slots.declare(variable, name, slots[name])
+
+
+def _codec(engine: Engine, variable: Any, name: str) -> Any:
+    """How policies in use want a declared slot to be stored."""
+    codecs = [policy.codec(variable, name) for policy in engine.policies]
+    return next((codec for codec in codecs if codec is not None), None)
+
+
+def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
+    """The slot a checkpoint holds a value for, or None to wait until it is created."""
+    unwrapped = _variables.unwrap(variable)
+    with engine.state.lock:
+        slots = engine.state.slots
+        if engine.is_hooked:  # as `add_slot` will make it
+            dtype = unwrapped.dtype
+        else:
+            dtype = slots.dtype_of(unwrapped, name)
+            if engine.is_own_slot(name) and not _starts_plainly(engine, unwrapped, name):
+                dtype = None
+        return slots.restore(variable, name, position, dtype)
+
+
+def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
+    """Whether a declared slot is of the dtype of arithmetic, stored as it is."""
+    if isinstance(variable, _variables.ShardedVariable):
+        return True
+    declared = engine.optimizer.slots(variable)
+    codec = _codec(engine, variable, name)
+    plain = isinstance(declared.get(name), Initial) and declared[name].codec is None
+    return (plain and codec is None) or not any(name.startswith(own) for own in declared)
+
+
+def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
+    """An `update` that needs the whole variable must not see the shards of one."""
+    for variable in variables:
+        is_shard = _variables.whole(variable) is not variable
+        if is_shard and engine.optimizer.sparse == "whole" and not engine.is_hooked:
+            raise ValueError(
+                f"{type(engine.optimizer).__name__} needs whole variables; "
+                f"`{_variables.path(variable)}` is a shard of one. Create it with a "
+                "`variable_partitioner` that leaves it whole, or declare `sparse` if `update` "
+                "takes any rows of a variable."
+            )
+
+
+def _join_mesh(engine: Engine, variables: Sequence[Any]) -> None:
+    """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
+    state, axis = engine.state, engine.statics["shard_slots"]
+    layout = _variables.layout_of(variables[0], ())
+    if axis is not None:
+        names = [] if layout is None else layout.mesh.dim_names
+        if axis not in names:
+            raise ValueError(
+                "`shard_slots` must be a dimension of the variables' DTensor mesh: "
+                f"`{_variables.path(variables[0])}` is {_where(layout)}"
+                f"{' of ' + ', '.join(names) if names else ''}; got {axis!r}."
+            )
+    if str(layout) == str(state.layout):  # a layout compares with layouts only
+        return
+    if state.counts_in is not None:
+        raise ValueError(
+            f"`{engine.name}` has its scalars {_where(state.layout)} already, and cannot "
+            f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
+            "optimizer for each, and do not read it before it has seen its variables."
+        )
+    state.layout = layout
+
+
+def _coded(initial: Any, codec: Any) -> Any:
+    """How a slot starts, stored by a codec if a policy wants that."""
+    if codec is None:
+        return initial
+    if not isinstance(initial, Initial):
+        value = tf.convert_to_tensor(initial)
+        initial = Initial(lambda variable, dtype: value, lambda shape: value.shape)
+    return initial._replace(codec=codec)
+
+
+def _where(layout: Any) -> str:
+    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"

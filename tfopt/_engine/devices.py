@@ -1,0 +1,54 @@
+"""Where XLA is, and where a launch of compiled code costs more than it computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._warnings import warn
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+
+SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
+
+
+def compiles(engine: Engine, x: Any) -> bool:
+    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
+    if _variables.is_on_mesh(x):
+        return False  # DTensor splits plain ops over its mesh
+    if engine.statics["jit_compile"] != "auto":
+        return bool(engine.statics["jit_compile"])
+    return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
+
+
+def is_small(x: Any) -> bool:
+    """Whether the launch of an update costs more than its computation."""
+    on_cpu = _device_type(x) in (None, "CPU")
+    return on_cpu and x.shape.is_fully_defined() and x.shape.num_elements() <= SMALL
+
+
+def _device_type(x: Any) -> str | None:
+    kind = tf.DeviceSpec.from_string(x.device or "").device_type
+    return str(kind) if kind else None
+
+
+def _xla_is_there(device_type: str | None) -> bool:
+    # GPUs of pluggable devices have none.
+    native = device_type in (None, "CPU", "TPU") or tf.test.is_built_with_gpu_support()
+    return bool(tf.test.is_built_with_xla() and native)
+
+
+def warn_without_xla(engine: Engine, x: Any) -> None:
+    """Warns once of plain ops that run where XLA was wanted and is not there."""
+    wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
+    if not wanted or _variables.is_on_mesh(x) or "XLA" in engine.warned:
+        return
+    engine.warned.add("XLA")
+    warn(
+        f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
+        f"{x.device or 'the default one'}: {type(engine.optimizer).__name__} runs plain ops "
+        "instead."
+    )

@@ -1,0 +1,78 @@
+"""Updates by the hooks of the reference page, which a subclass overrides.
+
+They have no room for a step, which is ambient while they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine import groups, paths
+from tfopt._engine.ambient import ambient
+from tfopt._engine.records import H, Step, Update, Work
+from tfopt._values import replicas
+from tfopt._values.door import VALUE
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+
+
+def run(step: Step, works: Sequence[Work]) -> None:
+    """Updates by hooks that a subclass overrides, which have no room for a step: it is ambient.
+
+    Hooks see weights that have decayed, and gradients that are clipped and of the weights' dtype.
+    """
+    engine, optimizer = step.engine, step.engine.optimizer
+
+    def hook(copy: Any, work: Work) -> None:
+        h, update = step.scalars[groups.key_of(work)], _located_for_hooks(engine, copy, work)
+        g = tf.cast(_entered(update, h), copy.dtype)
+        with ambient(step):
+            if work.is_sparse:
+                optimizer.resource_apply_sparse(g, copy, work.gradient.indices)
+            else:
+                optimizer.resource_apply_dense(g, copy)
+
+    replicas.each_copy(works, hook)
+
+
+def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
+    """The update of one copy, as far as policies act inside it."""
+    cell = engine.state.cells(work.variable, copy)[VALUE]
+    update = Update(work.gradient, None, cell, {}, work.clip_factor, engine.policies.acting)
+    if not work.is_sparse:
+        return update
+    indices = work.gradient.indices if engine.moves_rows(copy) else None
+    return update._replace(g=work.gradient.values, indices=indices)
+
+
+def _entered(update: Update, h: H) -> Any:
+    """The gradient after what policies do inside an update; the weights are written, too."""
+    g, x = update.g, None
+    wide = _variables.compute_dtype(update.x.variable.dtype)
+    for policy in update.acting:
+        factor = policy.factor(update, h)
+        if factor is None:
+            continue
+        g = tf.cast(g, wide)
+        if policy.enters_gradient_only:
+            g, _ = policy.enter(factor, g, None)
+            continue
+        x = tf.cast(update.x.read(update.indices), wide) if x is None else x
+        g, x = policy.enter(factor, g, x)
+    if x is not None:
+        update.x.write(x, update.indices)
+    return g
+
+
+def run_declared(engine: Engine, step: Step, copy: Any, work: Work) -> None:
+    """The declared update of one copy, for a hook that calls it: policies have acted before."""
+    update, h = (
+        paths.located(engine, copy, work)._replace(acting=()),
+        step.scalars[groups.key_of(work)],
+    )
+    paths.choose(engine.paths, update, h).run([update], h)
