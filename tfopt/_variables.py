@@ -79,6 +79,11 @@ def compute_dtype(dtype: Any) -> tf.DType:
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
 
 
+def as_scalar(value: Any, dtype: tf.DType) -> Any:
+    """A real scalar as any dtype of arithmetic."""
+    return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)
+
+
 def in_v1_graph() -> bool:
     """Whether ops are being added to a graph that a session runs."""
     return not tf.compat.v1.executing_eagerly_outside_functions()

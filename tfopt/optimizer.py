@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from tfopt import _config, _variables, initializers
 from tfopt._config import Configurable
-from tfopt._engine import declarations, hooks
+from tfopt._engine import declarations, entry, hooks
 from tfopt._engine.ambient import current_step
 from tfopt._engine.engine import Engine
-from tfopt._engine.groups import Scalars, cast
+from tfopt._engine.groups import Scalars
 from tfopt._engine.paths import Path
 from tfopt._engine.policy import Policy
 from tfopt._keras.optimizer import KerasOptimizer
@@ -219,7 +219,7 @@ class Optimizer(Configurable, KerasOptimizer):
                 a gradient of rows of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return self._engine.apply(grads_and_vars, name, aggregate)
+        return entry.apply(self._engine, grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
@@ -254,7 +254,8 @@ class Optimizer(Configurable, KerasOptimizer):
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """The learning rate of this step, after `decay`, for use in hooks."""
         rate = self._get_hyper("learning_rate", var_dtype)
-        return rate / (1 + self._get_hyper("decay", var_dtype) * cast(self.iterations, var_dtype))
+        steps = _variables.as_scalar(self.iterations, var_dtype)
+        return rate / (1 + self._get_hyper("decay", var_dtype) * steps)
 
     # --- construction -----------------------------------------------------------------------------
 

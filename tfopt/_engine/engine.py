@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
 from tfopt import _variables
-from tfopt._engine import building, devices, gradients, hooks, paths
-from tfopt._engine import step as life
+from tfopt._engine import building, devices, entry, hooks, paths, step
 from tfopt._engine.ambient import step_of
+from tfopt._engine.begins import Begins
 from tfopt._engine.compiled import Compiled
 from tfopt._engine.declarations import Declarations
 from tfopt._engine.function import Functions
@@ -40,6 +39,9 @@ class Engine:
 
     # What tfopt keeps on an optimizer; whatever else is there is the user's own.
     ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
+    # Functions rather than methods, so that nothing waits here while a step runs.
+    life: ClassVar[Any] = staticmethod(step.run)  # of a step and its works
+    apply_wrapped: ClassVar[Any] = staticmethod(entry.apply)  # for wrappers
     takes_overrides = False  # whether a wrapper's steps may go by an overridden `apply_gradients`
 
     def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
@@ -52,8 +54,10 @@ class Engine:
         self.more_rules: tuple[Rule, ...] = ()  # beside those of policies
         self.names_of_rules: dict[tuple[Rule, str], str] = {}  # of their numbers, in `hypers`
         self._groups: dict[Any, Group] = {}
-        self.functions, self.compiled = Functions(), Compiled()
+        self.functions, self.begins, self.compiled = Functions(), Begins(), Compiled()
         self.paths = tuple(path(self) for path in declared.paths)
+        # How a step updates every copy of every variable.
+        self.update = hooks.run if declared.is_hooked else paths.update
         self.reads_more = False  # whether `update` reads what is not declared
         self.warned: set[Any] = set()
         self.watch: Any = None  # a `tfopt.inspect.Watch`
@@ -117,9 +121,9 @@ class Engine:
 
     def value_now(self, name: str) -> Any:
         """The value of a hyperparameter in the step that is going on, or outside of one."""
-        step = step_of(self)
-        if step is not None and name in step.values:
-            return step.values[name]
+        going_on = step_of(self)
+        if going_on is not None and name in going_on.values:
+            return going_on.values[name]
         return self.hypers[name].read()
 
     @property
@@ -178,45 +182,9 @@ class Engine:
 
     # --- a step -----------------------------------------------------------------------------------
 
-    def apply(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None = None,
-        aggregate: bool = True,
-        more: tuple[Policy, ...] = (),
-    ) -> Any:
-        """One step; with more policies, if a wrapper takes it."""
-        works = gradients.check(grads_and_vars, self.warned, self.optimizer.complex_numbers)
-        if not works:
-            return self.result(self.state.iterations.read_value(), name)
-        self._check_works(works)
-        replicas.require_replica_context(work.variable for work in works)
-        if not aggregate:
-            replicas.require_copies("`experimental_aggregate_gradients=False`")
-        self.build([work.original for work in works])
-        values = self.hypers.evaluate()
-        if self.runs_in_place():
-            with tf.name_scope(_variables.scope_name(name or self.name)):
-                return self.run(self.step(values, aggregate, more), self.grouped(works))
-        return self.result(self.functions.step(self, values, aggregate, more, works), name)
-
-    def apply_wrapped(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None,
-        aggregate: bool,
-        more: tuple[Policy, ...],
-    ) -> Any:
-        """The same, for a wrapper: it takes the step itself."""
-        return self.apply(grads_and_vars, name, aggregate, more)
-
-    def run(self, step: Step, works: Sequence[Work]) -> Any:
-        """The life of a step, as one replica runs it."""
-        return life.run(step, works)
-
-    def update(self, step: Step, works: Sequence[Work]) -> None:
-        """Updates every copy of every variable."""
-        (hooks.run if self.is_hooked else paths.update)(step, works)
+    def brought(self) -> tuple[Policy, ...]:
+        """What a wrapper has brought to this step by another way than an argument."""
+        return ()
 
     def runs_in_place(self) -> bool:
         """Whether the step is traced, or run, right here rather than in a cached function."""
@@ -245,36 +213,8 @@ class Engine:
         """A step, given the hyperparameters that live in no variable."""
         active = {name: value for name, value in self.hypers.items() if value.active}
         values = {n: evaluated[n] if n in evaluated else v.read() for n, v in active.items()}
-        return Step(self, self.policies_of_step(more), values, aggregate)
-
-    def flush(self, more: tuple[Policy, ...] = ()) -> Any:
-        """Ends the windows of gates that keep gradients: each is a step without any."""
-        gates, built = self.policies.gates, self.state.built
-        if gates and not built and tf.inside_function():
-            raise RuntimeError(
-                "`flush` was traced before the optimizer has seen variables, and would never do "
-                "anything: call `build` with them first."
-            )
-        if not (gates and built):
-            return self.result(self.state.iterations.read_value(), None)
-        replicas.require_replica_context(self.state.variables())
-        flush = functools.partial(self._flush_windows, more)
-        if _variables.in_v1_graph():  # where only functions keep reads and writes in order
-            flush = tf.function(flush, autograph=False)
-        return self.result(flush(), None)
-
-    def _flush_windows(self, more: tuple[Policy, ...]) -> Any:
-        values = self.hypers.evaluate()
-        for policy in self.policies:
-            for works, aggregate in policy.windows():
-                self.run(self.step(values, aggregate, more)._replace(flush=True), works)
-        return self.state.iterations.read_value()
-
-    def result(self, iterations: Any, name: str | None) -> Any:
-        """What `apply_gradients` returns: in a v1 graph an operation."""
-        if _variables.in_v1_graph() and not tf.inside_function():
-            return tf.group(iterations, name=_variables.scope_name(name or self.name))
-        return iterations
+        policies = self.policies_of_step(more)
+        return Step(self, policies, values, aggregate, aggregate and policies.aggregator is None)
 
     # --- variables --------------------------------------------------------------------------------
 
@@ -363,7 +303,7 @@ class Engine:
                 f"which take slots that lie as their variables do; got {axis!r}."
             )
 
-    def _check_works(self, works: Sequence[Work]) -> None:
+    def check_works(self, works: Sequence[Work]) -> None:
         """What must hold of gradients, before anything is created."""
         for work in works:
             if work.is_sparse and _variables.is_on_mesh(work.variable):
@@ -371,5 +311,3 @@ class Engine:
                     f"Variable `{work.path}` is a DTensor's and has a sparse gradient, whose ops "
                     "DTensor cannot split: look rows up by a product with `tf.one_hot`."
                 )
-        for policy in self.policies:
-            policy.check_works(works)

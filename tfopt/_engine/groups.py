@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt._variables import as_scalar, compute_dtype
 
 if TYPE_CHECKING:
     from tfopt._engine.records import Step, Work
@@ -69,7 +69,7 @@ def group_of(rules: Sequence[Rule], variable: Any) -> Group:
 
 def key_of(work: Work) -> Key:
     """Under which key a work finds its scalars in `Step.scalars`."""
-    return _variables.compute_dtype(work.variable.dtype), work.group
+    return compute_dtype(work.variable.dtype), work.group
 
 
 def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
@@ -95,7 +95,7 @@ def begin(step: Step, wanted: Sequence[Key]) -> Step:
     for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
         if (dtype, numeric) not in begun:
             h = _hyperparameters(step, dtype, numeric)
-            own = Scalars(**{name: cast(scalar, dtype) for name, scalar in state.items()})
+            own = Scalars(**{name: as_scalar(scalar, dtype) for name, scalar in state.items()})
             for policy in step.policies:
                 policy.rates(step, h)
             optimizer.begin(h, own)
@@ -126,16 +126,11 @@ def _numeric(group: Group) -> Group:
 def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
     """The hyperparameters in use, and `t`, the number of this step from 1."""
     names = step.engine.names_of_rules
-    h = {n: cast(value, dtype) for n, value in step.values.items() if n not in names.values()}
+    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
     for rule in group:
         for name in rule.values:
-            h[name] = cast(step.values[names[rule, f"{name}_value"]], dtype)
+            h[name] = as_scalar(step.values[names[rule, f"{name}_value"]], dtype)
     for rule in group:
         for name in rule.factors:
-            h[name] *= cast(step.values[names[rule, f"{name}_factor"]], dtype)
-    return Scalars(**h, t=cast(step.iterations, dtype) + 1)
-
-
-def cast(value: Any, dtype: tf.DType) -> Any:
-    """A real scalar as any dtype of arithmetic."""
-    return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)
+            h[name] *= as_scalar(step.values[names[rule, f"{name}_factor"]], dtype)
+    return Scalars(**h, t=as_scalar(step.iterations, dtype) + 1)

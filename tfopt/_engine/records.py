@@ -52,6 +52,7 @@ class Step(NamedTuple):
     policies: Policies  # the optimizer's, and those of a wrapper that takes this step
     values: Mapping[str, Any]  # of the hyperparameters in use, by name: tensors or variables
     aggregate: bool  # whether gradients are yet to be summed over replicas
+    alike: bool = False  # whether the sums are surely the same on all of them
     flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
     iterations: Any = None  # before this step; known from `groups.begin` on, as are these:
     scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group

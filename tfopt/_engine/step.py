@@ -32,7 +32,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
 
             @when(finite)  # else the step is skipped
             def move() -> None:
-                begun = step.engine.functions.begin(step, works)  # scalars by dtype and group
+                begun = step.engine.begins.begin(step, works)  # scalars by dtype and group
                 for policy in policies:
                     policy.before(begun, works)  # averages of rows that are about to move
                 step.engine.update(begun, works)  # decay, update

@@ -71,7 +71,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         taken = is_taken_here(type(self)) or engine.takes_overrides
         if alone or not taken or engine.policy(FiniteSteps) is not None:
             return self.apply_gradients(pairs)
-        return engine.apply_wrapped(pairs, None, True, (FiniteSteps(engine),))
+        return engine.apply_wrapped(engine, pairs, None, True, (FiniteSteps(engine),))
 
     @plain_python
     def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._engine import entry
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
@@ -36,7 +37,7 @@ def flush(self: Any) -> Any:
     Returns:
         The new value of `iterations`; in a v1 graph the operation.
     """
-    return self._engine.flush()
+    return entry.flush(self._engine)
 
 
 class Accumulation(Policy):

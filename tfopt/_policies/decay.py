@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt import _variables
 from tfopt._engine.engine import Engine
-from tfopt._engine.groups import Group, Rule, cast
+from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policy
 from tfopt._engine.records import H, Step, Update
 from tfopt.hyper import Hyper
@@ -31,7 +31,7 @@ class InverseTimeDecay(Policy):
     def rates(self, step: Step, h: Any) -> None:
         """Decays the learning rate."""
         if hasattr(h, "learning_rate"):
-            steps = cast(step.iterations, h.t.dtype)
+            steps = _variables.as_scalar(step.iterations, h.t.dtype)
             h.learning_rate = h.learning_rate / (1 + h.decay * steps)
 
 

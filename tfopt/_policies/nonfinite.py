@@ -23,8 +23,7 @@ class FiniteSteps(Policy):
     def verdict(self, step: Step, works: Works) -> Any:
         """Whether they are; where gradients are not the sums, whether all replicas' are."""
         finite = gradients.all_finite([work.gradient for work in works])
-        alike = step.aggregate and step.policies.aggregator is None
-        return finite if alike else replicas.agreed(finite)
+        return finite if step.alike else replicas.agreed(finite)
 
 
 @property  # type: ignore[misc]

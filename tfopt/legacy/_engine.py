@@ -50,9 +50,110 @@ class LegacyState(State):
         twin.pending = list(self.pending)
 
 
+# --- a step ---------------------------------------------------------------------------------------
+
+
+def _run(step: Step, works: Sequence[Work]) -> Any:
+    """The life of a step in OptimizerV2's order, as one replica runs it."""
+    optimizer, policies = step.engine.optimizer, step.policies
+    constraints = {id(work.variable): work.constraint for work in works}
+    with ambient(step):
+        step = step._replace(scalars=optimizer._prepare([work.variable for work in works]))
+    with ambient(step):
+        for policy in policies:
+            works = policy.own_gradients(step, works)  # unscale
+        pairs = [(work.gradient, work.variable) for work in works]
+        if step.aggregate:
+            pairs = optimizer._transform_unaggregated_gradients(pairs)
+            pairs = optimizer._aggregate_gradients(pairs)
+        # A hook may have summed in another way, so replicas have to agree.
+        finite = policies.verdict(step._replace(alike=False), _works(pairs, constraints))
+        pairs = list(optimizer._transform_gradients(pairs))  # clip, transform
+
+    @across_replicas(_works(pairs, constraints), finite)
+    def together(works: Sequence[Work], finite: Any) -> None:
+        finite = first(finite)
+
+        @when(finite)  # else the step is skipped
+        def move() -> None:
+            each_copy(works, functools.partial(_update, optimizer, step))
+            for policy in policies:
+                policy.after(step, works)  # constraint
+            step.engine.state.iterations.assign_add(1, read_value=False)
+
+        for policy in policies:
+            policy.decided(step, finite)
+
+    return step.engine.state.iterations.read_value()
+
+
+def _works(pairs: Iterable[tuple[Any, Any]], constraints: dict[int, Any]) -> list[Work]:
+    return [Work(gradient, v, v, constraints.get(id(v))) for gradient, v in pairs]
+
+
+def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
+    """Updates one copy of one variable, on its device."""
+    gradient = gradients.cast(work.gradient, copy.dtype)
+    with ambient(step):
+        if work.is_sparse:
+            optimizer.resource_apply_sparse(gradient.values, copy, gradient.indices)
+        else:
+            optimizer.resource_apply_dense(gradient, copy)
+
+
+def _apply_wrapped(
+    engine: Engine,
+    grads_and_vars: Iterable[tuple[Any, Any]],
+    name: str | None,
+    aggregate: bool,
+    more: tuple[Policy, ...],
+) -> Any:
+    """A wrapper's step: by way of `apply_gradients`, which a subclass may override."""
+    summed = {} if aggregate else {"experimental_aggregate_gradients": False}
+    with _bringing(engine, more) as untaken:
+        result = engine.optimizer.apply_gradients(grads_and_vars, name, **summed)
+    if untaken:
+        raise RuntimeError(
+            f"`apply_gradients` of {type(engine.optimizer).__name__} must call that of its base "
+            "class: the check for finite gradients, and the loss scale, are applied there."
+        )
+    return result
+
+
+# --- what a wrapper brings, on its way through an overridden `apply_gradients` --------------------
+
+_BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
+
+
+@contextmanager
+def _bringing(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
+    """Has the next step of an optimizer in this thread take policies; gives those not taken."""
+    untaken = list(more)
+    token = _BROUGHT.set((engine, untaken))
+    try:
+        yield untaken
+    finally:
+        _BROUGHT.reset(token)
+
+
+def _taken(engine: Engine) -> tuple[Policy, ...]:
+    """What was brought to this optimizer, which is its step's from now on."""
+    brought = _BROUGHT.get()
+    if brought is None or brought[0] is not engine:
+        return ()
+    taken = tuple(brought[1])
+    brought[1].clear()
+    return taken
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
 class LegacyEngine(Engine):
     """The parts of an optimizer of OptimizerV2's, whose hooks make a step."""
 
+    life = staticmethod(_run)
+    apply_wrapped = staticmethod(_apply_wrapped)
     takes_overrides = True
     rows_word = "rows"  # as far as the engine asks: a constraint is for dense gradients
 
@@ -114,104 +215,6 @@ class LegacyEngine(Engine):
             dtype = _variables.unwrap(variable).dtype
             return self.state.slots.restore(variable, name, position, dtype)
 
-    # --- a step -----------------------------------------------------------------------------------
-
-    def apply(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None = None,
-        aggregate: bool = True,
-        more: tuple[Policy, ...] = (),
-    ) -> Any:
-        """One step, with what a wrapper brings to it."""
-        return super().apply(grads_and_vars, name, aggregate, (*more, *_taken(self)))
-
-    def apply_wrapped(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None,
-        aggregate: bool,
-        more: tuple[Policy, ...],
-    ) -> Any:
-        """The same, for a wrapper: by way of `apply_gradients`, which a subclass may override."""
-        summed = {} if aggregate else {"experimental_aggregate_gradients": False}
-        with _brought(self, more) as untaken:
-            result = self.optimizer.apply_gradients(grads_and_vars, name, **summed)
-        if untaken:
-            raise RuntimeError(
-                f"`apply_gradients` of {type(self.optimizer).__name__} must call that of its base "
-                "class: the check for finite gradients, and the loss scale, are applied there."
-            )
-        return result
-
-    def run(self, step: Step, works: Sequence[Work]) -> Any:
-        """The life of a step in OptimizerV2's order, as one replica runs it."""
-        optimizer, policies = self.optimizer, step.policies
-        constraints = {id(work.variable): work.constraint for work in works}
-        with ambient(step):
-            step = step._replace(scalars=optimizer._prepare([work.variable for work in works]))
-        with ambient(step):
-            for policy in policies:
-                works = policy.own_gradients(step, works)  # unscale
-            pairs = [(work.gradient, work.variable) for work in works]
-            if step.aggregate:
-                pairs = optimizer._transform_unaggregated_gradients(pairs)
-                pairs = optimizer._aggregate_gradients(pairs)
-            # A hook may have summed in another way, so replicas have to agree.
-            finite = policies.verdict(step._replace(aggregate=False), _works(pairs, constraints))
-            pairs = list(optimizer._transform_gradients(pairs))  # clip, transform
-
-        @across_replicas(_works(pairs, constraints), finite)
-        def together(works: Sequence[Work], finite: Any) -> None:
-            finite = first(finite)
-
-            @when(finite)  # else the step is skipped
-            def move() -> None:
-                each_copy(works, functools.partial(_update, optimizer, step))
-                for policy in policies:
-                    policy.after(step, works)  # constraint
-                self.state.iterations.assign_add(1, read_value=False)
-
-            for policy in policies:
-                policy.decided(step, finite)
-
-        return self.state.iterations.read_value()
-
-
-def _works(pairs: Iterable[tuple[Any, Any]], constraints: dict[int, Any]) -> list[Work]:
-    return [Work(gradient, v, v, constraints.get(id(v))) for gradient, v in pairs]
-
-
-def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
-    """Updates one copy of one variable, on its device."""
-    gradient = gradients.cast(work.gradient, copy.dtype)
-    with ambient(step):
-        if work.is_sparse:
-            optimizer.resource_apply_sparse(gradient.values, copy, gradient.indices)
-        else:
-            optimizer.resource_apply_dense(gradient, copy)
-
-
-# --- what a wrapper brings, on its way through an overridden `apply_gradients` --------------------
-
-_BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
-
-
-@contextmanager
-def _brought(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
-    """Has the next step of an optimizer in this thread take policies; gives those not taken."""
-    untaken = list(more)
-    token = _BROUGHT.set((engine, untaken))
-    try:
-        yield untaken
-    finally:
-        _BROUGHT.reset(token)
-
-
-def _taken(engine: Engine) -> tuple[Policy, ...]:
-    brought = _BROUGHT.get()
-    if brought is None or brought[0] is not engine:
-        return ()
-    taken = tuple(brought[1])
-    brought[1].clear()
-    return taken
+    def brought(self) -> tuple[Policy, ...]:
+        """What a wrapper has brought, by way of an overridden `apply_gradients`."""
+        return _taken(self)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfopt import _config, _variables, schedules
 from tfopt import optimizer as tfopt_optimizer
-from tfopt._engine import gradients
+from tfopt._engine import entry, gradients
 from tfopt._engine.ambient import step_of
 from tfopt._state.state import CallableList
 from tfopt._values import replicas, rows
@@ -448,7 +448,7 @@ class Optimizer(
             The new value of `iterations`; in a v1 graph the operation.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return self._engine.apply(grads_and_vars, name, aggregate)
+        return entry.apply(self._engine, grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Calls `_resource_apply_dense`, with `apply_state` if it takes it.

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import _variables, registry
+from tfopt._engine import entry
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
@@ -256,7 +257,8 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         See `tfopt.Optimizer.apply_gradients` for arguments, result and errors.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return self._inner._engine.apply_wrapped(grads_and_vars, name, aggregate, self._policies())
+        engine, policies = self._inner._engine, self._policies()
+        return engine.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
@@ -271,7 +273,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @plain_python
     def flush(self) -> Any:
         """See `tfopt.Optimizer.flush`."""
-        return self._inner._engine.flush(self._policies())
+        return entry.flush(self._inner._engine, self._policies())
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """See `tfopt.Optimizer.finalize_variable_values`."""

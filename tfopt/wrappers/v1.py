@@ -15,24 +15,27 @@ from tfopt._values import replicas
 from tfopt.optimizer import Optimizer
 
 
+def _run(step: Step, works: Sequence[Work]) -> Any:
+    """The life of a step: all of it but the counting is the wrapped optimizer's."""
+    if not step.aggregate and replicas.has_strategy():
+        raise ValueError(
+            "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
+            "always sums over replicas; got False."
+        )
+    wrapped = vars(step.engine.optimizer)["wrapped"]
+    wrapped.apply_gradients([(work.gradient, work.variable) for work in works])
+
+    @replicas.across_replicas()
+    def count() -> None:
+        step.engine.state.iterations.assign_add(1, read_value=False)
+
+    return step.engine.state.iterations.read_value()
+
+
 class V1Engine(Engine):
     """Hands a step to the wrapped optimizer."""
 
-    def run(self, step: Step, works: Sequence[Work]) -> Any:
-        """The life of a step: all of it but the counting is the wrapped optimizer's."""
-        if not step.aggregate and replicas.has_strategy():
-            raise ValueError(
-                "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
-                "always sums over replicas; got False."
-            )
-        wrapped = self.optimizer.__dict__["wrapped"]
-        wrapped.apply_gradients([(work.gradient, work.variable) for work in works])
-
-        @replicas.across_replicas()
-        def count() -> None:
-            self.state.iterations.assign_add(1, read_value=False)
-
-        return self.state.iterations.read_value()
+    life = staticmethod(_run)
 
 
 class V1Optimizer(Optimizer, engine=V1Engine):
