@@ -78,15 +78,11 @@ def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:
                 f"`slots` of {type(engine.optimizer).__name__} must not declare {name!r}: the "
                 f"names {', '.join(kept)} belong to policies that all optimizers share."
             )
-    codecs = {id(v): {n: _codec(engine, v, n) for n in slots} for v, slots in declared}
-    _declare(
-        engine,
-        [
-            (v, {n: _coded(initial, codecs[id(v)][n]) for n, initial in slots.items()})
-            for v, slots in declared
-        ],
-        by_variable=engine.optimizer.slot_order == "variable",
-    )
+    coded = [
+        (v, {name: _coded(initial, _codec(engine, v, name)) for name, initial in slots.items()})
+        for v, slots in declared
+    ]
+    _declare(engine, coded, by_variable=engine.optimizer.slot_order == "variable")
 
 
 def _create_kept(engine: Engine, policies: Policies, var_list: Sequence[Any]) -> None:

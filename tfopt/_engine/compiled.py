@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -42,19 +42,58 @@ class Blueprint:
         raise UndeclaredError(name)
 
 
+class CompiledFunction:
+    """A function that XLA compiles, once for each shape that it is called with.
+
+    XLA would compile it anew for eager calls. So these go by a function that does nothing but
+    call it, and takes a flat list of tensors: to call a `tf.function` itself would have Python
+    look at each argument.
+    """
+
+    def __init__(self, function: Function):
+        self.traced = tf.function(function, jit_compile=True, autograph=False)
+        self._eager: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> None:
+        if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
+            self.traced(*arguments)
+            return
+        flat = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
+        if not all(isinstance(leaf, tf.Tensor | tf.Variable) for leaf in flat):
+            self.traced(*arguments)  # `begin` has set a number
+            return
+        tensors = [leaf.handle if isinstance(leaf, tf.Variable) else leaf for leaf in flat]
+        if self._eager is None:
+            self._eager = self._eager_call(arguments, tensors)
+        self._eager(*tensors)
+
+    def _eager_call(self, arguments: Any, tensors: Sequence[Any]) -> Callable[..., Any]:
+        concrete = self.traced.get_concrete_function(*arguments)
+        if concrete.captured_inputs:
+            return lambda *tensors: self.traced(*arguments)
+        inner = concrete.inference_fn.call_flat
+        specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+        outer = tf.function(functools.partial(_pass_on, inner), autograph=False)
+        call: Callable[..., Any] = outer.get_concrete_function(*specs).inference_fn.call_flat
+        return call
+
+
+def _pass_on(function: Callable[..., Any], *tensors: Any) -> None:
+    function(*tensors)
+
+
 class Compiled:
     """Compiled functions by key. The lock is never held while one is traced or run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._functions: dict[Any, Function] = {}
+        self._functions: dict[Any, CompiledFunction] = {}
 
-    def get(self, key: Any, function: Function) -> Function:
+    def get(self, key: Any, function: Function) -> CompiledFunction:
         """The function of this key; made of this one, if there is none yet."""
         with self._lock:
             if key not in self._functions:
-                made = tf.function(function, jit_compile=True, autograph=False)
-                self._functions[key] = made
+                self._functions[key] = CompiledFunction(function)
             return self._functions[key]
 
     def __len__(self) -> int:
@@ -64,9 +103,9 @@ class Compiled:
         """Of all functions."""
         return list(self._functions)
 
-    def values(self) -> list[Function]:
-        """All functions."""
-        return list(self._functions.values())
+    def values(self) -> list[Any]:
+        """All functions, as TensorFlow has them."""
+        return [function.traced for function in self._functions.values()]
 
     def clear(self) -> None:
         """Forgets all functions."""
