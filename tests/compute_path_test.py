@@ -326,7 +326,7 @@ def train(optimizer, which=ALL, dtype="float32", clip=None):
 
 def launch_sizes(shared):
     """How many variables the functions that were compiled update at once."""
-    return {key[-1][0] for key in shared.keys()}
+    return {count for (_, (count, *_)), _ in shared.keys()}
 
 
 def equal_bits(actual, expected):

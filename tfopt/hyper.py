@@ -243,7 +243,7 @@ class Value:
         if source is None and isinstance(self.source, tf.Variable):
             _variables.assign_all([(self.source, number)])
         elif self._is_symbolic_number(source):
-            self._number_variable().assign(tf.cast(source, tf.float32))
+            self.variable_of_number().assign(tf.cast(source, tf.float32))
         elif source is None:
             self._set_number(number)
         else:
@@ -252,10 +252,11 @@ class Value:
     def _set_number(self, number: Any) -> None:
         if isinstance(self._traced, tf.Variable):
             self._warn_of_traces(number)
-        self.number, self.source = number, None
-        if self.variable is not None and number is not None:
-            _variables.assign_all([(self.variable, number)])
-            self._track(self.variable)
+        with self.home.lock:  # a variable that is being made would get the number before
+            self.number, self.source, variable = number, None, self.variable
+        if variable is not None and number is not None:
+            _variables.assign_all([(variable, number)])
+            self._track(variable)
         if self._replaced is not None:
             _variables.assign_all([(self._replaced, True)])
 
@@ -276,21 +277,22 @@ class Value:
 
     def read(self) -> Any:
         """The variable that holds the value, or its current value as a tensor."""
-        if self.source is None:
-            return None if self.number is None else self._number_variable()
-        return self.source if isinstance(self.source, tf.Variable) else self.evaluate()
+        source = self.source  # once: another thread may put a number in its place
+        if source is None:
+            return None if self.number is None else self.variable_of_number()
+        return source if isinstance(source, tf.Variable) else self._evaluated(source)
 
-    def evaluate(self) -> Any:
+    def _evaluated(self, source: Any) -> Any:
         """The value of a tensor or callable source, now."""
-        value = self.source
+        value = source
         if callable(value):
             value = value(self.home.iterations) if _takes_step(value) else value()
         value = tf.cast(value, tf.float32) if not tf.is_tensor(value) else value
         if tf.executing_eagerly() or not tf.compat.v1.executing_eagerly_outside_functions():
             return value
         # Tracing a user's function: leave a way for a number to take over later.
-        self._traced = self.source
-        number = tf.cast(self._number_variable(tracked=False), value.dtype)
+        self._traced = source
+        number = tf.cast(self.variable_of_number(tracked=False), value.dtype)
         return tf.where(self._flag(), number, value)
 
     def config(self) -> Any:
@@ -300,15 +302,16 @@ class Value:
                 return plain(self.number)
             current = _variables.value_of(self.variable, default=self.number)
             return plain(self.number if np.float32(self.number) == current else current)
-        if callable(self.source) and hasattr(self.source, "get_config"):
-            return schedules.serialize_any(self.source)
+        source = self.source
+        if callable(source) and hasattr(source, "get_config"):
+            return schedules.serialize_any(source)
         with tf.init_scope():
             return plain(_variables.value_of(self.read()))
 
     def create(self) -> None:
         """Makes the variables that graphs read, so that no function has to while traced."""
         if self.source is None and self.number is not None:
-            self._number_variable()
+            self.variable_of_number()
         elif callable(self.source) and not isinstance(self.source, tf.Variable):
             self._flag()
 
@@ -322,14 +325,15 @@ class Value:
         """Creates the variable, so that a deferred restore runs before an assignment."""
         if self.source is None and self.number is not None and self.hyper.tracked:
             if self.home.is_awaited(self.hyper.tracked):
-                self._number_variable()
+                self.variable_of_number()
 
     def note_trace(self) -> None:
         """Remembers that a user's function reads the number, or the variable given for it."""
         if self._traced is NEVER:
             self._traced = self.source
 
-    def _number_variable(self, tracked: bool = True) -> Any:
+    def variable_of_number(self, tracked: bool = True) -> Any:
+        """The variable in which the number lives, made on first use."""
         with self.home.lock:
             if self.variable is None:
                 number = 0.0 if self.number is None else float(self.number)
@@ -340,7 +344,7 @@ class Value:
 
     def _flag(self) -> Any:
         with self.home.lock:
-            self._number_variable(tracked=False)
+            self.variable_of_number(tracked=False)
             if self._replaced is None:
                 self._replaced = self.home.scalar(f"{self.hyper.name}_replaced", False, tf.bool)
             return self._replaced

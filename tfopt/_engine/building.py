@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def build(engine: Engine, var_list: Sequence[Any]) -> None:
     """Creates the state of variables not seen before: all of it, or nothing if one fails."""
     variables = [_variables.unwrap(variable) for variable in var_list]
-    engine.state.slots.copy_late()
+    engine.state.copy_late()
     if engine.state.slots.knows(variables):
         return
     with engine.state.lock:
@@ -36,7 +36,6 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     }
     if state.built and not new:
         return
-    slots.name(var_list)
     engine.check()
     _check_shards(engine, new.values())
     if engine.pending_lr is not None:
@@ -52,6 +51,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         return
     policies, mark, start = engine.policies, slots.mark(), slots.count()
     try:
+        slots.name(var_list)
         state.create_scalars(engine.optimizer.state, variables[0])
         engine.optimizer.create_slots(list(new.values()))
         _create_kept(engine, policies, list(new.values()))

@@ -42,43 +42,65 @@ class Blueprint:
         raise UndeclaredError(name)
 
 
-class CompiledFunction:
-    """A function that XLA compiles, once for each shape that it is called with.
+class _Part:
+    """A variable in a compiled function: its handle, and what is known of it."""
 
-    XLA would compile it anew for eager calls. So these go by a function that does nothing but
-    call it, and takes a flat list of tensors: to call a `tf.function` itself would have Python
-    look at each argument.
+    def __init__(self, handle: Any, shape: Any, dtype: tf.DType):
+        self.handle, self.shape, self.dtype, self.device = handle, shape, dtype, ""
+
+    def read_value(self) -> Any:
+        """The value now."""
+        value = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self.dtype)
+        value.set_shape(self.shape)
+        return value
+
+    def assign(self, value: Any, read_value: bool = False) -> None:
+        """Overwrites the value."""
+        tf.raw_ops.AssignVariableOp(resource=self.handle, value=value)
+
+
+class CompiledFunction:
+    """A function that XLA compiles, of a flat list of tensors and handles.
+
+    Variables go in as their handles: a function that knew of variables could not be called any
+    more when those are gone that it was traced with. XLA would compile it anew for eager calls,
+    so these go by a function that does nothing but call it.
     """
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Callable[..., None]):
         self.traced = tf.function(function, jit_compile=True, autograph=False)
-        self._eager: Callable[..., Any] | None = None
+        self._inner: Function | None = None
+        self._outer: Function | None = None
 
-    def __call__(self, *arguments: Any) -> None:
-        if not tf.executing_eagerly() or tf.config.functions_run_eagerly():
-            self.traced(*arguments)
+    def __call__(self, *tensors: Any) -> None:
+        """Calls it, in the context at hand."""
+        if tf.config.functions_run_eagerly():
+            self.traced(*tensors)
             return
-        flat = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
-        if not all(isinstance(leaf, tf.Tensor | tf.Variable) for leaf in flat):
-            self.traced(*arguments)  # `begin` has set a number
+        inner = self._inner or self._flat(self.traced, tensors)
+        if not tf.executing_eagerly():
+            inner(*tensors)
             return
-        tensors = [leaf.handle if isinstance(leaf, tf.Variable) else leaf for leaf in flat]
-        if self._eager is None:
-            self._eager = self._eager_call(arguments, tensors)
-        self._eager(*tensors)
+        if self._outer is None:
+            outer = tf.function(functools.partial(_pass_on, inner), autograph=False)
+            self._outer = self._flat(outer, tensors)
+        self._outer(*tensors)
 
-    def _eager_call(self, arguments: Any, tensors: Sequence[Any]) -> Callable[..., Any]:
-        concrete = self.traced.get_concrete_function(*arguments)
-        if concrete.captured_inputs:
-            return lambda *tensors: self.traced(*arguments)
-        inner = concrete.inference_fn.call_flat
+    def _flat(self, function: Any, tensors: Sequence[Any]) -> Function:
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-        outer = tf.function(functools.partial(_pass_on, inner), autograph=False)
-        call: Callable[..., Any] = outer.get_concrete_function(*specs).inference_fn.call_flat
-        return call
+        concrete = function.get_concrete_function(*specs)
+        call, captures = concrete.inference_fn.call_flat, concrete.captured_inputs
+
+        def flat(*tensors: Any) -> None:
+            call(*tensors, *captures)
+
+        # What is captured from a function that is being traced is of no use in another one.
+        if function is self.traced and all(hasattr(tensor, "numpy") for tensor in captures):
+            self._inner = flat
+        return flat
 
 
-def _pass_on(function: Callable[..., Any], *tensors: Any) -> None:
+def _pass_on(function: Function, *tensors: Any) -> None:
     function(*tensors)
 
 
@@ -89,11 +111,11 @@ class Compiled:
         self._lock = threading.Lock()
         self._functions: dict[Any, CompiledFunction] = {}
 
-    def get(self, key: Any, function: Function) -> CompiledFunction:
-        """The function of this key; made of this one, if there is none yet."""
+    def get(self, key: Any, make: Callable[[], Function]) -> CompiledFunction:
+        """The function of this key; one that is made, if there is none yet."""
         with self._lock:
             if key not in self._functions:
-                self._functions[key] = CompiledFunction(function)
+                self._functions[key] = CompiledFunction(make())
             return self._functions[key]
 
     def __len__(self) -> int:
@@ -120,20 +142,58 @@ def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: An
 
     Args:
         engine: whose optimizer it is.
-        key: what changes the graph, beside class and statics.
+        key: what changes the graph, beside class, statics and what `arguments` are: their
+            nesting, too.
         function: what to compile; it must hold nothing of one optimizer.
-        *arguments: nests of tensors and variables. Variables are passed as arguments, since
-            captured ones would need a trace each.
+        *arguments: nests of tensors, variables and whatever else can be hashed.
     """
     own = blueprint_key(engine)
     if own is not None:
-        twin = functools.partial(_on_blueprint, function, own)
         try:
-            SHARED.get((*own, key), twin)(*arguments)
+            _call(SHARED, (own, key), functools.partial(_on_blueprint, function, own), arguments)
             return
         except UndeclaredError:
             engine.reads_more = True
-    engine.compiled.get(key, functools.partial(function, engine.optimizer))(*arguments)
+    _call(engine.compiled, key, functools.partial(function, engine.optimizer), arguments)
+
+
+def call_shared(key: Any, function: Callable[..., None], *arguments: Any) -> None:
+    """The same for a function that takes no optimizer."""
+    _call(SHARED, key, function, arguments)
+
+
+def _call(
+    compiled: Compiled, key: Any, function: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    kinds: list[tuple[Any, ...]] = []
+    tensors: list[Any] = []
+    for leaf in tf.nest.flatten(arguments):
+        if isinstance(leaf, tf.Variable):
+            kinds.append((_Part, leaf.shape, leaf.dtype))
+            tensors.append(leaf.handle)
+        elif tf.is_tensor(leaf):
+            kinds.append((tf.Tensor, leaf.shape, leaf.dtype))
+            tensors.append(leaf)
+        else:
+            kinds.append((None, leaf))
+
+    def make() -> Function:
+        skeleton = tf.nest.map_structure(lambda leaf: 0, arguments)
+        return functools.partial(_on_tensors, function, skeleton, tuple(kinds))
+
+    compiled.get((key, tuple(kinds)), make)(*tensors)
+
+
+def _on_tensors(
+    function: Callable[..., None], skeleton: Any, kinds: Sequence[tuple[Any, ...]], *tensors: Any
+) -> None:
+    """Calls a function of nests with what a flat list of tensors stands for."""
+    rest, leaves = iter(tensors), []
+    for kind, *what in kinds:
+        leaves.append(
+            _Part(next(rest), *what) if kind is _Part else next(rest) if kind else what[0]
+        )
+    function(*tf.nest.pack_sequence_as(skeleton, leaves))
 
 
 def blueprint_key(engine: Engine) -> tuple[Any, ...] | None:

@@ -212,7 +212,9 @@ class Engine:
     ) -> Step:
         """A step, given the hyperparameters that live in no variable."""
         active = {name: value for name, value in self.hypers.items() if value.active}
-        values = {n: evaluated[n] if n in evaluated else v.read() for n, v in active.items()}
+        values = {
+            n: evaluated[n] if n in evaluated else v.variable_of_number() for n, v in active.items()
+        }
         policies = self.policies_of_step(more)
         return Step(self, policies, values, aggregate, aggregate and policies.aggregator is None)
 

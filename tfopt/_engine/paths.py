@@ -191,7 +191,7 @@ class Xla(Path):
         for launch in _launches(updates):
             form = _form(launch[0])
             function = functools.partial(_advance_form, form)
-            key = (len(launch), form, _signature(launch[0]), tuple(h))
+            key = (len(launch), form, tuple(h))
             compiled.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
 
 
@@ -345,10 +345,9 @@ def elementwise(
         return
     forms = tuple((cell.codec, cell.rowed) for cell in cells)
     parts = [list(cell.parts) for cell in cells]
-    shapes = tuple((tuple(part.shape), part.dtype) for part in tf.nest.flatten(parts))
-    key = (name, forms, shapes, tuple(scalar.dtype for scalar in scalars))
-    function = functools.partial(_on_cells, function, forms)
-    compiled.SHARED.get(key, function)(parts, *scalars)
+    compiled.call_shared(
+        (name, forms), functools.partial(_on_cells, function, forms), parts, *scalars
+    )
 
 
 def _on_cells(function: Callable[..., None], forms: Any, parts: Any, *scalars: Any) -> None:

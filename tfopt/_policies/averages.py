@@ -223,10 +223,11 @@ def _follow(cells: Sequence[Cell], momentum: Any) -> None:
 
 def _settle(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
     average, done, x = cells
-    idle = steps - done.read()
+    until = done.read()
+    idle = steps - until
     value = _variables.laid_out(x.read(), average.variable)
     average.write(_after(average.read(), value, momentum, idle))
-    done.write(tf.fill(tf.shape(done.variable), steps))
+    done.write(tf.fill(tf.shape(until), steps))
 
 
 def _after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:

@@ -15,7 +15,8 @@ def reduced(optimizer: Any) -> Any:
     """What a pickle holds: class, config and state."""
     state = optimizer._engine.state
     added = {name: _variables.value_of(v) for name, v in list(state.added.items())}
-    values = (state.snapshot(), list(state.pending), added)
+    with state.lock:  # what waits must not become slots in between
+        values = (state.snapshot(), list(state.pending), added)
     return unpickle, (type(optimizer), optimizer.get_config(), *values)
 
 

@@ -23,7 +23,8 @@ LAYOUT, CHECKSUM = "layout", "checksum"
 
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a store."""
-    saved = state.snapshot()
+    with state.lock:  # what waits must not become slots in between
+        saved, waiting = state.snapshot(), list(state.pending)
     numbers = {
         f"hyper.{name}": _variables.value_of(value.variable)
         for name, value in state.hypers.items()
@@ -31,7 +32,7 @@ def save(state: State, cls: str, store: Any) -> None:
     }
     added = {f"weight.{name}": _variables.value_of(v) for name, v in list(state.added.items())}
     scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
-    pending = {f"pending.{number}": value for number, value in enumerate(state.pending)}
+    pending = {f"pending.{number}": value for number, value in enumerate(waiting)}
     values = {**numbers, **added, **scalars, **pending}
     for name, value in seal(values, cls, saved.blocks).items():
         store[name] = value

@@ -49,11 +49,17 @@ class Slots:
 
     def copy_late(self) -> None:
         """Copies variables that have a value now: a first `tf.function` is traced twice."""
-        late, self._late = self._late, []
-        for variable, name in late:
-            with tf.init_scope():
+        with tf.init_scope():
+            late = [(v, name) for v, name in self._late if v.is_initialized()]
+            self._late = [(v, n) for v, n in self._late if not any(v is x for x, _ in late)]
+            for variable, name in late:
                 slot = self.get(variable, name)
                 slot.assign(tf.cast(variable.read_value(), slot.dtype))
+
+    @property
+    def has_late(self) -> bool:
+        """Whether there are such variables."""
+        return bool(self._late)
 
     def copy_nothing_late(self) -> None:
         """Forgets about that: the slots have values from elsewhere."""

@@ -65,7 +65,9 @@ class State:
         self.pending: list[np.ndarray] = []  # what `set_weights` was given before there were slots
         self.saved: Saved | None = None  # what was loaded for slots that are not there yet
         self.become: Callable[[], None] | None = None  # makes a deep copy whole, at its first use
+        self._becoming = False
         self._iterations: Any = None
+        owner._maybe_initialize_trackable()  # which threads must not do at once
         self._exported: Callable[[], Any] = _nothing  # what a SavedModel in the making holds
         self._names = _variables.Names()
 
@@ -75,11 +77,20 @@ class State:
     def slots(self) -> Slots:
         """The slots; a deep copy gets its own when it is first asked."""
         if self.become is not None:
-            with self.lock:
-                become, self.become = self.become, None
-                if become is not None:
-                    become()
+            with self.lock:  # other threads wait here until the copy is whole
+                if self.become is not None and not self._becoming:
+                    self._becoming = True
+                    try:
+                        self.become()
+                    finally:
+                        self.become, self._becoming = None, False
         return self.table
+
+    def copy_late(self) -> None:
+        """Copies variables that had no value when their slots were made, where they have one."""
+        if self.slots.has_late:
+            with self.lock:
+                self.slots.copy_late()
 
     @property
     def iterations(self) -> Any:
@@ -290,10 +301,10 @@ class State:
 
     def snapshot(self) -> Saved:
         """The state apart from the variables, with what still waits for some."""
-        waiting = self.saved
-        if not self.built and waiting is not None:
-            return waiting
         with self.lock:
+            built, waiting = self.built, self.saved  # in this order: a copy becomes whole
+            if not built and waiting is not None:
+                return waiting.copy()
             scalars, named = self.all_scalars(), self.named_slots()
         blocks = [
             [Entry(path, name, _variables.value_of(slot)) for path, name, slot in items]
@@ -304,11 +315,12 @@ class State:
 
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`; before there are slots, what was loaded for them."""
-        if self.built or not self.waits:
-            return _variables.values_of(self.weights())
-        last = [*self.slots.kept, *self._first_counts()]
-        waiting = self.pending or (self.saved.values(last) if self.saved else [])
-        return [np.array(value) for value in waiting]
+        with self.lock:
+            if not self.built and self.waits:
+                last = [*self.slots.kept, *self._first_counts()]
+                waiting = self.pending or (self.saved.values(last) if self.saved else [])
+                return [np.array(value) for value in waiting]
+        return _variables.values_of(self.weights())
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`, or keeps them until there are slots."""
