@@ -907,6 +907,25 @@ def test_names_that_tfopt_uses_for_itself_raise():
         Attribute()
 
 
+def test_hooks_may_be_called_outside_of_a_step():
+    """As a wrapper does that updates a variable by the hooks of what it wraps."""
+    after = []
+    for legacy in (OURS, V2):
+        x, y = tf.Variable([1.0, 2.0]), tf.Variable([[1.0], [2.0]])
+        optimizer = legacy.Adam(0.25)
+        optimizer._create_all_weights([x, y])
+        optimizer._resource_apply_dense(tf.constant([0.5, -1.0]), x)
+        optimizer._resource_apply_sparse_duplicate_indices(
+            tf.constant([[0.5], [0.25]]), y, tf.constant([1, 1])
+        )
+        after.append([x.numpy(), y.numpy(), *optimizer.get_weights()])
+    for one, other in zip(*after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    optimizer = OURS.SGD(0.5)
+    optimizer.resource_apply_dense(tf.constant([2.0, 0.0]), x := tf.Variable([1.0, 2.0]))
+    np.testing.assert_allclose(x, [0.0, 2.0])
+
+
 def test_names_of_tfopt_s_keywords_are_free():
     class Own(OURS.SGD):
         def __init__(self, **kwargs):

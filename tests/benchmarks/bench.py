@@ -2,7 +2,8 @@
 
 A full run takes about 25 minutes on two cores and writes docs/benchmarks.md and its plot.
 `--quick` runs what the targets need, `--only TEXT` the cases whose title has all words of TEXT;
-neither writes the docs, unless `--docs` is given.
+neither writes the docs, unless `--docs` is given. `--against DIR` compares this version with that
+of another checkout, and with nothing else.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the limit here is the CPU's memory
 
+import before
 import keras
 import numpy
 import report
@@ -39,11 +41,15 @@ PACKAGES = (tfopt, tensorflow, keras, tf_keras, numpy)
 
 def main():
     options = parse()
+    if options.against:
+        before.rename(options.against)
     console = Console(width=None if sys.stdout.isatty() else 140)
     if options.load:
         results = json.loads(options.load.read_text())
     else:
         results = run(choose(options), options, console)
+    if options.against:
+        return bool(before.show(results, console) or results["failures"])
     report.show(results, console)
     if options.docs or not (options.quick or options.only or options.load):
         report.write_docs(results, DOCS)
@@ -59,6 +65,7 @@ def parse():
     )
     parser.add_argument("--json", type=Path, help="a file to write the figures to")
     parser.add_argument("--load", type=Path, help="show the figures of this file; run nothing")
+    parser.add_argument("--against", type=Path, help="a checkout of another version")
     parser.add_argument("--docs", action="store_true", help="write the docs in any case")
     return parser.parse_args()
 

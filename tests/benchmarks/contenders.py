@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import importlib
 import itertools
 import math
+import os
 
 import keras
 import numpy as np
@@ -25,6 +27,11 @@ LIBRARIES = {
 DENSE = ("tfopt", "Keras 3", "legacy", "tf-keras")
 SPARSE = ("tfopt lazy", *DENSE)
 CONTROL = ("tfopt", "Keras 3", "itself", "legacy")
+if "TFOPT_BEFORE" in os.environ:  # another version, which `before.py` has renamed
+    before = importlib.import_module(os.environ["TFOPT_BEFORE"])
+    LIBRARIES |= {"before": (before, {}), "before lazy": (before, {"lazy": True})}
+    DENSE, CONTROL = ("tfopt", "before"), ("tfopt", "before", "itself")
+    SPARSE = ("tfopt lazy", "before lazy", *DENSE)
 
 # An optimizer as the benchmarks call it: the names it may have, and its arguments.
 OPTIMIZERS = {
