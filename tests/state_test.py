@@ -409,3 +409,59 @@ def test_a_deepcopy_has_exclusions_of_its_own():
     twin.exclude_from_weight_decay(var_names=["bias"])
     assert opt.get_config()["exclude_from_weight_decay"] == ["norm"]
     assert twin.get_config()["exclude_from_weight_decay"] == ["norm", "bias"]
+
+
+def test_a_refused_call_leaves_what_a_checkpoint_restored(mirrored, tmp_path):
+    def make():
+        with mirrored.scope():
+            return tf.Variable([1.0, 2.0]), tfopt.Adam(0.5)
+
+    def step(optimizer, *variables):
+        mirrored.run(lambda: optimizer.apply_gradients([(tf.ones([2]), v) for v in variables]))
+
+    variable, optimizer = make()
+    for _ in range(3):
+        step(optimizer, variable)
+    path = tf.train.Checkpoint(v=variable, o=optimizer).save(str(tmp_path / "three"))
+    again, twin = make()
+    tf.train.Checkpoint(v=again, o=twin).restore(path)
+    with pytest.raises(ValueError, match="outside the scope"):
+        step(twin, again, tf.Variable([1.0, 2.0]))
+    for v, o in ((variable, optimizer), (again, twin)):
+        step(o, v)
+    for one, other in zip(optimizer.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nadam"])
+def test_what_was_loaded_before_the_first_step_reaches_all_replicas(name, mirrored):
+    def train(optimizer, variable, steps):
+        @tf.function
+        def step():
+            mirrored.run(lambda: optimizer.apply_gradients([(tf.cos(variable), variable)]))
+
+        for _ in range(steps):
+            step()
+
+    options = {"skip_nonfinite": True, "gradient_accumulation_steps": 2, "use_ema": True}
+    with mirrored.scope():
+        variable, optimizer = tf.Variable([1.0, 2.0]), getattr(tfopt, name)(0.25, **options)
+    train(optimizer, variable, 3)
+    with mirrored.scope():
+        again, twin = tf.Variable(variable.numpy()), getattr(tfopt, name)(0.25, **options)
+    twin.set_weights(optimizer.get_weights())  # outside of the scope, and before there are slots
+    train(optimizer, variable, 4)
+    train(twin, again, 4)
+    for one, other in zip(optimizer.weights, twin.weights, strict=True):
+        mine, yours = (getattr(weight, "values", [weight]) for weight in (one, other))
+        for number, part in enumerate(yours):
+            np.testing.assert_allclose(part.numpy(), mine[number].numpy(), rtol=1e-6)
+    np.testing.assert_array_equal(*[copy.numpy() for copy in again.values])
+    assert len(twin._engine.state.slots.blocks) == 1
+
+
+def test_a_deep_copy_has_the_rate_that_was_assigned():
+    optimizer = tfopt.Adam(0.25)
+    optimizer.learning_rate.assign(0.5)
+    twin = copy.deepcopy(optimizer)
+    assert twin.learning_rate.numpy() == twin.get_config()["learning_rate"] == 0.5
