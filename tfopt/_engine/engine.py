@@ -305,10 +305,10 @@ class Engine:
                 f"which take slots that lie as their variables do; got {axis!r}."
             )
 
-    def check_works(self, works: Sequence[Work]) -> None:
-        """What must hold of gradients, before anything is created."""
+    def check_rows(self, works: Sequence[Work]) -> None:
+        """What must hold of gradients of rows, before anything is created."""
         for work in works:
-            if work.is_sparse and _variables.is_on_mesh(work.variable):
+            if _variables.is_on_mesh(work.variable):
                 raise NotImplementedError(
                     f"Variable `{work.path}` is a DTensor's and has a sparse gradient, whose ops "
                     "DTensor cannot split: look rows up by a product with `tf.one_hot`."

@@ -28,9 +28,11 @@ def apply(
     works = gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     if not works:
         return _result(engine, engine.state.iterations.read_value(), name)
-    engine.check_works(works)
-    for policy in engine.policies:
-        policy.check_works(works)
+    sparse = [work for work in works if work.is_sparse]
+    if sparse:
+        engine.check_rows(sparse)
+        for policy in engine.policies:
+            policy.check_rows(sparse)
     replicas.require_replica_context([work.variable for work in works])
     if not aggregate:
         replicas.require_copies("`experimental_aggregate_gradients=False`")

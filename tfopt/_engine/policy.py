@@ -64,8 +64,8 @@ class Policy:
     def note(self, works: Works, aggregate: bool) -> None:
         """Called for each step that runs in a function which was traced earlier."""
 
-    def check_works(self, works: Works) -> None:
-        """Raises for gradients that it cannot go with, before anything is created."""
+    def check_rows(self, works: Works) -> None:
+        """Raises for gradients of rows that it cannot go with, before anything is created."""
 
     def slots(self, x: Any, first: bool) -> dict[str, Initial | Any]:
         """What it keeps for a variable; `first` for the first of those seen together."""

@@ -14,11 +14,10 @@ from tfopt._values import replicas
 class Constraints(Policy):
     """Applies constraints, which are for whole variables."""
 
-    def check_works(self, works: Works) -> None:
-        """No constraint where only rows move."""
+    def check_rows(self, works: Works) -> None:
+        """None where only rows move."""
         for work in works:
-            by_rows = work.is_sparse and self.engine.moves_rows(work.variable)
-            if by_rows and work.constraint is not None:
+            if work.constraint is not None and self.engine.moves_rows(work.variable):
                 raise RuntimeError(
                     f"Variable `{work.path}` has a constraint, {work.constraint!r}, and a sparse "
                     "gradient that updates only rows: a constraint is for the whole variable. "
