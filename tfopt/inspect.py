@@ -24,6 +24,7 @@ from tfopt._engine.records import Step, Work
 from tfopt._libraries import CALLBACKS
 from tfopt._policies.clipping import Clipping
 from tfopt._policies.decay import WeightDecay
+from tfopt._slots import Initial
 from tfopt._warnings import warn
 from tfopt.optimizer import Optimizer
 
@@ -154,9 +155,9 @@ def _plans(optimizer: Optimizer, originals: Sequence[Any]) -> list[tuple[Mapping
     It is asked of a copy of the optimizer and of stand-ins for the variables, in a graph that is
     never run, where variables have no memory.
     """
-    if optimizer._engine.is_hooked:
-        return [({}, "hooks")] * len(originals)
     variables = list(map(_variables.unwrap, originals))
+    if optimizer._engine.is_hooked:
+        return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
     with tf.Graph().as_default():
         engine = optimizer._engine.blank_copy()
         stand_ins = []
@@ -179,6 +180,14 @@ def _plans(optimizer: Optimizer, originals: Sequence[Any]) -> list[tuple[Mapping
                 path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)
             found.append((engine.state.slots.of(x), path.name))
     return found
+
+
+def _declared_slots(optimizer: Optimizer, variable: Any) -> dict[str, Any]:
+    """The slots that an optimizer with hooks declares all the same, as what they are to be."""
+    dtype = _variables.compute_dtype(variable.dtype)
+    declared = optimizer.slots(variable).items()
+    plain = {name: each for name, each in declared if isinstance(each, Initial)}
+    return {n: tf.TensorSpec(each.shape(variable.shape), dtype) for n, each in plain.items()}
 
 
 def _stand_in(variable: Any) -> Any:

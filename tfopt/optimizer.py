@@ -265,6 +265,7 @@ class Optimizer(Configurable, KerasOptimizer):
         paths: Sequence[type[Path]] = (),
         engine: type[Engine] | None = None,
         uncalled: Mapping[str, str] | None = None,
+        shared: bool = False,
         **kwargs: Any,
     ) -> None:
         """Collects what the class declares.
@@ -274,12 +275,14 @@ class Optimizer(Configurable, KerasOptimizer):
             paths: further ways to run updates, which are asked before those of its base.
             engine: the class of its parts, for another order of a step.
             uncalled: names that must not be defined, as nothing calls them, and what is called.
+            shared: the promise that `begin` and `update` read nothing but what the class declares:
+                then its optimizers share what XLA compiles, as tfopt's own do.
             **kwargs: for other base classes.
         """
         super().__init_subclass__(**kwargs)
         declarations.lift(cls, policies)
-        more = {"policies": policies, "paths": paths, "engine": engine, "uncalled": uncalled or {}}
-        _config.declare(cls, Optimizer, **more)
+        more = {"policies": policies, "paths": paths, "engine": engine}
+        _config.declare(cls, Optimizer, uncalled=uncalled or {}, shared=shared, **more)
 
     # --- variables --------------------------------------------------------------------------------
 
@@ -516,6 +519,7 @@ _config.declare(
     policies=ORDER,
     paths=(),
     engine=Engine,
+    shared=False,
     uncalled={  # hooks of OptimizerV2's
         "_create_slots": "create_slots",
         "_resource_apply_dense": "resource_apply_dense",

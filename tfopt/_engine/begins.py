@@ -24,8 +24,10 @@ class Begins:
     def begin(self, step: Step, works: Sequence[Work]) -> Step:
         """`groups.begin`; for a step that runs op by op, by a function, which gives its bits."""
         keys = groups.keys_of(works)
-        alike = not step.engine.declared.begins  # what the engine itself computes is
-        if alike or not tf.executing_eagerly() or replicas.has_strategy():
+        declared = step.engine.declared
+        # What the engine computes is alike; what users compute may be more than tensors.
+        plain = not declared.begins or not declared.is_known
+        if plain or not tf.executing_eagerly() or replicas.has_strategy():
             return groups.begin(step, keys)
         tensors = {n: v for n, v in step.values.items() if not isinstance(v, tf.Variable)}
         dtypes = tuple((name, value.dtype) for name, value in tensors.items())

@@ -3,7 +3,8 @@
 XLA's executables are never freed, so a function is shared by all optimizers for which it would
 be the same: of one class, with the same statics and policies, for the same shapes and dtypes.
 No number and no name is part of it. It runs on a blueprint of the optimizer, which has nothing
-but what its class declares; an optimizer that reads anything else keeps functions of its own.
+but what its class declares. A class of a user's may read attributes, globals and whatever else
+may change unseen, so its optimizers keep functions of their own, unless it promises not to.
 
 Functions are made of partials: TensorFlow counts retraces by code object, and would warn of the
 second function as if it were the first one's retrace.
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 Function = Callable[..., None]
 
 
-class UndeclaredError(Exception):
-    """An update reads what is not declared: its function cannot be shared."""
+class UndeclaredError(BaseException):
+    """An update reads what is not declared: its function cannot be shared.
+
+    Not an `Exception`, which the update might take for something else.
+    """
 
 
 class Blueprint:
@@ -148,13 +153,18 @@ def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: An
         *arguments: nests of tensors, variables and whatever else can be hashed.
     """
     own = blueprint_key(engine)
-    if own is not None:
+    if own is not None and all(map(_is_plain, tf.nest.flatten(arguments))):
         try:
             _call(SHARED, (own, key), functools.partial(_on_blueprint, function, own), arguments)
             return
         except UndeclaredError:
             engine.reads_more = True
     _call(engine.compiled, key, functools.partial(function, engine.optimizer), arguments)
+
+
+def _is_plain(leaf: Any) -> bool:
+    """Whether a function may be kept by it: all else might hold parts of an optimizer."""
+    return leaf is None or tf.is_tensor(leaf) or isinstance(leaf, tf.Variable | float | int | str)
 
 
 def call_shared(key: Any, function: Callable[..., None], *arguments: Any) -> None:
@@ -171,7 +181,8 @@ def _call(
         if isinstance(leaf, tf.Variable):
             kinds.append((_Part, leaf.shape, leaf.dtype))
             tensors.append(leaf.handle)
-        elif tf.is_tensor(leaf):
+        elif tf.is_tensor(leaf) or isinstance(leaf, np.ndarray):
+            leaf = tf.convert_to_tensor(leaf)
             kinds.append((tf.Tensor, leaf.shape, leaf.dtype))
             tensors.append(leaf)
         else:
@@ -198,9 +209,10 @@ def _on_tensors(
 
 def blueprint_key(engine: Engine) -> tuple[Any, ...] | None:
     """Class, statics and hyperparameters in use: all that a blueprint has. None if more is read."""
-    if engine.reads_more or engine.has_own_attributes():
+    if engine.reads_more or not engine.declared.is_known or engine.has_own_attributes():
         return None
-    key = (type(engine.optimizer), tuple(engine.own_statics().items()), engine.active())
+    statics = tuple((name, type(value), value) for name, value in engine.own_statics().items())
+    key = (type(engine.optimizer), statics, engine.active())
     try:
         hash(key)
     except TypeError:
@@ -210,6 +222,7 @@ def blueprint_key(engine: Engine) -> tuple[Any, ...] | None:
 
 def _on_blueprint(function: Callable[..., None], key: tuple[Any, ...], *arguments: Any) -> None:
     cls, statics, active = key
-    optimizer = cls.__new__(cls)
-    optimizer.__dict__["_engine"] = Blueprint(dict(statics), active)
+    optimizer = object.__new__(cls)
+    values = {name: value for name, _, value in statics}
+    optimizer.__dict__["_engine"] = Blueprint(values, active)
     function(optimizer, *arguments)

@@ -30,6 +30,8 @@ class Declarations:
         has_kernel: whether `fused` is of the same class as `update`, or of one below it.
         goes_by_rows: whether `sparse` speaks of this `update`, and not of a parent's.
         begins: whether it overrides `begin`.
+        is_known: whether what it computes depends on nothing but what it declares: so it is of
+            tfopt's own classes, and of those that promise it. Others may read what they like.
         has_own_getattr: whether it answers for attributes in a way of its own.
     """
 
@@ -44,6 +46,7 @@ class Declarations:
     has_kernel: bool = False
     goes_by_rows: bool = False
     begins: bool = False
+    is_known: bool = True
     has_own_getattr: bool = False
 
     @property
@@ -80,6 +83,7 @@ def collect(
     paths: Sequence[type[Path]],
     engine: Any,
     uncalled: Mapping[str, str],
+    shared: bool,
 ) -> Declarations:
     """What a class declares: by itself, and by its bases.
 
@@ -91,6 +95,7 @@ def collect(
         paths: further paths, asked before those of the base class.
         engine: the class of its parts; None for that of the base class.
         uncalled: hooks that nothing calls; none for those of the base class.
+        shared: whether the class promises to read nothing but what it declares.
     """
     fields: dict[str, Field] = {}
     aliases: dict[str, str] = {}
@@ -123,6 +128,8 @@ def collect(
         # Rows apart must give what the whole does: a parent's word for it is not enough.
         goes_by_rows=not hooked[0] and _definer(cls, "sparse") <= first,
         begins=cls.begin is not base.begin,
+        is_known=(shared or cls.__module__.startswith("tfopt."))
+        and (parent is None or parent.is_known),
         has_own_getattr=getattr(cls, "__getattr__", None) is not getattr(base, "__getattr__", None),
     )
 

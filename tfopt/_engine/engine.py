@@ -200,6 +200,8 @@ class Engine:
 
         TensorFlow rewrites plain ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one.
         """
+        if not self.declared.is_known:  # whose errors must not come when half is done
+            return False
         if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or self.is_hooked:
             return False
         return all(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfopt._engine.policy import Policy
 
 MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
+OFTEN = 4  # times that a set must come before another one loses its function
 Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
@@ -30,7 +31,7 @@ class Functions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._steps: dict[Any, Function] = {}
-        self._seen: dict[Any, bool] = {}  # what came once, the oldest first
+        self._seen: dict[Any, int] = {}  # how often what has no function came, the oldest first
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -59,18 +60,19 @@ class Functions:
             function = _trace(engine, values, aggregate, more, works)
             with self._lock:
                 function = self._steps.setdefault(key, function)
+                if len(self._steps) > MAX_STEPS:
+                    del self._steps[next(iter(self._steps))]
         for policy in policies:
             policy.note(works, aggregate)
         return function([work.gradient for work in works], values)
 
     def _is_new(self, key: Any) -> bool:
-        """Whether a set did not come lately, or there are functions enough."""
+        """Whether a set did not come lately; where functions are many, not often."""
         with self._lock:
-            if len(self._steps) >= MAX_STEPS:
-                return True
-            if self._seen.pop(key, False):
+            times = self._seen.pop(key, 0)
+            if times >= (1 if len(self._steps) < MAX_STEPS else OFTEN):
                 return False
-            self._seen[key] = True
+            self._seen[key] = times + 1
             if len(self._seen) > MAX_STEPS:
                 del self._seen[next(iter(self._seen))]
             return True
