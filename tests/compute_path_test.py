@@ -676,7 +676,7 @@ def test_a_gradient_may_be_an_array_a_number_or_a_variable():
     def after(*grads):
         variables = [tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0]), tf.Variable(3.0)]
         optimizer = tfopt.Adam(0.25)
-        for _ in range(2):
+        for _ in range(3):
             optimizer.apply_gradients(zip(grads, variables, strict=True))
         assert len(optimizer._engine.functions) == 1
         return [variable.numpy() for variable in variables]

@@ -1,8 +1,8 @@
 """Eager mode: a whole step by one cached function over all its variables.
 
-A set of gradients that comes for the first time is not worth a trace: its step runs op by op,
-right here, where that gives the same bits. So a first step costs no trace, and sets that change
-all the time cost none either.
+A set of gradients that came once or twice is not worth a trace: its step runs op by op, right
+here, where that gives the same bits. So a first step costs no trace, and sets that change all the
+time cost none either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tfopt._engine.policy import Policy
 
 MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
-OFTEN = 4  # times that a set must come before another one loses its function
+TWICE = 2  # times that a set runs op by op before it is worth a trace
+OFTEN = 4  # the same, where another one loses its function for it
 Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
@@ -70,7 +71,7 @@ class Functions:
         """Whether a set did not come lately; where functions are many, not often."""
         with self._lock:
             times = self._seen.pop(key, 0)
-            if times >= (1 if len(self._steps) < MAX_STEPS else OFTEN):
+            if times >= (TWICE if len(self._steps) < MAX_STEPS else OFTEN):
                 return False
             self._seen[key] = times + 1
             if len(self._seen) > MAX_STEPS:
