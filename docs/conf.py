@@ -118,7 +118,7 @@ def picture(cls, path) -> str:
 def page(cls) -> str:
     """The page of an optimizer: its docstring, a table of facts, a picture."""
     name = cls.__name__
-    if "learning_rate" in cls._fields:
+    if "learning_rate" in cls._declared.fields:
         best = picture(cls, GENERATED / f"{name}.svg")
         shown = f"""
 ## A path
