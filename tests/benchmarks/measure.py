@@ -10,7 +10,7 @@ import numpy as np
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 CHUNK = 0.02  # seconds that a contender has the machine for, at least one step
 MIN_ROUNDS = 7
-WARM_UP = 3  # steps
+WARM_UP = 5  # steps: tfopt traces eager ones when they come for the third time
 
 
 class Contender:
