@@ -464,7 +464,7 @@ def serialize_any(schedule: Any) -> dict[str, Any]:
 
 
 def deserialize_any(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
-    """The schedule of a config: one of tfopt's by name, or a class registered with Keras."""
+    """The schedule of a config: one of these by its name, or a class registered with Keras."""
     known = dict(custom_objects or {})
     for name in (config.get("registered_name"), config.get("class_name")):
         for cls in registered(name):

@@ -1,4 +1,4 @@
-"""The parts of an optimizer, which stand behind its public face, and the way into a step."""
+"""The parts of an optimizer, which stand behind its public face."""
 
 from __future__ import annotations
 

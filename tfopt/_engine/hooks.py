@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, works: Sequence[Work]) -> None:
-    """Updates by hooks that a subclass overrides, which have no room for a step: it is ambient.
+    """Runs the hooks that a subclass overrides, on every copy of every variable.
 
     Hooks see weights that have decayed, and gradients that are clipped and of the weights' dtype.
     """
@@ -71,8 +71,6 @@ def _entered(update: Update, h: H) -> Any:
 
 def run_declared(engine: Engine, step: Step, copy: Any, work: Work) -> None:
     """The declared update of one copy, for a hook that calls it: policies have acted before."""
-    update, h = (
-        paths.located(engine, copy, work)._replace(acting=()),
-        step.scalars[groups.key_of(work)],
-    )
+    update = paths.located(engine, copy, work)._replace(acting=())
+    h = step.scalars[groups.key_of(work)]
     paths.choose(engine.paths, update, h).run([update], h)

@@ -23,7 +23,6 @@ from tfopt._values.door import IDENTITY, VALUE, Cell
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
-    from tfopt._engine.records import Step, Work
 
 TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
 
@@ -221,7 +220,7 @@ def _inputs(update: Update) -> Any:
 
 def _signature(update: Update) -> Any:
     """What compiled code depends on of the inputs."""
-    leaves = [leaf for leaf in tf.nest.flatten(_inputs(update))]
+    leaves = tf.nest.flatten(_inputs(update))
     return tuple(None if leaf is None else (tuple(leaf.shape), leaf.dtype) for leaf in leaves)
 
 

@@ -102,15 +102,8 @@ class Accumulation(Policy):
         """All windows that may have begun: before any call here, those of whole blocks."""
         found = []
         for block in self.engine.blocks():
-            rowed = [GRADIENT, ROWS]
-            whole = [
-                work._replace(
-                    gradient=tf.IndexedSlicesSpec()
-                    if set(rowed) <= self.engine.state.cells(work.variable).keys()
-                    else None
-                )
-                for work in block
-            ]
+            kinds = [None if self._cells(w)[1] is None else tf.IndexedSlicesSpec() for w in block]
+            whole = [w._replace(gradient=kind) for w, kind in zip(block, kinds, strict=True)]
             counter = self._counter(block)
             found.append(self._windows.get(counter.ref(), (whole, True)))
         return found

@@ -166,7 +166,7 @@ class LegacyEngine(Engine):
 
     @property
     def policies(self) -> Policies:
-        """Constraints alone: keywords of tfopt's are not offered, as a subclass may use them."""
+        """Constraints alone: tfopt's keywords are not offered, as a subclass may use them."""
         return Policies([self._constraints])
 
     def make_state(self) -> State:
