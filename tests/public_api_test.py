@@ -11,7 +11,7 @@ import keras
 import tfopt
 from tfopt import compare, initializers, legacy, optimizers, schedules
 
-RECORD = Path(__file__).resolve().parent / "recorded" / "public_api.json"
+RECORD = Path(__file__).with_name("public_api.json")
 MODULES = (tfopt, optimizers, tfopt.inspect, compare, initializers, legacy, schedules)
 
 

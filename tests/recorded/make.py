@@ -76,6 +76,10 @@ CASES = {
     ),
     "legacy": (lambda: tfopt.legacy.Adam(0.0625, amsgrad=True), [*SMALL, ("keras", "h5")]),
     "own": (Own, [*SMALL, ("tf_keras", "keras")]),
+    "windows": (  # with names of modules that came after the first ones
+        lambda: tfopt.Adam(0.0625, use_ema=True, gradient_accumulation_steps=3, decay=0.25),
+        [*SMALL, ("tf_keras", "keras")],
+    ),
     "counted": (Counted, [*SMALL[:2], ("tf_keras", "ckpt"), ("tf_keras", "keras")]),
 }
 FILES = [(name, *kind) for name, (_, formats) in CASES.items() for kind in formats]
