@@ -23,8 +23,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfopt import inspect, registry
+from tfopt import registry
 from tfopt._libraries import CALLBACKS, LIBRARIES
+from tfopt.inspect.optional_imports import import_optional
 
 __all__ = ["Run", "compare", "digits", "main", "optimizer", "page"]
 
@@ -278,7 +279,7 @@ def page(runs: Sequence[Run], title: str) -> str:
 
 def _curves(runs: Sequence[Run]) -> str:
     """The losses against steps and against seconds, as SVG."""
-    matplotlib = inspect.require("matplotlib.figure", "matplotlib.backends.backend_svg")
+    matplotlib = import_optional("matplotlib.figure", "matplotlib.backends.backend_svg")
     figure = matplotlib.figure.Figure(figsize=(11, 4.2), layout="constrained")
     for axes, label in zip(figure.subplots(1, 2, sharey=True), ("steps", "seconds"), strict=True):
         for number, run in enumerate(runs):
@@ -353,8 +354,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Trains, shows how it goes, prints a table and writes a page."""
     try:  # now, and not after all the training
-        rich = inspect.require("rich.console", "rich.progress", "rich.table")
-        inspect.require("matplotlib.figure")
+        rich = import_optional("rich.console", "rich.progress", "rich.table")
+        import_optional("matplotlib.figure")
         problem = find(arguments.problem)
         for text in arguments.optimizers:
             optimizer(text)
