@@ -13,6 +13,7 @@ import tf_keras
 import tfopt
 from tfopt import compare
 from tfopt.__main__ import main
+from tfopt.compare.results_table import headings_and_rows
 
 PROBLEM = """
 import keras
@@ -79,7 +80,7 @@ def test_runs_start_from_one_seed_and_note_each_batch(library):
 
 def test_the_table_is_in_order_of_the_loss():
     runs = [compare.Run(str(loss), [loss], [0.0], 1.0) for loss in (2.0, float("nan"), 1.0)]
-    headings, rows = compare.rows(runs)
+    headings, rows = headings_and_rows(runs)
     assert headings == ["optimizer", "loss", "ms a step", "first step"]
     assert [row[0] for row in rows] == ["1.0", "2.0", "nan"]
     assert "<svg" in compare.page(runs, "<title>") and "<h1>&lt;title&gt;" in compare.page(

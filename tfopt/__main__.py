@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from tfopt import compare
+from tfopt.compare.command_line import add_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(prog="tfopt", description="Tools for tfopt's optimizers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    compare.add_arguments(
+    add_arguments(
         commands.add_parser(
             "compare",
             help="train a model with several optimizers and compare them",

@@ -91,7 +91,7 @@ class Engine:
     def policies_of_step(self, more: Sequence[Policy]) -> Policies:
         """These, those of a wrapper that takes the step, and what watches them."""
         policies = Policies((*self.policies, *more))
-        return policies if self.watch is None else self.watch.among(policies)
+        return policies if self.watch is None else self.watch.add_recording(policies)
 
     def policy(self, cls: type[Policy]) -> Policy | None:
         """The policy of a class, if it is in use."""

@@ -1,0 +1,191 @@
+"""What an optimizer does with each variable, as rows and as a printed table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import _variables
+from tfopt._engine import groups, paths
+from tfopt._engine.policy import Works
+from tfopt._engine.records import Work
+from tfopt._policies.decay import WeightDecay
+from tfopt._slots import Initial
+from tfopt.inspect.argument_checks import unwrapped_optimizer
+from tfopt.inspect.optional_imports import import_optional
+from tfopt.optimizer import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What an optimizer does with one variable.
+
+    Attributes:
+        variable: the variable's path.
+        shape: the variable's shape.
+        dtype: the name of the variable's dtype.
+        slots: the shape of each slot, by name.
+        slot_bytes: how much memory one copy of the slots takes.
+        decays: whether weight decay moves the variable.
+        sparse: what an `IndexedSlices` gradient does: "rows" (lazy: the gradient's rows only),
+            "rows_move", "exact" or "whole".
+        path: how a dense gradient is applied: "fused" (one TensorFlow kernel), "XLA" (compiled),
+            "plain" (separate ops), or "hooks" (the optimizer's own `resource_apply_dense`).
+    """
+
+    variable: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    slots: dict[str, tuple[int | None, ...]]
+    slot_bytes: int
+    decays: bool
+    sparse: str
+    path: str
+
+
+def describe(optimizer: Any, variables: Any = None) -> list[Row]:
+    """What an optimizer does, or would do, with each variable. Nothing is changed or created.
+
+    Args:
+        optimizer: one of tfopt's, or a loss-scale wrapper of one.
+        variables: a model, or a list of variables; by default those that the optimizer has
+            seen. They need not have slots yet.
+
+    Returns:
+        A row for each variable.
+
+    Raises:
+        TypeError: if `optimizer` is not one of tfopt's.
+        ValueError: if there are no variables.
+
+    >>> [row] = tfopt.inspect.describe(tfopt.Adam(), [tf.Variable(tf.zeros([2, 3]), name="w")])
+    >>> row.variable, row.slots, row.slot_bytes, row.sparse, row.path
+    ('w', {'m': (2, 3), 'v': (2, 3)}, 48, 'exact', 'fused')
+    """
+    optimizer = unwrapped_optimizer(optimizer)
+    variables = getattr(variables, "trainable_variables", variables)
+    variables = list(optimizer._trainable_variables if variables is None else variables)
+    if not variables:
+        raise ValueError(
+            "`variables` must be a model or variables, as the optimizer has seen none yet; got "
+            "none."
+        )
+    for original in variables:
+        if not isinstance(_variables.unwrap(original), tf.Variable):
+            raise TypeError(f"`variables` must be a model or variables; got {original!r}.")
+    planned = _slots_and_paths(optimizer, variables)
+    return [_row(optimizer, v, *plan) for v, plan in zip(variables, planned, strict=True)]
+
+
+def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> None:
+    """Prints what an optimizer does, or would do, with each variable, as a table.
+
+    Args:
+        optimizer: one of tfopt's, or a loss-scale wrapper of one.
+        variables: a model, or a list of variables; by default those that the optimizer has
+            seen.
+        console: the `rich.console.Console` to print to; standard output by default.
+
+    Raises:
+        ImportError: without rich.
+        TypeError: if `optimizer` is not one of tfopt's.
+        ValueError: if there are no variables.
+    """
+    rich = import_optional("rich.console", "rich.table")
+    rows = describe(optimizer, variables)
+    table = rich.table.Table(title=repr(optimizer), title_justify="left")
+    for heading in ("variable", "shape", "slots", "bytes", "decay", "sparse", "path"):
+        table.add_column(
+            heading, justify="right" if heading == "bytes" else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(
+            row.variable,
+            f"{_shape_text(row.shape)} {row.dtype}",
+            ", ".join(
+                name if shape == row.shape else f"{name} {_shape_text(shape)}"
+                for name, shape in row.slots.items()
+            ),
+            f"{row.slot_bytes:,}",
+            "yes" if row.decays else "no",
+            "rows (lazy)" if row.sparse == "rows" else row.sparse,
+            row.path,
+        )
+    table.caption = f"{len(rows)} variables, {sum(row.slot_bytes for row in rows):,} bytes of slots"
+    (console or rich.console.Console()).print(table)
+
+
+def _shape_text(shape: Sequence[int | None]) -> str:
+    return " × ".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
+def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], path: str) -> Row:
+    engine, variable = optimizer._engine, _variables.unwrap(original)
+    rule = engine.rules.get(WeightDecay)
+    slots = engine.state.slots.of(variable) or planned_slots
+    return Row(
+        variable=_variables.path(original),
+        shape=tuple(variable.shape),
+        dtype=variable.dtype.name,
+        slots={name: tuple(slot.shape) for name, slot in slots.items()},
+        slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
+        decays=optimizer.uses("weight_decay") and not (rule and rule.covers(original)),
+        sparse=engine.rows_word,
+        # The plan is made for a variable that is on no mesh.
+        path="plain" if path == "XLA" and _variables.is_on_mesh(variable) else path,
+    )
+
+
+def _slots_and_paths(
+    optimizer: Optimizer, originals: Sequence[Any]
+) -> list[tuple[Mapping[str, Any], str]]:
+    """The slots of each variable, and the path of its dense update, by the step's own plan.
+
+    A copy of the optimizer makes the plan, for variables that stand in for the user's. Both are
+    in a graph that never runs, where variables take no memory.
+    """
+    variables = list(map(_variables.unwrap, originals))
+    if optimizer._engine.is_hooked:
+        return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
+    with tf.Graph().as_default():
+        engine = optimizer._engine.blank_copy()
+        graph_variables = []
+        for variable in variables:  # of a distributed one, the device is its first copy's
+            with tf.device(str(getattr(variable, "device", "") or "")):
+                graph_variables.append(_graph_variable_like(variable))
+        engine.build(graph_variables)
+        step, planned = engine.step({}, aggregate=False), []
+        for x, original in zip(graph_variables, originals, strict=True):
+            group = groups.group_of(optimizer._engine.all_rules(), original)
+            works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
+            for policy in step.policies:
+                if policy.calls_functions_of_users:  # which leave no factor, and must not run here
+                    works = [work._replace(clip_factor=None) for work in works]
+                else:
+                    works = policy.gradients(step, works)
+            begun = groups.begin(step, groups.keys_of(works))
+            [((path, _, key), updates)] = paths.plan(begun, works).items()
+            if isinstance(path, paths.Fused) and not path.accepts(updates[0], begun.scalars[key]):
+                path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)
+            planned.append((engine.state.slots.of(x), path.name))
+    return planned
+
+
+def _declared_slots(optimizer: Optimizer, variable: Any) -> dict[str, tf.TensorSpec]:
+    """The slots that an optimizer with hooks declares in `slots`, as specs of what they are."""
+    dtype = _variables.compute_dtype(variable.dtype)
+    return {
+        name: tf.TensorSpec(declared.shape(variable.shape), dtype)
+        for name, declared in optimizer.slots(variable).items()
+        if isinstance(declared, Initial)
+    }
+
+
+def _graph_variable_like(variable: Any) -> Any:
+    """A variable of the same dtype and shape in the current graph, where it takes no memory."""
+    shape = variable.shape
+    start = tf.zeros([size or 0 for size in shape], variable.dtype)
+    return tf.compat.v1.Variable(start, use_resource=True, shape=shape, validate_shape=False)
