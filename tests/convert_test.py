@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 import tfopt
-from tfopt._convert import COUNTERPARTS
+from tfopt.conversion import COUNTERPARTS
 
 legacy = tf_keras.optimizers.legacy
 LIBRARIES = {"keras": keras.optimizers, "tf_keras": tf_keras.optimizers, "legacy": legacy}

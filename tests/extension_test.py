@@ -19,10 +19,10 @@ from tfopt._engine.groups import Rule
 from tfopt._engine.policy import Policy
 from tfopt._policies import unscaling
 from tfopt._policies.nonfinite import FiniteSteps
-from tfopt._slots import Kept
-from tfopt._slots import copy as start_as
 from tfopt._values import replicas
 from tfopt._values.door import VALUE, Codec
+from tfopt._values.initial import Kept
+from tfopt._values.initial import copy as start_as
 from tfopt.hyper import Hyper, Static
 
 SHAPES = [(5, 3), (4,), (4,)]

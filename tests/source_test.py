@@ -50,7 +50,7 @@ def test_replicas_are_known_in_few_places():
         for path in SOURCES
         if re.search(r"merge_call|all_reduce|extended\.", path.read_text())
     }
-    assert naming == {"replicas.py", "_variables.py"}
+    assert naming == {"replicas.py", "tf_variables.py"}
 
 
 @pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import tfopt
-from tfopt import _kernels
 from tfopt._engine import function
+from tfopt._libraries import tensorflow_private
 
 ALL = tfopt.optimizers.__all__
 HAS_ROWS = [name for name in ALL if getattr(tfopt, name).sparse != "whole"]
@@ -586,16 +586,16 @@ def test_inside_xla_is_known():
 
     @tf.function(jit_compile=True)
     def compiled():
-        seen.append(_kernels.inside_xla())
+        seen.append(tensorflow_private.inside_xla())
 
     @tf.function
     def outer():
-        seen.append(_kernels.inside_xla())
+        seen.append(tensorflow_private.inside_xla())
         compiled()
 
     outer()
     assert seen == [False, True]
-    assert not _kernels.inside_xla()
+    assert not tensorflow_private.inside_xla()
 
 
 @pytest.mark.parametrize("name", HAS_ROWS)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from cases import CASES
 
 import tfopt
-from tfopt._variables import ShardedVariable
+from tfopt._libraries.tf_variables import ShardedVariable
 
 TOLERANCE = 1e-12  # in float64; sums over replicas are in another order
 

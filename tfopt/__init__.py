@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfopt import initializers, inspect, legacy, optimizers, schedules
-from tfopt._convert import convert
-from tfopt._slots import copy, full, zeros
-from tfopt._warnings import TfoptWarning
+from tfopt._libraries.warnings import TfoptWarning
+from tfopt._values.initial import copy, full, zeros
+from tfopt.conversion import convert
 from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer
 from tfopt.registry import deserialize, get, register, serialize

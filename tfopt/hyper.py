@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables, schedules
-from tfopt._described import plain
-from tfopt._warnings import warn
+from tfopt import schedules
+from tfopt._libraries import tf_variables
+from tfopt._libraries.serialization import plain
+from tfopt._libraries.warnings import warn
 
 NEVER = object()  # a value that no hyperparameter ever has
 
@@ -103,9 +104,7 @@ class Hyper(_Ranged):
         return self if owner is None else owner._engine.hypers[self.name].read()
 
     def __set__(self, owner: Any, value: Any) -> None:
-        held = owner._engine.hypers[self.name]
-        held.restore()
-        held.set(value)
+        owner._engine.set_hyper(self.name, value)
 
 
 class Static(_Ranged):
@@ -138,13 +137,7 @@ class Static(_Ranged):
         return self if owner is None else owner._engine.statics[self.name]
 
     def __set__(self, owner: Any, value: Any) -> None:
-        value = self.check(value)
-        if owner.built and value != owner._engine.statics[self.name]:
-            raise ValueError(
-                f"`{self.name}` cannot change once slots exist: it is "
-                f"{owner._engine.statics[self.name]!r}; got {value!r}."
-            )
-        owner._engine.statics[self.name] = value
+        owner._engine.set_static(self.name, self.check(value))
 
     def check(self, value: Any) -> Any:
         """The value, or an error that says what is allowed."""
@@ -241,7 +234,7 @@ class Value:
                 f"`{self.hyper.name}` cannot be taken away once slots exist; got {given!r}."
             )
         if source is None and isinstance(self.source, tf.Variable):
-            _variables.assign_all([(self.source, number)])
+            tf_variables.assign_all([(self.source, number)])
         elif self._is_symbolic_number(source):
             self.variable_of_number().assign(tf.cast(source, tf.float32))
         elif source is None:
@@ -255,10 +248,10 @@ class Value:
         with self.home.lock:  # a variable that is being made would get the number before
             self.number, self.source, variable = number, None, self.variable
         if variable is not None and number is not None:
-            _variables.assign_all([(variable, number)])
+            tf_variables.assign_all([(variable, number)])
             self._track(variable)
         if self._replaced is not None:
-            _variables.assign_all([(self._replaced, True)])
+            tf_variables.assign_all([(self._replaced, True)])
 
     def _set_source(self, source: Any) -> None:
         if self._traced is not NEVER and self._traced is not source:
@@ -267,7 +260,7 @@ class Value:
         if isinstance(source, tf.Variable):
             self._track(source)
         elif self._replaced is not None:
-            _variables.assign_all([(self._replaced, False)])
+            tf_variables.assign_all([(self._replaced, False)])
 
     def _warn_of_traces(self, value: Any) -> None:
         warn(
@@ -300,13 +293,13 @@ class Value:
         if self.source is None:
             if self.number is None or self.variable is None:
                 return plain(self.number)
-            current = _variables.value_of(self.variable, default=self.number)
+            current = tf_variables.value_of(self.variable, default=self.number)
             return plain(self.number if np.float32(self.number) == current else current)
         source = self.source
         if callable(source) and hasattr(source, "get_config"):
             return schedules.serialize_any(source)
         with tf.init_scope():
-            return plain(_variables.value_of(self.read()))
+            return plain(tf_variables.value_of(self.read()))
 
     def create(self) -> None:
         """Makes the variables that graphs read, so that no function has to while traced."""
@@ -366,7 +359,7 @@ class Value:
     def _interpret(self, given: Any) -> tuple[Any, Any]:
         """Splits what the user gave into (number, source); raises if it is neither."""
         name = self.hyper.name
-        given = _variables.unwrap(given)
+        given = tf_variables.unwrap(given)
         if given is None:
             if self.hyper.off is not None:
                 raise TypeError(f"`{name}` must not be None.")

@@ -20,7 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._described import Described, describe, number, plain, recover
+from tfopt._libraries.serialization import Described, describe, number, plain, recover
 
 # The standard deviation of a standard normal cut at two of its standard deviations.
 _TRUNCATED_STDDEV = 0.87962566103423978

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _config, _variables, initializers
-from tfopt._config import Configurable
-from tfopt._engine import declarations, entry, hooks
+from tfopt import initializers
+from tfopt._declarations import constructor, declarations
+from tfopt._declarations.constructor import Configurable
+from tfopt._engine import entry, hooks
 from tfopt._engine.ambient import current_step
 from tfopt._engine.engine import Engine
 from tfopt._engine.groups import Scalars
 from tfopt._engine.paths import Path
 from tfopt._engine.policy import Policy
 from tfopt._keras.optimizer import KerasOptimizer
+from tfopt._libraries import tf_variables
+from tfopt._libraries.tf_variables import plain_python
+from tfopt._libraries.warnings import warn
 from tfopt._policies.order import ORDER
 from tfopt._state import copies, keras_files, saved_model
 from tfopt._state.state import CallableList
 from tfopt._values import rows
-from tfopt._variables import plain_python
-from tfopt._warnings import warn
 from tfopt.hyper import Alias, Static
 
 
@@ -121,7 +123,6 @@ class Optimizer(Configurable, KerasOptimizer):
     state: Mapping[str, float] = {}  # scalars of the whole optimizer: {name: initial value}
     fused_takes: frozenset[str] = frozenset()  # of "clip_factor", "decay_rate": see `fused`
     slot_order = "slot"  # in a block: "slot" after slot, or "variable" after variable
-    v1_weights = ""  # lists of older Keras accepted: "no iterations" or "unused slot"
 
     def slots(self, x: Any) -> dict[str, Any]:
         """The slots of a variable, by name.
@@ -254,7 +255,7 @@ class Optimizer(Configurable, KerasOptimizer):
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """The learning rate of this step, after `decay`, for use in hooks."""
         rate = self._get_hyper("learning_rate", var_dtype)
-        steps = _variables.as_scalar(self.iterations, var_dtype)
+        steps = tf_variables.as_scalar(self.iterations, var_dtype)
         return rate / (1 + self._get_hyper("decay", var_dtype) * steps)
 
     # --- construction -----------------------------------------------------------------------------
@@ -265,6 +266,8 @@ class Optimizer(Configurable, KerasOptimizer):
         paths: Sequence[type[Path]] = (),
         engine: type[Engine] | None = None,
         uncalled: Mapping[str, str] | None = None,
+        reserved: Collection[str] = (),
+        tracks_attributes: bool = True,
         shared: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -275,14 +278,25 @@ class Optimizer(Configurable, KerasOptimizer):
             paths: further ways to run updates, which are asked before those of its base.
             engine: the class of its parts, for another order of a step.
             uncalled: names that must not be defined, as nothing calls them, and what is called.
+            reserved: further names that tfopt keeps for itself: subclasses must not redefine them.
+            tracks_attributes: False if what is assigned to attributes is not to be saved.
             shared: the promise that `begin` and `update` read nothing but what the class declares:
                 then its optimizers share what XLA compiles, as tfopt's own do.
             **kwargs: for other base classes.
         """
         super().__init_subclass__(**kwargs)
         declarations.lift(cls, policies)
-        more = {"policies": policies, "paths": paths, "engine": engine}
-        _config.declare(cls, Optimizer, uncalled=uncalled or {}, shared=shared, **more)
+        constructor.declare(
+            cls,
+            Optimizer,
+            policies=policies,
+            paths=paths,
+            engine=engine,
+            uncalled=uncalled or {},
+            reserved=reserved,
+            tracks_attributes=tracks_attributes,
+            shared=shared,
+        )
 
     # --- variables --------------------------------------------------------------------------------
 
@@ -296,7 +310,7 @@ class Optimizer(Configurable, KerasOptimizer):
 
     @iterations.setter
     def iterations(self, variable: Any) -> None:
-        variable, state = _variables.unwrap(variable), self._engine.state
+        variable, state = tf_variables.unwrap(variable), self._engine.state
         if not isinstance(variable, tf.Variable) or not variable.dtype.is_integer:
             raise TypeError(f"`iterations` must be an integer tf.Variable; got {variable!r}.")
         if state.counts_in is not None:
@@ -359,7 +373,7 @@ class Optimizer(Configurable, KerasOptimizer):
         Returns:
             A variable of the dtype of `var`, created on its device and mirrored as it is.
         """
-        variable = _variables.unwrap(var)
+        variable = tf_variables.unwrap(var)
         whole = variable.shape.is_fully_defined()
         actual = shape if shape is not None else variable.shape if whole else tf.shape(variable)
         state = self._engine.state
@@ -378,12 +392,12 @@ class Optimizer(Configurable, KerasOptimizer):
         Raises:
             KeyError: if there is none (yet): slots appear when `var` is first updated.
         """
-        if not isinstance(_variables.unwrap(var), tf.Variable | _variables.ShardedVariable):
+        if not isinstance(tf_variables.unwrap(var), tf.Variable | tf_variables.ShardedVariable):
             raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
         slot = self._engine.state.slots.get(var, slot_name)
         if slot is None:
             raise KeyError(
-                f"Variable `{_variables.path(var)}` has no slot `{slot_name}`; "
+                f"Variable `{tf_variables.path(var)}` has no slot `{slot_name}`; "
                 f"it has {sorted(self._engine.state.slots.of(var)) or 'none yet'}."
             )
         return slot
@@ -513,12 +527,14 @@ class Optimizer(Configurable, KerasOptimizer):
 
 
 declarations.lift(Optimizer, ORDER)
-_config.declare(
+constructor.declare(
     Optimizer,
     Optimizer,
     policies=ORDER,
     paths=(),
     engine=Engine,
+    reserved={"_engine"},
+    tracks_attributes=True,
     shared=False,
     uncalled={  # hooks of OptimizerV2's
         "_create_slots": "create_slots",

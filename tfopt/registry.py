@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from tfopt import _libraries
 from tfopt._keras.optimizer import KerasOptimizer
+from tfopt._libraries import keras as keras_libraries
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
@@ -41,7 +41,7 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
     known = _CLASSES.setdefault(name.lower(), cls)
     if known is not cls:
         raise ValueError(f"The name {name!r} is taken by {known!r}; got {cls!r}.")
-    _libraries.register(cls, package)
+    keras_libraries.register(cls, package)
     return cls
 
 
@@ -150,7 +150,7 @@ def _registered_name(cls: type) -> str | None:
 
 
 def _is_tf_keras(identifier: Any) -> bool:
-    library = _libraries.tf_keras
+    library = keras_libraries.tf_keras
     return library is not None and isinstance(
         identifier, library.optimizers.Optimizer | library.optimizers.legacy.Optimizer
     )

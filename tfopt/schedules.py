@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfopt._described import Described, describe, number, recover
-from tfopt._libraries import register, registered
+from tfopt._libraries.keras import register, registered
+from tfopt._libraries.serialization import Described, describe, number, recover
 
 
 class LearningRateSchedule(Described, abc.ABC):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine.groups import group_of
 from tfopt._engine.policy import Policies
-from tfopt._slots import Initial
+from tfopt._libraries import mesh, tf_variables
 from tfopt._values.door import VALUE
+from tfopt._values.initial import Initial
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 def build(engine: Engine, var_list: Sequence[Any]) -> None:
     """Creates the state of variables not seen before: all of it, or nothing if one fails."""
-    variables = [_variables.unwrap(variable) for variable in var_list]
+    variables = [tf_variables.unwrap(variable) for variable in var_list]
     engine.state.copy_late()
     if engine.state.slots.knows(variables):
         return
     with engine.state.lock:
-        _build(engine, _variables.shards(var_list), _variables.shards(variables))
+        _build(engine, tf_variables.shards(var_list), tf_variables.shards(variables))
 
 
 def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) -> None:
     state, slots = engine.state, engine.state.slots
     new = {
         key: variable
-        for key, variable in zip(map(_variables.key, variables), variables, strict=True)
+        for key, variable in zip(map(tf_variables.key, variables), variables, strict=True)
         if key not in slots.variables
     }
     if state.built and not new:
@@ -44,7 +44,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
             "called `_set_hyper('learning_rate', ...)`."
         )
     if variables:
-        _join_mesh(engine, variables)
+        _join_mesh(engine, variables[0])
     _ = state.iterations
     engine.hypers.create()
     if not new:
@@ -123,7 +123,7 @@ def _codec(engine: Engine, variable: Any, name: str) -> Any:
 
 def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
     """The slot a checkpoint holds a value for, or None to wait until it is created."""
-    unwrapped = _variables.unwrap(variable)
+    unwrapped = tf_variables.unwrap(variable)
     with engine.state.lock:
         slots = engine.state.slots
         if engine.is_hooked:  # as `add_slot` will make it
@@ -137,7 +137,7 @@ def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
 
 def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
     """Whether a declared slot is of the dtype of arithmetic, stored as it is."""
-    if isinstance(variable, _variables.ShardedVariable):
+    if isinstance(variable, tf_variables.ShardedVariable):
         return True
     declared = engine.optimizer.slots(variable)
     codec = _codec(engine, variable, name)
@@ -148,37 +148,27 @@ def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
 def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
     """An `update` that needs the whole variable must not see the shards of one."""
     for variable in variables:
-        is_shard = _variables.whole(variable) is not variable
+        is_shard = tf_variables.whole(variable) is not variable
         if is_shard and engine.optimizer.sparse == "whole" and not engine.is_hooked:
             raise ValueError(
                 f"{type(engine.optimizer).__name__} needs whole variables; "
-                f"`{_variables.path(variable)}` is a shard of one. Create it with a "
+                f"`{tf_variables.path(variable)}` is a shard of one. Create it with a "
                 "`variable_partitioner` that leaves it whole, or declare `sparse` if `update` "
                 "takes any rows of a variable."
             )
 
 
-def _join_mesh(engine: Engine, variables: Sequence[Any]) -> None:
-    """Puts the scalars on the DTensor mesh of the variables, which computes with them."""
-    state, axis = engine.state, engine.statics["shard_slots"]
-    layout = _variables.layout_of(variables[0], ())
-    if axis is not None:
-        names = [] if layout is None else layout.mesh.dim_names
-        if axis not in names:
-            raise ValueError(
-                "`shard_slots` must be a dimension of the variables' DTensor mesh: "
-                f"`{_variables.path(variables[0])}` is {_where(layout)}"
-                f"{' of ' + ', '.join(names) if names else ''}; got {axis!r}."
-            )
-    if str(layout) == str(state.layout):  # a layout compares with layouts only
-        return
-    if state.counts_in is not None:
-        raise ValueError(
-            f"`{engine.name}` has its scalars {_where(state.layout)} already, and cannot "
-            f"update `{_variables.path(variables[0])}`, which is {_where(layout)}: take an "
-            "optimizer for each, and do not read it before it has seen its variables."
-        )
-    state.layout = layout
+def _join_mesh(engine: Engine, variable: Any) -> None:
+    """Puts the scalars on the DTensor mesh of the variables, if these are on one."""
+    state = engine.state
+    state.layout = mesh.layout_of_scalars(
+        variable,
+        tf_variables.path(variable),
+        split_over=engine.statics["shard_slots"],
+        current=state.layout,
+        created=state.counts_in is not None,
+        owner=engine.name,
+    )
 
 
 def _coded(initial: Any, codec: Any) -> Any:
@@ -189,7 +179,3 @@ def _coded(initial: Any, codec: Any) -> Any:
         value = tf.convert_to_tensor(initial)
         initial = Initial(lambda variable, dtype: value, lambda shape: value.shape)
     return initial._replace(codec=codec)
-
-
-def _where(layout: Any) -> str:
-    return "on no DTensor mesh" if layout is None else f"on a DTensor mesh of {layout.mesh.size}"

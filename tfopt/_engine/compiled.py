@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from tfopt._libraries import tensorflow_private
+
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
 
@@ -94,7 +96,7 @@ class CompiledFunction:
     def _flat(self, function: Any, tensors: Sequence[Any]) -> Function:
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
         concrete = function.get_concrete_function(*specs)
-        call, captures = concrete.inference_fn.call_flat, concrete.captured_inputs
+        call, captures = tensorflow_private.flat_call(concrete)
 
         def flat(*tensors: Any) -> None:
             call(*tensors, *captures)

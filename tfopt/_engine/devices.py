@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
-from tfopt._warnings import warn
+from tfopt._libraries import mesh, tf_variables
+from tfopt._libraries.warnings import warn
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -17,7 +17,7 @@ SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs 
 
 def compiles(engine: Engine, x: Any) -> bool:
     """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
-    if _variables.is_on_mesh(x):
+    if mesh.is_on_mesh(x):
         return False  # DTensor splits plain ops over its mesh
     if engine.statics["jit_compile"] != "auto":
         return bool(engine.statics["jit_compile"])
@@ -44,11 +44,11 @@ def _xla_is_there(device_type: str | None) -> bool:
 def warn_without_xla(engine: Engine, x: Any) -> None:
     """Warns once of plain ops that run where XLA was wanted and is not there."""
     wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
-    if not wanted or _variables.is_on_mesh(x) or "XLA" in engine.warned:
+    if not wanted or mesh.is_on_mesh(x) or "XLA" in engine.warned:
         return
     engine.warned.add("XLA")
     warn(
-        f"This TensorFlow has no XLA for the device of `{_variables.path(x)}`, "
+        f"This TensorFlow has no XLA for the device of `{tf_variables.path(x)}`, "
         f"{x.device or 'the default one'}: {type(engine.optimizer).__name__} runs plain ops "
         "instead."
     )

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import building, devices, entry, hooks, paths, step
 from tfopt._engine.ambient import step_of
 from tfopt._engine.begins import Begins
 from tfopt._engine.compiled import Compiled
-from tfopt._engine.declarations import Declarations
 from tfopt._engine.function import Functions
 from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
+from tfopt._libraries import mesh, tf_variables
 from tfopt._state.state import State
 from tfopt._values import replicas
 from tfopt._values.door import VALUE
-from tfopt.hyper import Hypers
+from tfopt.hyper import Hyper, Hypers
 
 if TYPE_CHECKING:
+    from tfopt._declarations.declarations import Declarations
     from tfopt.optimizer import Optimizer
 
 SPARSE = ("rows", "exact", "rows_move", "whole")
@@ -125,6 +125,27 @@ class Engine:
         if going_on is not None and name in going_on.values:
             return going_on.values[name]
         return self.hypers[name].read()
+
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Gives a hyperparameter a value; one that the class does not declare is added."""
+        if name in self.hypers:
+            self.hypers[name].restore()
+            self.hypers[name].set(value)
+            return
+        if name == "learning_rate" and self.pending_lr is not None:
+            value, self.pending_lr = self.pending_lr, None
+        hyper = Hyper(None, off=None)
+        hyper.name = name
+        self.hypers.add(hyper, value)
+
+    def set_static(self, name: str, value: Any) -> None:
+        """Gives a static a value that was checked, if there are no slots yet."""
+        if self.state.built and value != self.statics[name]:
+            raise ValueError(
+                f"`{name}` cannot change once slots exist: it is {self.statics[name]!r}; "
+                f"got {value!r}."
+            )
+        self.statics[name] = value
 
     @property
     def is_hooked(self) -> bool:
@@ -237,7 +258,7 @@ class Engine:
         return [[self.work_of(v) for v in block] for block in list(self.state.slots.blocks)]
 
     def _group(self, variable: Any) -> Group:
-        return self._groups.get(_variables.key(variable), ())
+        return self._groups.get(tf_variables.key(variable), ())
 
     def all_rules(self) -> list[Rule]:
         """Those of policies, and those that were added."""
@@ -295,23 +316,10 @@ class Engine:
             policy.check(self)
         if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
             raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
-        axis = self.statics["shard_slots"]
-        if axis is not None and not isinstance(axis, str):
-            raise TypeError(
-                "`shard_slots` must be the name of a dimension of a DTensor mesh, or None; got "
-                f"{axis!r}."
-            )
-        if axis is not None and self.is_hooked:
-            raise ValueError(
-                f"`shard_slots` must be None: {name} updates variables by hooks, "
-                f"which take slots that lie as their variables do; got {axis!r}."
-            )
+        hooked = name if self.is_hooked else None
+        mesh.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
 
     def check_rows(self, works: Sequence[Work]) -> None:
         """What must hold of gradients of rows, before anything is created."""
         for work in works:
-            if _variables.is_on_mesh(work.variable):
-                raise NotImplementedError(
-                    f"Variable `{work.path}` is a DTensor's and has a sparse gradient, whose ops "
-                    "DTensor cannot split: look rows up by a product with `tf.one_hot`."
-                )
+            mesh.refuse_rows(work.variable, work.path)

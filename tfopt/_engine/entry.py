@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import gradients
+from tfopt._libraries import tf_variables
 from tfopt._values import replicas
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def apply(
     engine.build([work.original for work in works])
     values, more = engine.hypers.evaluate(), (*more, *engine.brought())
     if engine.runs_in_place():
-        with tf.name_scope(_variables.scope_name(name or engine.name)):
+        with tf.name_scope(tf_variables.scope_name(name or engine.name)):
             return engine.life(engine.step(values, aggregate, more), engine.grouped(works))
     return _result(engine, engine.functions.step(engine, values, aggregate, more, works), name)
 
@@ -56,7 +56,7 @@ def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
         return _result(engine, engine.state.iterations.read_value(), None)
     replicas.require_replica_context(engine.state.variables())
     flush = functools.partial(_flush_windows, engine, more)
-    if _variables.in_v1_graph():  # where only functions keep reads and writes in order
+    if tf_variables.in_v1_graph():  # where only functions keep reads and writes in order
         flush = tf.function(flush, autograph=False)
     return _result(engine, flush(), None)
 
@@ -71,6 +71,6 @@ def _flush_windows(engine: Engine, more: tuple[Policy, ...]) -> Any:
 
 def _result(engine: Engine, iterations: Any, name: str | None) -> Any:
     """What `apply_gradients` returns: in a v1 graph an operation."""
-    if _variables.in_v1_graph() and not tf.inside_function():
-        return tf.group(iterations, name=_variables.scope_name(name or engine.name))
+    if tf_variables.in_v1_graph() and not tf.inside_function():
+        return tf.group(iterations, name=tf_variables.scope_name(name or engine.name))
     return iterations

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine.records import Work
+from tfopt._libraries import tensorflow_private
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -93,7 +94,7 @@ def _trace(
         [_spec(work) for work in works],
         {name: tf.TensorSpec(value.shape, value.dtype) for name, value in values.items()},
     )
-    call, captures = concrete.inference_fn.call_flat, concrete.captured_inputs
+    call, captures = tensorflow_private.flat_call(concrete)
 
     def run(gradients: Sequence[Any], values: Mapping[str, Any]) -> Any:
         # To call the function itself would have Python look at each argument, for 20 us.

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine.records import Work
-from tfopt._variables import path as path_of
-from tfopt._warnings import warn
+from tfopt._libraries import tf_variables
+from tfopt._libraries.tf_variables import path as path_of
+from tfopt._libraries.warnings import warn
 
 FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
 
@@ -38,7 +38,7 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
                 f"`grads_and_vars` must hold (gradient, variable) pairs; got {entry!r}."
             )
         gradient, original = entry
-        variable = _variables.unwrap(original)
+        variable = tf_variables.unwrap(original)
         if not isinstance(variable, tf.Variable):
             raise TypeError(
                 "`grads_and_vars` must hold a variable second in each pair, one shard of a "
@@ -105,7 +105,7 @@ def _check_pair(gradient: Any, variable: Any, original: Any, complex_numbers: bo
         raise ValueError(
             f"The gradient of `{path_of(original)}` must have {expected}; got {values.shape}."
         )
-    if values.dtype is not dtype and values.dtype not in (dtype, _variables.compute_dtype(dtype)):
+    if values.dtype is not dtype and values.dtype not in (dtype, tf_variables.compute_dtype(dtype)):
         raise ValueError(
             f"The gradient of `{path_of(original)}` must be of dtype {dtype.name}; "
             f"got {values.dtype.name}."
@@ -214,7 +214,7 @@ def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
 
 def _wide(values: Any) -> Any:
     """Numbers wide enough to be squared."""
-    return tf.cast(values, _variables.compute_dtype(values.dtype))
+    return tf.cast(values, tf_variables.compute_dtype(values.dtype))
 
 
 def _clip_by_value(values: Any, limit: Any) -> Any:
@@ -232,7 +232,7 @@ def _square_sum(gradient: Any) -> Any:
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
     """For each shard of a variable the sum for all of its shards."""
-    owners = [id(_variables.whole(variable)) for variable in variables]
+    owners = [id(tf_variables.whole(variable)) for variable in variables]
     by_owner: dict[int, list[Any]] = {}
     for owner, square_sum in zip(owners, sums, strict=True):
         by_owner.setdefault(owner, []).append(square_sum)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._variables import as_scalar, compute_dtype
+from tfopt._libraries.tf_variables import as_scalar, compute_dtype
 
 if TYPE_CHECKING:
     from tfopt._engine.records import Step, Work

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import groups, paths
 from tfopt._engine.ambient import ambient
 from tfopt._engine.records import H, Step, Update, Work
+from tfopt._libraries import tf_variables
 from tfopt._values import replicas
 from tfopt._values.door import VALUE
 
@@ -53,7 +53,7 @@ def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
 def _entered(update: Update, h: H) -> Any:
     """The gradient after what policies do inside an update; the weights are written, too."""
     g, x = update.g, None
-    wide = _variables.compute_dtype(update.x.variable.dtype)
+    wide = tf_variables.compute_dtype(update.x.variable.dtype)
     for policy in update.acting:
         factor = policy.factor(update, h)
         if factor is None:

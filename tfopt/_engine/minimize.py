@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
 
 
 def compute_gradients(
@@ -21,25 +21,25 @@ def compute_gradients(
     if callable(loss):
         with tape:
             if not callable(var_list):
-                tape.watch([_variables.unwrap(v) for v in checked_variables(var_list)])
+                tape.watch([tf_variables.unwrap(v) for v in checked_variables(var_list)])
             loss = loss()
     variables = checked_variables(var_list() if callable(var_list) else var_list)
-    with tf.name_scope(_variables.scope_name(optimizer.name + "/gradients")):
+    with tf.name_scope(tf_variables.scope_name(optimizer.name + "/gradients")):
         ones = tf.ones_like(loss) if grad_loss is None else grad_loss
         scaled = optimizer.scale_loss(ones)
         grad_loss = grad_loss if scaled is ones else scaled
-        gradients = tape.gradient(loss, [_variables.unwrap(v) for v in variables], grad_loss)
+        gradients = tape.gradient(loss, [tf_variables.unwrap(v) for v in variables], grad_loss)
     return list(zip(gradients, variables, strict=True))
 
 
 def get_gradients(loss: Any, params: Any) -> list[Any]:
     """The gradients of a loss tensor, in a graph."""
     variables = checked_variables(params)
-    gradients = tf.compat.v1.gradients(loss, [_variables.unwrap(v) for v in variables])
+    gradients = tf.compat.v1.gradients(loss, [tf_variables.unwrap(v) for v in variables])
     for gradient, variable in zip(gradients, variables, strict=True):
         if gradient is None:
             raise ValueError(
-                f"The loss has no gradient for `{_variables.path(variable)}`: it does not "
+                f"The loss has no gradient for `{tf_variables.path(variable)}`: it does not "
                 "depend on it, or only by ops that have no gradient."
             )
     return list(gradients)
@@ -47,8 +47,8 @@ def get_gradients(loss: Any, params: Any) -> list[Any]:
 
 def checked_variables(var_list: Any) -> list[Any]:
     """The variables of a nest, shards of sharded ones in their place."""
-    variables = _variables.shards(tf.nest.flatten(var_list))
+    variables = tf_variables.shards(tf.nest.flatten(var_list))
     for variable in variables:
-        if not isinstance(_variables.unwrap(variable), tf.Variable):
+        if not isinstance(tf_variables.unwrap(variable), tf.Variable):
             raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
     return variables

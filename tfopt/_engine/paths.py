@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import compiled, devices, groups
 from tfopt._engine.groups import Scalars
 from tfopt._engine.records import H, Step, Update, Work
+from tfopt._libraries import mesh, tf_variables
 from tfopt._values import replicas, rows
 from tfopt._values.door import IDENTITY, VALUE, Cell
 
@@ -78,8 +78,9 @@ def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
     """The gradient, the value and the slots: of all rows, or of those of the gradient."""
     g, x = update.g, update.x.read(update.indices)
     slots = {name: slot.read(update.indices) for name, slot in update.slots.items()}
-    if update.indices is None and _variables.is_on_mesh(update.x.variable):
-        g, x = _where_slots_are(update, g, x)
+    if update.indices is None:
+        own = [slot.variable for slot in update.slots.values()]
+        g, x = mesh.laid_out_as_slots((g, x), update.x.variable, own)
     return g, x, slots
 
 
@@ -90,7 +91,7 @@ def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
         The new value, and the new slots by name.
     """
     g, x, slots = values
-    dtype, s = _variables.compute_dtype(x.dtype), Scalars(**slots)
+    dtype, s = tf_variables.compute_dtype(x.dtype), Scalars(**slots)
     g, x = tf.cast(g, dtype), tf.cast(x, dtype)
     for policy in update.acting:
         factor = policy.factor(update, h)
@@ -128,13 +129,6 @@ def _zeros(x: Any, update: Update, h: H) -> Any:
         return tf.zeros_like(x)
     # Zeros that XLA knows of make it compute new slots twice, and copy the old ones for that.
     return tf.where(h["t"] < 0, x, tf.zeros([], x.dtype))
-
-
-def _where_slots_are(update: Update, *values: Any) -> list[Any]:
-    """Values of the variable's shape, laid out on a DTensor mesh as its slots are."""
-    x = update.x.variable
-    alike = [s.variable for s in update.slots.values() if s.variable.shape == x.shape]
-    return [_variables.laid_out(value, (alike or [x])[0]) for value in values]
 
 
 # --- the paths ------------------------------------------------------------------------------------
@@ -254,7 +248,7 @@ class Fused(Path):
             and update.g.dtype == x.dtype
             and all(c.codec is IDENTITY and c.variable.dtype == x.dtype for c in cells)
             and all(self._takes_factor(policy, x) for policy in self._factors(update, h))
-            and not _variables.is_on_mesh(x)  # DTensor knows how to split but a few kernels
+            and not mesh.is_on_mesh(x)  # DTensor knows how to split but a few kernels
         )
 
     def run(self, updates: Sequence[Update], h: H) -> None:

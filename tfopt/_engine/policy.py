@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from tfopt._engine.groups import Group, Rule
-from tfopt._slots import Initial, Kept
 from tfopt._values import replicas
 from tfopt._values.door import Codec
+from tfopt._values.initial import Initial, Kept
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine

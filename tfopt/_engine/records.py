@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
 from tfopt._values.door import Cell
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Work(NamedTuple):
     @property
     def path(self) -> str:
         """The variable's path, for messages and patterns."""
-        return _variables.path(self.original)
+        return tf_variables.path(self.original)
 
     @property
     def is_sparse(self) -> bool:

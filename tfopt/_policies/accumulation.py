@@ -16,11 +16,11 @@ from tfopt._engine import entry
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
-from tfopt._kernels import inside_xla
-from tfopt._slots import Initial, Kept, per_row, zeros
+from tfopt._libraries.tensorflow_private import inside_xla
+from tfopt._libraries.tf_variables import plain_python
 from tfopt._values import replicas, rows
 from tfopt._values.door import Cell
-from tfopt._variables import plain_python
+from tfopt._values.initial import Initial, Kept, per_row, zeros
 from tfopt.hyper import Static
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"

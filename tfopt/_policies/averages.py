@@ -13,14 +13,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import paths
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
-from tfopt._slots import Initial, Kept, copy, per_row
+from tfopt._libraries import mesh, tf_variables
 from tfopt._values import replicas
 from tfopt._values.door import VALUE, Cell
+from tfopt._values.initial import Initial, Kept, copy, per_row
 from tfopt.hyper import Static
 
 AVERAGE, STEP = "ema_average", "ema_step"
@@ -54,12 +54,12 @@ def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterat
         raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
     pairs = settled(self._engine, var_list)
     variables = [variable for variable, _ in pairs]
-    before = _variables.values_of(variables)
+    before = tf_variables.values_of(variables)
     try:
         _assign(pairs)
         yield
     finally:
-        _variables.assign_all(list(zip(variables, before, strict=True)))
+        tf_variables.assign_all(list(zip(variables, before, strict=True)))
 
 
 def finalize_variable_values(self: Any, var_list: Iterable[Any]) -> None:
@@ -81,7 +81,7 @@ def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple
         engine.state.build_if_waiting(list(var_list))
     variables = list(engine.state.variables() if var_list is None else var_list)
     found, stale = [], []
-    for variable in _variables.shards(map(_variables.unwrap, variables)):
+    for variable in tf_variables.shards(map(tf_variables.unwrap, variables)):
         cells = engine.state.cells(variable)
         if AVERAGE not in cells:
             continue
@@ -89,7 +89,7 @@ def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple
         if STEP in cells:
             now = tf.cast(engine.state.iterations, tf.int64)
             idle = now - cells[STEP].read()
-            x = _variables.laid_out(cells[VALUE].read(), cells[AVERAGE].variable)
+            x = mesh.laid_out_as(cells[AVERAGE].variable, cells[VALUE].read())
             average = _after(average, x, _momentum(engine, average.dtype), idle)
             stale += [
                 (cells[AVERAGE].variable, average),
@@ -101,8 +101,8 @@ def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple
 
 
 def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
-    values = _variables.evaluate([value for _, value in pairs])
-    _variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])
+    values = tf_variables.evaluate([value for _, value in pairs])
+    tf_variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])
 
 
 class SettledSlots:
@@ -136,17 +136,6 @@ class Averages(Policy):
     kept = {AVERAGE: Kept(), STEP: Kept(tf.int64)}
 
     @classmethod
-    def check(cls, engine: Engine) -> None:
-        """Not with slots that are split, where DTensor reads too early."""
-        axis = engine.statics["shard_slots"]
-        old = tf.__version__.startswith(("2.16.", "2.17."))
-        if engine.statics["use_ema"] and axis is not None and old:
-            raise NotImplementedError(
-                "`shard_slots` must be None beside `use_ema` before TensorFlow 2.18, whose "
-                f"DTensor averages some variables as they were before the step; got {axis!r}."
-            )
-
-    @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
         """With `use_ema`."""
         return bool(engine.statics["use_ema"])
@@ -155,7 +144,7 @@ class Averages(Policy):
         """The average, which starts from the variable, and the step of each of its rows."""
         slots = {AVERAGE: copy(x)}
         if self.engine.moves_rows(x):
-            slots[STEP] = per_row(_variables.first_value(self.engine.state.iterations))
+            slots[STEP] = per_row(tf_variables.first_value(self.engine.state.iterations))
         return slots
 
     def before(self, step: Step, works: Works) -> None:
@@ -217,7 +206,7 @@ def _momentum(engine: Engine, dtype: Any) -> Any:
 
 def _follow(cells: Sequence[Cell], momentum: Any) -> None:
     average, x = cells
-    value = _variables.laid_out(x.read(), average.variable)
+    value = mesh.laid_out_as(average.variable, x.read())
     average.write(_after(average.read(), value, momentum, None))
 
 
@@ -225,7 +214,7 @@ def _settle(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
     average, done, x = cells
     until = done.read()
     idle = steps - until
-    value = _variables.laid_out(x.read(), average.variable)
+    value = mesh.laid_out_as(average.variable, x.read())
     average.write(_after(average.read(), value, momentum, idle))
     done.write(tf.fill(tf.shape(until), steps))
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine.engine import Engine
 from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policy
 from tfopt._engine.records import H, Step, Update
+from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
 
 KEYWORD = "exclude_from_weight_decay"
@@ -31,7 +31,7 @@ class InverseTimeDecay(Policy):
     def rates(self, step: Step, h: Any) -> None:
         """Decays the learning rate."""
         if hasattr(h, "learning_rate"):
-            steps = _variables.as_scalar(step.iterations, h.t.dtype)
+            steps = tf_variables.as_scalar(step.iterations, h.t.dtype)
             h.learning_rate = h.learning_rate / (1 + h.decay * steps)
 
 
@@ -59,9 +59,9 @@ class Excluded(Rule):
                     f"`{KEYWORD}` must hold regular expressions; got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
-        elif isinstance(_variables.unwrap(entry), tf.Variable | _variables.ShardedVariable):
-            for variable in _variables.shards([entry]):
-                self._keys[_variables.key(variable)] = _variables.path(variable)
+        elif isinstance(tf_variables.unwrap(entry), tf.Variable | tf_variables.ShardedVariable):
+            for variable in tf_variables.shards([entry]):
+                self._keys[tf_variables.key(variable)] = tf_variables.path(variable)
         else:
             raise TypeError(
                 f"`{KEYWORD}` must hold variables and regular expressions; got {entry!r}."
@@ -72,9 +72,9 @@ class Excluded(Rule):
         return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
 
     def _is_excluded(self, variable: Any) -> bool:
-        if _variables.key(variable) in self._keys:
+        if tf_variables.key(variable) in self._keys:
             return True
-        path = _variables.path(variable)
+        path = tf_variables.path(variable)
         return any(re.search(pattern, path) for pattern in self._patterns)
 
 
@@ -91,8 +91,8 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
     if self.built:
         raise ValueError(f"`{KEYWORD}` must come before the optimizer sees variables.")
     for entries in (var_list, var_names):
-        kinds = tf.Variable | _variables.ShardedVariable
-        alone = isinstance(entries, str) or isinstance(_variables.unwrap(entries), kinds)
+        kinds = tf.Variable | tf_variables.ShardedVariable
+        alone = isinstance(entries, str) or isinstance(tf_variables.unwrap(entries), kinds)
         for entry in [entries] if alone else entries if entries is not None else ():
             self._engine.rules[WeightDecay].add(entry)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfopt import _variables
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
-from tfopt._slots import Kept
+from tfopt._libraries import tf_variables
 from tfopt._values.door import MASTER, VALUE, Codec
+from tfopt._values.initial import Kept
 from tfopt.hyper import Static
 
 
@@ -38,5 +38,5 @@ class MasterWeights(Policy):
 
     def codec(self, x: Any, name: str) -> Codec | None:
         """That codec, for a variable of less precision than arithmetic has."""
-        narrow = _variables.compute_dtype(x.dtype) != x.dtype
+        narrow = tf_variables.compute_dtype(x.dtype) != x.dtype
         return MASTER if name == VALUE and narrow else None

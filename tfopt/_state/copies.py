@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
 from tfopt._state.snapshot import Saved
 
 
 def reduced(optimizer: Any) -> Any:
     """What a pickle holds: class, config and state."""
     state = optimizer._engine.state
-    added = {name: _variables.value_of(v) for name, v in list(state.added.items())}
+    added = {name: tf_variables.value_of(v) for name, v in list(state.added.items())}
     with state.lock:  # what waits must not become slots in between
         values = (state.snapshot(), list(state.pending), added)
     return unpickle, (type(optimizer), optimizer.get_config(), *values)

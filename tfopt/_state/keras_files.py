@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt._state.snapshot import Entry, Saved
 from tfopt._state.state import State
-from tfopt._warnings import warn
 
 FORMAT = "tfopt-1"
 LAYOUT, CHECKSUM = "layout", "checksum"
@@ -26,11 +26,11 @@ def save(state: State, cls: str, store: Any) -> None:
     with state.lock:  # what waits must not become slots in between
         saved, waiting = state.snapshot(), list(state.pending)
     numbers = {
-        f"hyper.{name}": _variables.value_of(value.variable)
+        f"hyper.{name}": tf_variables.value_of(value.variable)
         for name, value in state.hypers.items()
         if value.variable is not None and value.source is None
     }
-    added = {f"weight.{name}": _variables.value_of(v) for name, v in list(state.added.items())}
+    added = {f"weight.{name}": tf_variables.value_of(v) for name, v in list(state.added.items())}
     scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
     pending = {f"pending.{number}": value for number, value in enumerate(waiting)}
     values = {**numbers, **added, **scalars, **pending}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
 from tfopt._state.snapshot import Entry, Saved
 
 
@@ -23,24 +23,25 @@ def fit(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> li
     if len(values) != len(variables):
         raise ValueError(
             f"`weights` must have {len(variables)} arrays for `{name}` "
-            f"({', '.join(_variables.path(v) for v in list(variables)[:4])}, ...); "
+            f"({', '.join(tf_variables.path(v) for v in list(variables)[:4])}, ...); "
             f"got {len(values)}."
         )
     for value, variable in zip(values, variables, strict=True):
         if not variable.shape.is_compatible_with(value.shape):
             raise ValueError(
                 f"`weights` must have shape {variable.shape} for "
-                f"`{_variables.path(variable)}`; got {value.shape}."
+                f"`{tf_variables.path(variable)}`; got {value.shape}."
             )
         dtype = variable.dtype.as_numpy_dtype
         if value.dtype.kind not in "iufb" and value.dtype != dtype:
             raise ValueError(
-                f"`weights` must hold numbers for `{_variables.path(variable)}`; "
+                f"`weights` must hold numbers for `{tf_variables.path(variable)}`; "
                 f"got dtype {value.dtype}."
             )
         if variable.dtype.is_integer and not _holds(value, dtype):
             raise ValueError(
-                f"`weights` must hold whole numbers for `{_variables.path(variable)}`; got {value}."
+                f"`weights` must hold whole numbers for `{tf_variables.path(variable)}`; "
+                f"got {value}."
             )
     return [
         value.astype(variable.dtype.as_numpy_dtype)
@@ -48,14 +49,29 @@ def fit(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> li
     ]
 
 
-def from_v1(kind: str, values: list[np.ndarray], expected: int) -> list[np.ndarray]:
-    """Lists of older Keras: without `iterations`, or with a slot that was never used."""
-    if kind == "no iterations" and len(values) == expected - 1:
-        return [np.array(0), *values]
+def from_keras_1(cls: type, values: list[np.ndarray], expected: int) -> list[np.ndarray]:
+    """The list as `weights` has it, if it is one that Keras 1 or 2.0 wrote for such a class."""
+    names = (base.__name__ for base in cls.__mro__ if base.__name__ in _OF_KERAS_1)
+    name = next(names, None)
+    return values if name is None else _OF_KERAS_1[name](values, expected)
+
+
+def _add_iterations(values: list[np.ndarray], expected: int) -> list[np.ndarray]:
+    return [np.array(0), *values] if len(values) == expected - 1 else values
+
+
+def _drop_third_slot(values: list[np.ndarray], expected: int) -> list[np.ndarray]:
     count = (expected - 1) // 2
-    if kind == "unused slot" and len(values) == 3 * count + 1:
-        return values[:expected]
-    return values
+    return values[:expected] if len(values) == 3 * count + 1 else values
+
+
+# What makes the lists of Keras 1 and 2.0 those of today, by class.
+_OF_KERAS_1 = {
+    "Adadelta": _add_iterations,
+    "Adagrad": _add_iterations,
+    "RMSprop": _add_iterations,
+    "Adam": _drop_third_slot,  # vhat, which was there without amsgrad, too
+}
 
 
 def named(weights: Sequence[Any]) -> Saved | None:

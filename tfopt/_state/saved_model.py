@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._libraries import tensorflow_private
 from tfopt._state.state import State
 
 tracking = tf.__internal__.tracking
@@ -36,7 +37,7 @@ def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
     for name, child in named.items():
         if id(child) not in seen:
             seen.add(id(child))
-            holder._track_trackable(child, name)
+            tensorflow_private.track(holder, child, name)
     steps = state.iterations
     state.export_to(holder)
     return {"state": holder, "_iterations": steps, "_variables": tracking.wrap([steps])}

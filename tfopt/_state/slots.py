@@ -9,9 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
-from tfopt._slots import Initial, Kept, zeros
+from tfopt._libraries import mesh, tf_variables
 from tfopt._values.door import IDENTITY, VALUE, Cell, Codec
+from tfopt._values.initial import Initial, Kept, zeros
 
 Item = tuple[str, str, Any]  # path of the variable, name of the slot, slot
 
@@ -43,7 +43,7 @@ class Slots:
         self._restored: list[Any] = []  # slots a checkpoint made before their turn
         self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
         self._deferred: dict[tuple[str, Any], list[Any]] = {}
-        self._unique = _variables.Names()
+        self._unique = tf_variables.Names()
         self._late: list[tuple[Any, str]] = []  # copies of variables that had no value yet
         self._originals: dict[Any, Any] = {}  # the variables as the user knows them
 
@@ -67,7 +67,7 @@ class Slots:
 
     def original(self, variable: Any) -> Any:
         """The variable as the user knows it: with a constraint, perhaps."""
-        return self._originals[_variables.key(variable)]
+        return self._originals[tf_variables.key(variable)]
 
     def __iter__(self) -> Iterator[Any]:
         """All slots, in the order of `weights`."""
@@ -92,43 +92,43 @@ class Slots:
 
     def block_of(self, variables: Iterable[Any]) -> list[Any]:
         """The variables that turned up with the earliest of these."""
-        keys = {_variables.key(variable) for variable in variables}
-        return next(b for b in self.blocks if any(_variables.key(v) in keys for v in b))
+        keys = {tf_variables.key(variable) for variable in variables}
+        return next(b for b in self.blocks if any(tf_variables.key(v) in keys for v in b))
 
     def name(self, variables: Iterable[Any]) -> None:
         """Notes the paths of variables as the user knows them, made unique."""
         for variable in variables:
-            key = _variables.key(variable)
+            key = tf_variables.key(variable)
             if key not in self._paths:
-                self._paths[key] = self._unique.unique(_variables.path(variable))
+                self._paths[key] = self._unique.unique(tf_variables.path(variable))
                 self._originals[key] = variable
 
     # --- slots that there are ---------------------------------------------------------------------
 
     def get(self, variable: Any, name: str) -> Any:
         """The slot, or None."""
-        if isinstance(variable, _variables.ShardedVariable):
+        if isinstance(variable, tf_variables.ShardedVariable):
             return self._get_sharded(variable, name)
-        return self._by_key.get(_variables.key(variable), {}).get(name)
+        return self._by_key.get(tf_variables.key(variable), {}).get(name)
 
     def _get_sharded(self, variable: Any, name: str) -> Any:
         """The slots of all shards as one, which checkpoints save; None if some are missing."""
         parts = [self.get(shard, name) for shard in variable.variables]
         if any(part is None for part in parts):
             return None
-        key = (name, _variables.key(variable))
+        key = (name, tf_variables.key(variable))
         known = self._sharded.get(key)
         if known is None or any(a is not b for a, b in zip(known.variables, parts, strict=True)):
-            known = self._sharded[key] = _variables.ShardedVariable(parts, name=name)
+            known = self._sharded[key] = tf_variables.ShardedVariable(parts, name=name)
         return known
 
     def of(self, variable: Any) -> dict[str, Any]:
         """All slots of a variable by name."""
-        return self._by_key.get(_variables.key(variable), {})
+        return self._by_key.get(tf_variables.key(variable), {})
 
     def cells(self, variable: Any) -> dict[str, Cell]:
         """All that is kept for a variable by name: its slots, and its value under `VALUE`."""
-        key = _variables.key(variable)
+        key = tf_variables.key(variable)
         slots, codecs = self._by_key.get(key, {}), self._codecs.get(key, {})
         parts = {
             name: [name, *(name + suffix for suffix in codec.suffixes[1:])]
@@ -156,7 +156,7 @@ class Slots:
 
     def items_of(self, variables: Iterable[Any]) -> list[Item]:
         """The same for the slots of some variables."""
-        paths = {self._paths[_variables.key(variable)] for variable in variables}
+        paths = {self._paths[tf_variables.key(variable)] for variable in variables}
         return [item for item in self.items() if item[0] in paths]
 
     # --- slots that are made ----------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Slots:
             return
         dtype = self.dtype_of(variable, name)
         if isinstance(initial, Initial):
-            if initial.copies and not _variables.is_there(variable):
+            if initial.copies and not tf_variables.is_there(variable):
                 if self.get(variable, name) is None:
                     self._late.append((variable, name))
                 initial = zeros(variable)
@@ -204,18 +204,18 @@ class Slots:
 
     def declare_value(self, variable: Any, codec: Codec) -> None:
         """Creates what a codec needs beside the variable itself to store its value."""
-        wide = _variables.compute_dtype(variable.dtype)
+        wide = tf_variables.compute_dtype(variable.dtype)
         for number, suffix in enumerate(codec.suffixes[1:], 1):
 
             def make(variable: Any, dtype: Any, number: int = number) -> Any:
-                value = tf.cast(_variables.first_value(variable), wide)
+                value = tf.cast(tf_variables.first_value(variable), wide)
                 return codec.encode(value)[number]
 
             self.declare(variable, suffix, Initial(make, copies=True))
         self._code(variable, VALUE, codec, True)
 
     def _code(self, variable: Any, name: str, codec: Codec, rowed: bool) -> None:
-        self._codecs.setdefault(_variables.key(variable), {})[name] = codec, rowed
+        self._codecs.setdefault(tf_variables.key(variable), {})[name] = codec, rowed
 
     def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         """The slot `name` of `variable`, created if it is not there yet.
@@ -223,11 +223,11 @@ class Slots:
         `initial` is a function of nothing, or a value.
         """
         self.name([variable])
-        variable = _variables.unwrap(variable)
+        variable = tf_variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is None:
             slot = self._create(variable, name, initial, dtype, shape)
-            for owner in (variable, _variables.whole(variable)):
+            for owner in (variable, tf_variables.whole(variable)):
                 found = self.get(owner, name)
                 for position in self._take_deferred(owner, name) if found is not None else ():
                     position.restore(found)
@@ -248,17 +248,17 @@ class Slots:
             position: where the checkpoint has it.
             dtype: that which the slot will have; None if only its creation can tell.
         """
-        self.name(_variables.shards([variable]))
-        variable = _variables.unwrap(variable)
+        self.name(tf_variables.shards([variable]))
+        variable = tf_variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is not None:
             # TensorFlow asks for all slots before it restores anything.
             _check_shape(variable, name, slot.shape, position.value_shape())
             return slot
-        sharded = isinstance(variable, _variables.ShardedVariable)
+        sharded = isinstance(variable, tf_variables.ShardedVariable)
         simple = tf.executing_eagerly() and position.is_simple_variable()
         if sharded or not simple or dtype is None:
-            self._deferred.setdefault((name, _variables.key(variable)), []).append(position)
+            self._deferred.setdefault((name, tf_variables.key(variable)), []).append(position)
             return None
         shape = position.value_shape()
         initial = functools.partial(tf.zeros, shape, dtype)
@@ -269,18 +269,18 @@ class Slots:
     def dtype_of(self, variable: Any, name: str) -> tf.DType:
         """The dtype of a declared slot."""
         dtype = self.kept[name].dtype if name in self.kept else None
-        return dtype or _variables.compute_dtype(variable.dtype)
+        return dtype or tf_variables.compute_dtype(variable.dtype)
 
     def _create(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         if name not in self.names:
             self.names.append(name)
-        full_name = f"{self._paths[_variables.key(variable)]}/{name}"
-        with tf.init_scope(), _variables.beside(variable):
-            layout = _variables.layout_of(variable, shape, self._split_over())
+        full_name = f"{self._paths[tf_variables.key(variable)]}/{name}"
+        with tf.init_scope(), tf_variables.beside(variable):
+            layout = mesh.layout_of_slot(variable, shape, self._split_over())
             kwargs = self._replication(name)
-            slot = _variables.create(initial, full_name, dtype, shape, layout, **kwargs)
-        self._by_key.setdefault(_variables.key(variable), {})[name] = slot
-        self._owners[_variables.key(variable)] = variable
+            slot = tf_variables.create(initial, full_name, dtype, shape, layout, **kwargs)
+        self._by_key.setdefault(tf_variables.key(variable), {})[name] = slot
+        self._owners[tf_variables.key(variable)] = variable
         return slot
 
     def _replication(self, name: str) -> dict[str, Any]:
@@ -294,7 +294,7 @@ class Slots:
 
     def _take_deferred(self, variable: Any, name: str) -> Sequence[Any]:
         """Checkpoint positions that waited for this slot, the newest last."""
-        waiting = self._deferred.pop((name, _variables.key(variable)), [])
+        waiting = self._deferred.pop((name, tf_variables.key(variable)), [])
         return sorted(waiting, key=lambda position: position.restore_uid)
 
     # --- copies -----------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Slots:
         """Hands the slots over to the copies of their variables that a deep copy made."""
         owners = {**self._owners, **self.variables}
         owners = {key: memo.get(id(variable), variable) for key, variable in owners.items()}
-        moved = {key: _variables.key(variable) for key, variable in owners.items()}
+        moved = {key: tf_variables.key(variable) for key, variable in owners.items()}
         self._by_key = {moved[key]: slots for key, slots in self._by_key.items()}
         self._paths = {moved[key]: p for key, p in self._paths.items() if key in moved}
         self._owners = {moved[key]: owners[key] for key in self._owners}
@@ -333,7 +333,7 @@ def _check_shape(variable: Any, name: str, shape: Any, found: Any) -> None:
     if not tf.TensorShape(shape).is_compatible_with(found):
         raise ValueError(
             f"The checkpoint must have shape {shape} for slot `{name}` of "
-            f"`{_variables.path(variable)}`; got {tf.TensorShape(found)}."
+            f"`{tf_variables.path(variable)}`; got {tf.TensorShape(found)}."
         )
 
 

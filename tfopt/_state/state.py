@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables
-from tfopt._slots import Kept
+from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._state import lists
 from tfopt._state.slots import Item, Slots
 from tfopt._state.snapshot import Entry, Saved
 from tfopt._values.door import Cell
+from tfopt._values.initial import Kept
 from tfopt.hyper import Hypers
 
 
@@ -67,9 +67,9 @@ class State:
         self.become: Callable[[], None] | None = None  # makes a deep copy whole, at its first use
         self._becoming = False
         self._iterations: Any = None
-        owner._maybe_initialize_trackable()  # which threads must not do at once
+        tensorflow_private.start_tracking(owner)
         self._exported: Callable[[], Any] = _nothing  # what a SavedModel in the making holds
-        self._names = _variables.Names()
+        self._names = tf_variables.Names()
 
     # --- variables of the optimizer as a whole ----------------------------------------------------
 
@@ -115,7 +115,7 @@ class State:
 
     def scalar(self, name: str, value: Any, dtype: Any) -> Any:
         """A scalar variable of the optimizer, the same on all replicas."""
-        return _variables.create(
+        return tf_variables.create(
             value,
             self._names.unique(f"{self.name}/{name}"),
             dtype,
@@ -137,18 +137,18 @@ class State:
         """A variable of any shape that belongs to the optimizer and is not in `weights`."""
         with self.lock:
             full_name = self._names.unique(f"{self.name}/{name}")
-            variable = _variables.create(initial, full_name, dtype, **kwargs)
+            variable = tf_variables.create(initial, full_name, dtype, **kwargs)
             self.track(variable, name)
             self.added[name] = variable
         return variable
 
     def track(self, variable: Any, name: str) -> None:
         """Has checkpoints save a variable under a name."""
-        self.owner._track_trackable(variable, name, overwrite=True)
+        tensorflow_private.track(self.owner, variable, name)
 
     def is_awaited(self, name: str) -> bool:
         """Whether a checkpoint that was restored earlier has a value for that name."""
-        return name in getattr(self.owner, "_self_unconditional_deferred_dependencies", {})
+        return tensorflow_private.is_awaited(self.owner, name)
 
     @property
     def is_exported(self) -> bool:
@@ -208,7 +208,7 @@ class State:
 
     def create_scalars(self, declared: Mapping[str, float], variable: Any) -> None:
         """Creates the scalars that the optimizer declares, and those of policies."""
-        dtype = _variables.compute_dtype(variable.dtype)
+        dtype = tf_variables.compute_dtype(variable.dtype)
         for name, value in declared.items():
             if name not in self.scalars:
                 self.scalars[name] = self.scalar(name, value, dtype)
@@ -225,7 +225,7 @@ class State:
             try:
                 self.assign(self.pending, self.in_order(slot for *_, slot in block))
             except ValueError as error:
-                _variables.assign_all([(self.iterations, 0)])
+                tf_variables.assign_all([(self.iterations, 0)])
                 raise ValueError(
                     f"What `set_weights` was given before there were slots does not fit: {error}"
                 ) from None
@@ -275,14 +275,14 @@ class State:
 
     def fit(self, values: Sequence[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
         """The values as these variables take them; raises if they do not."""
-        values = lists.from_v1(self.owner.v1_weights, list(values), len(variables))
+        values = lists.from_keras_1(type(self.owner), list(values), len(variables))
         return lists.fit(self.name, values, variables)
 
     def assign(self, values: Sequence[np.ndarray], variables: Iterable[Any]) -> None:
         """Assigns all values, or raises before any."""
         variables = list(variables)
         fitting = self.fit(values, variables)
-        _variables.assign_all(list(zip(variables, fitting, strict=True)))
+        tf_variables.assign_all(list(zip(variables, fitting, strict=True)))
 
     def assign_pairs(self, pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
         """Assigns a value to each variable, or raises before any."""
@@ -307,11 +307,11 @@ class State:
                 return waiting.copy()
             scalars, named = self.all_scalars(), self.named_slots()
         blocks = [
-            [Entry(path, name, _variables.value_of(slot)) for path, name, slot in items]
+            [Entry(path, name, tf_variables.value_of(slot)) for path, name, slot in items]
             for items in named
         ]
         blocks += waiting.blocks if waiting is not None else []
-        return Saved({name: _variables.value_of(v) for name, v in scalars.items()}, blocks)
+        return Saved({name: tf_variables.value_of(v) for name, v in scalars.items()}, blocks)
 
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`; before there are slots, what was loaded for them."""
@@ -320,7 +320,7 @@ class State:
                 last = [*self.slots.kept, *self._first_counts()]
                 waiting = self.pending or (self.saved.values(last) if self.saved else [])
                 return [np.array(value) for value in waiting]
-        return _variables.values_of(self.weights())
+        return tf_variables.values_of(self.weights())
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`, or keeps them until there are slots."""

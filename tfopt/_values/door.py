@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt._libraries import mesh, tf_variables
 from tfopt._values import replicas, rows
 
 VALUE = ""  # the name of a variable's own cell, beside those of its slots
@@ -97,13 +97,13 @@ class Cell(NamedTuple):
             if by_rows:
                 rows.write(part, indices, stored)
             else:
-                _variables.write(part, stored)
+                tf_variables.write(part, stored)
 
     def add(self, value: Any, indices: Any = None) -> None:
         """Adds to a sum that the identity stores; or to rows of it, which may be repeated."""
         [part] = self.parts
         if indices is None:
-            value = _variables.laid_out(tf.cast(value, part.dtype), part)
+            value = mesh.laid_out_as(part, tf.cast(value, part.dtype))
             part.assign_add(value, read_value=False)
         else:
             rows.add(part, indices, value)

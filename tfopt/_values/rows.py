@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import inside_xla
-from tfopt._variables import compute_dtype
+from tfopt._libraries.tensorflow_private import inside_xla
+from tfopt._libraries.tf_variables import compute_dtype
 
 
 def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfopt._libraries import CALLBACKS, LIBRARIES
+from tfopt._libraries.keras import CALLBACKS, LIBRARIES
 from tfopt.compare.digits_problem import digits
 from tfopt.compare.optimizer_text import optimizer
 

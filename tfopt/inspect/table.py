@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import groups, paths
 from tfopt._engine.policy import Works
 from tfopt._engine.records import Work
+from tfopt._libraries import mesh, tf_variables
 from tfopt._policies.decay import WeightDecay
-from tfopt._slots import Initial
+from tfopt._values.initial import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
 from tfopt.inspect.optional_imports import import_optional
 from tfopt.optimizer import Optimizer
@@ -74,7 +74,7 @@ def describe(optimizer: Any, variables: Any = None) -> list[Row]:
             "none."
         )
     for original in variables:
-        if not isinstance(_variables.unwrap(original), tf.Variable):
+        if not isinstance(tf_variables.unwrap(original), tf.Variable):
             raise TypeError(f"`variables` must be a model or variables; got {original!r}.")
     planned = _slots_and_paths(optimizer, variables)
     return [_row(optimizer, v, *plan) for v, plan in zip(variables, planned, strict=True)]
@@ -123,11 +123,11 @@ def _shape_text(shape: Sequence[int | None]) -> str:
 
 
 def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], path: str) -> Row:
-    engine, variable = optimizer._engine, _variables.unwrap(original)
+    engine, variable = optimizer._engine, tf_variables.unwrap(original)
     rule = engine.rules.get(WeightDecay)
     slots = engine.state.slots.of(variable) or planned_slots
     return Row(
-        variable=_variables.path(original),
+        variable=tf_variables.path(original),
         shape=tuple(variable.shape),
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
@@ -135,7 +135,7 @@ def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], 
         decays=optimizer.uses("weight_decay") and not (rule and rule.covers(original)),
         sparse=engine.rows_word,
         # The plan is made for a variable that is on no mesh.
-        path="plain" if path == "XLA" and _variables.is_on_mesh(variable) else path,
+        path="plain" if path == "XLA" and mesh.is_on_mesh(variable) else path,
     )
 
 
@@ -147,7 +147,7 @@ def _slots_and_paths(
     A copy of the optimizer makes the plan, for variables that stand in for the user's. Both are
     in a graph that never runs, where variables take no memory.
     """
-    variables = list(map(_variables.unwrap, originals))
+    variables = list(map(tf_variables.unwrap, originals))
     if optimizer._engine.is_hooked:
         return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
     with tf.Graph().as_default():
@@ -176,7 +176,7 @@ def _slots_and_paths(
 
 def _declared_slots(optimizer: Optimizer, variable: Any) -> dict[str, tf.TensorSpec]:
     """The slots that an optimizer with hooks declares in `slots`, as specs of what they are."""
-    dtype = _variables.compute_dtype(variable.dtype)
+    dtype = tf_variables.compute_dtype(variable.dtype)
     return {
         name: tf.TensorSpec(declared.shape(variable.shape), dtype)
         for name, declared in optimizer.slots(variable).items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tfopt._libraries import CALLBACKS
+from tfopt._libraries.keras import CALLBACKS
 from tfopt.inspect.argument_checks import check_integer_at_least
 from tfopt.inspect.watch import Watch
 

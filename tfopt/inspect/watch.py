@@ -9,13 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import gradients
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy, Works
 from tfopt._engine.records import Step
+from tfopt._libraries import tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt._policies.clipping import Clipping
-from tfopt._warnings import warn
 from tfopt.inspect.argument_checks import check_integer_at_least, unwrapped_optimizer
 
 
@@ -102,7 +102,7 @@ class Watch:
             return
         figures = self._learning_rate()
         steps_recorded, iterations = self._read_recorded("steps"), self._iterations()
-        copies = [tf.identity(_variables.unwrap(v)) for v in self._watched_variables()]
+        copies = [tf.identity(tf_variables.unwrap(v)) for v in self._watched_variables()]
         yield
         figures.update(self._update_ratios(copies))
         if self._read_recorded("steps") > steps_recorded:
@@ -160,7 +160,7 @@ class Watch:
             after: the same, clipped.
         """
         if not self._recorded:
-            with tf.init_scope(), _variables.beside(before[0].variable):
+            with tf.init_scope(), tf_variables.beside(before[0].variable):
                 dtypes = {"norm": tf.float32, "clipped": tf.int64, "steps": tf.int64}
                 self._recorded = {name: _create_recorded(name, d) for name, d in dtypes.items()}
         changed = [
@@ -174,16 +174,16 @@ class Watch:
     # What the figures are computed from.
 
     def _read_recorded(self, name: str) -> Any:
-        return _variables.value_of(self._recorded[name]) if self._recorded else 0
+        return tf_variables.value_of(self._recorded[name]) if self._recorded else 0
 
     def _iterations(self) -> int:
-        return int(_variables.value_of(self.optimizer.iterations))
+        return int(tf_variables.value_of(self.optimizer.iterations))
 
     def _learning_rate(self) -> dict[str, float]:
         if "learning_rate" not in self.optimizer._engine.hypers:
             return {}
         rate = self.optimizer._decayed_lr(tf.float32)
-        return {"learning_rate": float(_variables.value_of(rate))}
+        return {"learning_rate": float(tf_variables.value_of(rate))}
 
     def _watched_variables(self) -> list[Any]:
         if self._variables is None:
@@ -195,12 +195,12 @@ class Watch:
         figures, norms = {}, []
         # A step may bring new variables, of which there is no copy: they come last.
         for variable, before in zip(self._watched_variables(), copies, strict=False):
-            wide = _variables.compute_dtype(before.dtype)
+            wide = tf_variables.compute_dtype(before.dtype)
             before = tf.cast(before, wide)
-            change = tf.cast(tf.identity(_variables.unwrap(variable)), wide) - before
+            change = tf.cast(tf.identity(tf_variables.unwrap(variable)), wide) - before
             norms.append((float(tf.norm(change)), float(tf.norm(before))))
             if self._per_variable:
-                name = f"update_ratio/{_variables.path(variable)}"
+                name = f"update_ratio/{tf_variables.path(variable)}"
                 figures[name] = _ratio(*norms[-1])
         if not norms:
             return {}
@@ -237,7 +237,7 @@ class RecordingClipping(Clipping):
 
 def _create_recorded(name: str, dtype: tf.DType) -> Any:
     """A scalar variable that each replica writes, and that is read from the first."""
-    return _variables.create(
+    return tf_variables.create(
         tf.zeros([], dtype),
         f"watch/{name}",
         dtype,

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfopt import registry
 from tfopt._engine.groups import Scalars
-from tfopt._slots import Initial
 from tfopt._values import replicas, rows
+from tfopt._values.initial import Initial
 from tfopt.hyper import Alias, Static
 from tfopt.legacy._optimizer import Optimizer, freed
 from tfopt.optimizers import adadelta, adagrad, adam, adamax, ftrl, nadam, rmsprop, sgd

@@ -11,12 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables
 from tfopt._engine import gradients
 from tfopt._engine.ambient import ambient
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
+from tfopt._libraries import tf_variables
 from tfopt._policies.constraints import Constraints
 from tfopt._state.state import State
 from tfopt._values.replicas import across_replicas, each_copy, first, when
@@ -186,7 +186,7 @@ class LegacyEngine(Engine):
 
     def runs_in_place(self) -> bool:
         """Always but in a v1 graph: hooks may do in Python what a trace would forget."""
-        return tf.inside_function() or not _variables.in_v1_graph()
+        return tf.inside_function() or not tf_variables.in_v1_graph()
 
     def build(self, var_list: Sequence[Any]) -> None:
         """Asks the optimizer, whose hooks create slots."""
@@ -195,7 +195,7 @@ class LegacyEngine(Engine):
     def keep(self, variables: Iterable[Any]) -> None:
         """Notes variables as seen."""
         slots = self.state.slots
-        new = {_variables.key(variable): variable for variable in variables}
+        new = {tf_variables.key(variable): variable for variable in variables}
         slots.keep({key: v for key, v in new.items() if key not in slots.variables})
 
     def load_pending(self) -> None:
@@ -212,7 +212,7 @@ class LegacyEngine(Engine):
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""
         with self.state.lock:
-            dtype = _variables.unwrap(variable).dtype
+            dtype = tf_variables.unwrap(variable).dtype
             return self.state.slots.restore(variable, name, position, dtype)
 
     def brought(self) -> tuple[Policy, ...]:

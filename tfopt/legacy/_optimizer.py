@@ -11,16 +11,21 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _config, _variables, schedules
 from tfopt import optimizer as tfopt_optimizer
+from tfopt import schedules
+from tfopt._declarations import constructor
 from tfopt._engine import entry, gradients
 from tfopt._engine.ambient import step_of
+from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.state import CallableList
 from tfopt._values import replicas, rows
-from tfopt._variables import plain_python
 from tfopt.hyper import Hyper
 from tfopt.legacy._engine import LegacyEngine
 
+# What redefines these would change a step unseen, and OptimizerV2 has none of them: the parts of
+# an optimizer, and the mathematics of which the hooks of the eight are made.
+RESERVED = "_engine _declared begin fused slot_order slots sparse update".split()
 KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
 GradientsAndVariables = list[tuple[Any, Any]]
@@ -84,6 +89,8 @@ class _HyperView(Mapping[str, Any]):
 class Optimizer(
     tfopt_optimizer.Optimizer,
     engine=LegacyEngine,
+    reserved=RESERVED,
+    tracks_attributes=False,  # OptimizerV2 tracks nothing by itself
     uncalled={"_distributed_apply": "_resource_apply_dense"},
 ):
     """Base class for optimizers written for OptimizerV2: override its underscore hooks.
@@ -150,7 +157,7 @@ class Optimizer(
                 "`clipnorm` and `global_clipnorm` cannot both be set; got "
                 f"{kwargs['clipnorm']!r} and {kwargs['global_clipnorm']!r}."
             )
-        engine = _config.start(self, name or type(self).__name__)
+        engine = constructor.start_engine(self, name or type(self).__name__)
         engine.pending_lr = kwargs.get("lr")
         self.__dict__.update(
             _weights=CallableList(),  # what `weights` lists: subclasses append to it
@@ -168,20 +175,6 @@ class Optimizer(
         )
 
     # --- hyperparameters and other attributes -----------------------------------------------------
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        if not cls.__module__.startswith("tfopt."):
-            for name in vars(cls).keys() & _TAKEN:
-                raise _name_is_taken(cls, name)
-        super().__init_subclass__(**kwargs)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _TAKEN:
-            raise _name_is_taken(type(self), name)
-        if "_engine" in self.__dict__ and name in self._engine.hypers:
-            super().__setattr__(name, value)
-        else:
-            object.__setattr__(self, name, value)  # tracked only by `_track_trackable`, as there
 
     @property
     def _iterations(self) -> Any:
@@ -288,7 +281,7 @@ class Optimizer(
             slot = super().add_slot(var, slot_name, initializer, shape)
             if state.slots.count() > before:
                 self._weights.append(slot)
-            self._engine.keep([_variables.unwrap(var)])
+            self._engine.keep([tf_variables.unwrap(var)])
         return slot
 
     @property
@@ -307,7 +300,7 @@ class Optimizer(
         """
         self._engine.state.slots.name(var_list)
         with tf.init_scope():
-            self._create_all_weights([_variables.unwrap(variable) for variable in var_list])
+            self._create_all_weights([tf_variables.unwrap(variable) for variable in var_list])
 
     def _create_all_weights(self, var_list: Sequence[Any]) -> None:
         """Creates `iterations`, hyperparameters and slots, as far as they are not there."""
@@ -387,12 +380,12 @@ class Optimizer(
             if callable(var_list):
                 var_list = var_list()
             loss = self._transform_loss(loss)
-        with tf.name_scope(_variables.scope_name(self._name + "/gradients")):
+        with tf.name_scope(tf_variables.scope_name(self._name + "/gradients")):
             pairs = list(self._get_gradients(tape, loss, _unwrapped(var_list), grad_loss))
         self._assert_valid_dtypes(
             [variable for gradient, variable in pairs if gradient is not None]
         )
-        given = {id(_variables.unwrap(v)): v for v in tf.nest.flatten(var_list)}
+        given = {id(tf_variables.unwrap(v)): v for v in tf.nest.flatten(var_list)}
         return [(gradient, given.get(id(variable), variable)) for gradient, variable in pairs]
 
     def _transform_loss(self, loss: Any) -> Any:
@@ -414,7 +407,7 @@ class Optimizer(
         for tensor in tensors:
             if tensor.dtype.base_dtype not in valid:
                 raise ValueError(
-                    f"Variable `{_variables.path(tensor)}` must be of one of the dtypes "
+                    f"Variable `{tf_variables.path(tensor)}` must be of one of the dtypes "
                     f"{sorted(dtype.name for dtype in valid)}; got {tensor.dtype.name}."
                 )
 
@@ -635,21 +628,9 @@ class Optimizer(
             del memo[key]
         for name, child in self._trackable_children().items():
             if id(child) in memo:
-                twin._track_trackable(memo[id(child)], name, overwrite=True)
+                tensorflow_private.track(twin, memo[id(child)], name)
         engine.state.become = lambda: engine.state.table.move(memo)  # the memo is whole by then
         return twin
-
-
-# What redefines these would change a step unseen, and OptimizerV2 has none of them: the parts of
-# an optimizer, and the mathematics of which the hooks of the eight are made.
-_TAKEN = frozenset("_engine _declared begin fused slot_order slots sparse update".split())
-
-
-def _name_is_taken(cls: type, name: str) -> AttributeError:
-    return AttributeError(
-        f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself, and "
-        "OptimizerV2 has none. Rename it."
-    )
 
 
 def _summed(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
@@ -665,7 +646,7 @@ def _deduplicated(gradient: Any) -> Any:
 
 
 def _unwrapped(var_list: Any) -> list[Any]:
-    return [_variables.unwrap(variable) for variable in tf.nest.flatten(var_list)]
+    return [tf_variables.unwrap(variable) for variable in tf.nest.flatten(var_list)]
 
 
 def _unpickle(cls: Any, config: dict[str, Any], weights: Sequence[Any]) -> Any:

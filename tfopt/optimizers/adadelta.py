@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import kernel
-from tfopt._slots import zeros
+from tfopt._libraries.kernels import kernel
+from tfopt._values.initial import zeros
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
 
@@ -51,7 +51,6 @@ class Adadelta(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
 
     sparse = "rows"
-    v1_weights = "no iterations"
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"accum_grad": zeros(x), "accum_var": zeros(x)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._slots import zeros
+from tfopt._values.initial import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 
@@ -74,7 +74,6 @@ class Adafactor(Optimizer):
 
     sparse = "whole"
 
-    @property
     def _formula_differs_in_keras(self) -> str:
         return "" if self.relative_step else "`relative_step=False` has no effect"
 

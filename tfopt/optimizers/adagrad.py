@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import kernel
-from tfopt._slots import full
+from tfopt._libraries.kernels import kernel
+from tfopt._values.initial import full
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 
@@ -50,8 +50,9 @@ class Adagrad(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
 
     sparse = "rows"
-    v1_weights = "no iterations"
-    _formula_differs_in_keras = "epsilon is inside the square root"
+
+    def _formula_differs_in_keras(self) -> str:
+        return "epsilon is inside the square root"
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"accumulator": full(x, self.initial_accumulator_value)}

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import inside_xla, kernel
-from tfopt._slots import zeros
+from tfopt._libraries.kernels import kernel
+from tfopt._libraries.tensorflow_private import inside_xla
+from tfopt._values.initial import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 
@@ -61,7 +62,6 @@ class Adam(Optimizer):
     amsgrad = Static(False)
 
     sparse = "exact"
-    v1_weights = "unused slot"
 
     def slots(self, x: Any) -> dict[str, Any]:
         slots = {"m": zeros(x), "v": zeros(x)}

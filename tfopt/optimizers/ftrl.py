@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import kernel
-from tfopt._slots import full, zeros
+from tfopt._libraries.kernels import kernel
+from tfopt._values.initial import full, zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._slots import zeros
+from tfopt._values.initial import zeros
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
 
@@ -61,7 +61,6 @@ class LAMB(Optimizer):
     sparse = "whole"
     decays = "own"
 
-    @property
     def _formula_differs_in_keras(self) -> str:
         return "weight decay is outside of the ratio" if self.uses("weight_decay") else ""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt._slots import zeros
+from tfopt._values.initial import zeros
 from tfopt.hyper import Alias, Hyper
 from tfopt.optimizer import Optimizer
 
@@ -66,7 +66,9 @@ class Nadam(Optimizer):
 
     sparse = "rows_move"
     state = {"momentum_cache": 1.0}
-    _formula_differs_in_keras = "the momentum's schedule is another one"
+
+    def _formula_differs_in_keras(self) -> str:
+        return "the momentum's schedule is another one"
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"m": zeros(x), "v": zeros(x)}

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._kernels import kernel
-from tfopt._slots import zeros
+from tfopt._libraries.kernels import kernel
+from tfopt._values.initial import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 
@@ -62,9 +62,6 @@ class RMSprop(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
     centered = Static(False)
 
-    v1_weights = "no iterations"
-
-    @property
     def _formula_differs_in_keras(self) -> str:
         return "" if self.uses("momentum") else "epsilon is inside the square root"
 

@@ -11,16 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfopt import _variables, registry
+from tfopt import registry
 from tfopt._engine import entry
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
-from tfopt._libraries import tf_keras
+from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries.keras import tf_keras
+from tfopt._libraries.tf_variables import plain_python
 from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
 from tfopt._policies.unscaling import divided
 from tfopt._state.state import CallableList
-from tfopt._variables import plain_python
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
 
@@ -136,13 +137,13 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             )
         self.__dict__.update(
             _name=name,
-            _scope_name=_variables.scope_name(name),  # tf.Module's own
+            _scope_name=tf_variables.scope_name(name),  # tf.Module's own
             _own={},
             _config=(float(scale), int(growth), dynamic),
             _unscales=True,
             _inner=inner,
         )
-        self._track_trackable(inner, "inner_optimizer")
+        tensorflow_private.track(self, inner, "inner_optimizer")
 
     @property
     def inner_optimizer(self) -> Optimizer:
@@ -186,13 +187,13 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def _variable(self, name: str, value: Any, dtype: Any) -> Any:
         if name not in self._own:
-            self._own[name] = _variables.create(
+            self._own[name] = tf_variables.create(
                 value,
                 f"{self.name}/{name}",
                 dtype,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            self._track_trackable(self._own[name], name)
+            tensorflow_private.track(self, self._own[name], name)
         return self._own[name]
 
     def _own_variables(self) -> list[Any]:
@@ -358,7 +359,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`, as NumPy arrays."""
-        own = _variables.values_of(self._own_variables())
+        own = tf_variables.values_of(self._own_variables())
         return [*self._inner.get_weights(), *own]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -378,7 +379,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             )
         self._check_own(values)
         self._inner.set_weights(inner)
-        _variables.assign_all(list(zip(own, values, strict=True)))
+        tf_variables.assign_all(list(zip(own, values, strict=True)))
 
     def _check_own(self, values: Sequence[np.ndarray]) -> None:
         """Raises unless these may be the scale, its counter and the skipped steps."""
@@ -391,7 +392,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
         """Writes what is not `inner_optimizer`'s, which Keras saves beside."""
-        values = _variables.values_of(self._own_variables())
+        values = tf_variables.values_of(self._own_variables())
         for name, value in zip(_OWN, values, strict=True):
             store[name] = value
 
@@ -406,7 +407,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             raise ValueError(f"The state for `{self.name}` has no {', '.join(missing)}.")
         values = [np.array(store[name]) for name in _OWN]
         self._check_own(values)
-        _variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
+        tf_variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer, without its state."""
@@ -435,7 +436,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         scale, growth, dynamic = self._config
-        values = _variables.values_of(self._own_variables())
+        values = tf_variables.values_of(self._own_variables())
         arguments = (scale, growth if dynamic else None, dynamic, self.name)
         return _rebuild, (type(self), self.inner_optimizer, arguments, values)
 
@@ -479,5 +480,5 @@ class _Scaling(FiniteSteps):
 def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:
     scale, growth, dynamic, name = arguments
     optimizer = cls(inner, scale, growth, dynamic=dynamic, name=name)
-    _variables.assign_all(list(zip(optimizer._own_variables(), values, strict=True)))
+    tf_variables.assign_all(list(zip(optimizer._own_variables(), values, strict=True)))
     return optimizer

@@ -37,6 +37,14 @@ class V1Engine(Engine):
 
     life = staticmethod(_run)
 
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Raises: the wrapped optimizer has the hyperparameters."""
+        raise AttributeError(
+            f"`{name}` cannot be set here: hyperparameters are those of `wrapped`; got {value!r}."
+        )
+
+    set_static = set_hyper
+
 
 class V1Optimizer(Optimizer, engine=V1Engine):
     """Runs a `tf.compat.v1.train.Optimizer` where an optimizer of tfopt is expected.
@@ -90,14 +98,6 @@ class V1Optimizer(Optimizer, engine=V1Engine):
             f"{type(self.wrapped).__name__} of TensorFlow 1 has no config: it cannot be saved "
             "with a model. Use the optimizer of tfopt of that name."
         )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in {*self._declared.fields, *self._declared.aliases, "learning_rate"}:
-            raise AttributeError(
-                f"`{name}` cannot be set here: hyperparameters are those of `wrapped`; "
-                f"got {value!r}."
-            )
-        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"V1Optimizer({self.wrapped!r})"

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfopt import _variables
-from tfopt._libraries import tf_keras
+from tfopt._libraries import tf_variables
+from tfopt._libraries.keras import tf_keras
+from tfopt._libraries.warnings import TfoptWarning
 from tfopt._policies import accumulation, averages
-from tfopt._warnings import TfoptWarning
 from tfopt.optimizer import Optimizer
 from tfopt.optimizers.adadelta import Adadelta
 from tfopt.optimizers.adafactor import Adafactor
@@ -138,8 +138,8 @@ def convert(
     if trained:
         made.build(trained)
         pairs += _state(optimizer, library, name, made, trained)
-    _variables.assign_all(
-        [(ours, tf.cast(_variables.unwrap(theirs), ours.dtype)) for ours, theirs in pairs]
+    tf_variables.assign_all(
+        [(ours, tf.cast(tf_variables.unwrap(theirs), ours.dtype)) for ours, theirs in pairs]
     )
     return made
 
@@ -175,7 +175,7 @@ def _config(optimizer: Any, library: str) -> dict[str, Any]:
     else:
         live = {"learning_rate": optimizer._learning_rate}
     for name, value in live.items():
-        if callable(value) and not isinstance(_variables.unwrap(value), tf.Variable):
+        if callable(value) and not isinstance(tf_variables.unwrap(value), tf.Variable):
             config[name] = value
     if library != LEGACY and type(optimizer).__name__ == "Nadam":
         config["schedule_decay"] = 1.0  # theirs is 0.96**t
@@ -211,7 +211,7 @@ def _difference(
     if name == "Nadam":  # the schedule of newer Keras is one of tfopt's
         inside = "inside a tf.function the schedule advances once for each variable"
         return inside if library == TF_KERAS else ""
-    return str(made._formula_differs_in_keras)
+    return str(made._formula_differs_in_keras())
 
 
 def _rows_suffice(made: Any) -> bool:
@@ -222,7 +222,7 @@ def _rows_suffice(made: Any) -> bool:
 def _trained_variables(optimizer: Any, library: str, variables: Any) -> list[Any]:
     """The variables that have slots in an optimizer, all of them; empty if none has."""
     if library == KERAS_3:
-        known = [_variables.key(v) for v in getattr(optimizer, "_trainable_variables", ())]
+        known = [tf_variables.key(v) for v in getattr(optimizer, "_trainable_variables", ())]
     elif library == TF_KERAS:
         known = list(getattr(optimizer, "_index_dict", {}))
     else:
@@ -237,25 +237,25 @@ def _trained_variables(optimizer: Any, library: str, variables: Any) -> list[Any
             )
         return []
     variables = list(variables)
-    keys = [_variables.key(v) for v in variables]
+    keys = [tf_variables.key(v) for v in variables]
     if library == LEGACY and not known:
         return variables  # no slots, so nothing to lose
     for variable, key in zip(variables, keys, strict=True):
         if known and key not in known:
             raise ValueError(
                 "`variables` must be the ones that the optimizer has trained; got "
-                f"`{_variables.path(variable)}`, which {_repr(optimizer)} does not know."
+                f"`{tf_variables.path(variable)}`, which {_repr(optimizer)} does not know."
             )
     if known and (len(set(keys)) != len(known) or len(keys) != len(known)):
         raise ValueError(
             f"`variables` must be all {len(known)} variables that the optimizer has trained, "
-            f"each once; got {len(keys)}: {', '.join(map(_variables.path, variables))}."
+            f"each once; got {len(keys)}: {', '.join(map(tf_variables.path, variables))}."
         )
     return variables if known else []
 
 
 def _key_of(variable: Any, library: str) -> Any:
-    return variable if library == KERAS_3 else _variables.unwrap(variable)
+    return variable if library == KERAS_3 else tf_variables.unwrap(variable)
 
 
 def _state(
@@ -278,7 +278,7 @@ def _state(
             if ours.shape != theirs.shape:
                 raise ValueError(
                     f"`optimizer` must have a `{slot}` of shape {ours.shape} for "
-                    f"`{_variables.path(variable)}`; got {theirs.shape}."
+                    f"`{tf_variables.path(variable)}`; got {theirs.shape}."
                 )
             pairs.append((ours, theirs))
     return pairs
@@ -304,7 +304,7 @@ def _policy(optimizer: Any, slot: str, ours: Any) -> Any:
 
 
 def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:
-    variable = _variables.unwrap(variable)
+    variable = tf_variables.unwrap(variable)
     if library == LEGACY:
         return optimizer.get_slot(variable, slot)
     attribute = {**COUNTERPARTS[name].slots, **_POLICIES}[slot]

@@ -15,16 +15,3 @@ def kernel(op: Callable[..., Any], **arguments: Any) -> Any:
         for name, value in arguments.items()
     }
     return op(**handles, use_locking=True)
-
-
-def inside_xla() -> bool:
-    """Whether the ops being traced are for XLA, which not all fused kernels have."""
-    graph = tf.compat.v1.get_default_graph()
-    while graph is not None:
-        context = graph._get_control_flow_context()
-        while context is not None:
-            if context.IsXLAContext():
-                return True
-            context = context.outer_context
-        graph = getattr(graph, "outer_graph", None)
-    return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfopt._warnings import warn
+from tfopt._libraries.warnings import warn
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(

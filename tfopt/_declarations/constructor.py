@@ -1,4 +1,4 @@
-"""The constructor of an optimizer and its config, made of its declarations."""
+"""The constructor of an optimizer and its attributes, made of what its class declares."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt import _variables, schedules
-from tfopt._engine import declarations
-from tfopt._engine.declarations import Declarations
+from tfopt._declarations import config as config_module
+from tfopt._declarations import declarations
+from tfopt._declarations.declarations import Declarations
 from tfopt._engine.engine import Engine
-from tfopt._warnings import warn
+from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
-
-# Ours never has both of the norms, and leaves out what is None.
-_KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
-_TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 
 
 class Configurable:
@@ -28,7 +24,6 @@ class Configurable:
     _engine: Any  # an `Engine`; or a `Blueprint`, in a function that optimizers share
     _declared: Declarations
     _positional: tuple[str, ...] = ()
-    _formula_differs_in_keras: Any = ""  # how newer Keras' formula differs; may be a property
 
     def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
         cls = type(self)
@@ -39,8 +34,8 @@ class Configurable:
         if "lr" in kwargs and "learning_rate" not in declared.fields:
             lr = kwargs.pop("lr")  # for the subclass' own `_set_hyper`
         others = {n: kwargs.pop(n) for n in declared.keywords if n in kwargs}
-        values = _bound(cls, tuple(args), kwargs)
-        engine = start(self, cls.__name__ if name is None else name)
+        values = _bound_arguments(cls, tuple(args), kwargs)
+        engine = start_engine(self, cls.__name__ if name is None else name)
         engine.pending_lr = lr
         for field_name, field in declared.fields.items():
             value = values.get(field_name, field.default)
@@ -52,17 +47,11 @@ class Configurable:
             policy.configure(engine, {n: v for n, v in others.items() if n in policy.keywords})
         engine.check()
 
+    # --- hyperparameters, as OptimizerV2's subclasses set and read them ---------------------------
+
     def _set_hyper(self, name: str, value: Any) -> None:
         """Sets a hyperparameter; one that the class does not declare is added."""
-        engine = self._engine
-        if name in engine.hypers:
-            engine.hypers[name].set(value)
-            return
-        if name == "learning_rate" and engine.pending_lr is not None:
-            value, engine.pending_lr = engine.pending_lr, None
-        hyper = Hyper(None, off=None)
-        hyper.name = name
-        engine.hypers.add(hyper, value)
+        self._engine.set_hyper(name, value)
 
     def _get_hyper(self, name: str, dtype: Any = None) -> Any:
         """The current value of a hyperparameter, as a tensor of `dtype` if given."""
@@ -78,26 +67,28 @@ class Configurable:
     @property
     def learning_rate(self) -> Any:
         """The learning rate, of a class that does not declare it but calls `_set_hyper`."""
-        return self.__getattr__("learning_rate")
+        return _read_undeclared(self, "learning_rate")
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self._set_hyper("learning_rate", value)
 
+    # --- attributes -------------------------------------------------------------------------------
+
     def __getattr__(self, name: str) -> Any:
-        if name != "_engine" and "_engine" in self.__dict__ and name in self._engine.hypers:
-            return self._engine.hypers[name].read()
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return _read_undeclared(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_engine":
-            raise _engine_is_taken(type(self))
+        if name in self._declared.reserved:
+            raise name_is_reserved(type(self), name)
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
         elif "_engine" in self.__dict__ and name in self._engine.hypers:
-            self._engine.hypers[name].set(value)
-        else:
+            self._engine.set_hyper(name, value)
+        elif self._declared.tracks_attributes:
             tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     def __dir__(self) -> list[str]:
         hypers = self._engine.hypers if "_engine" in self.__dict__ else ()
@@ -106,6 +97,8 @@ class Configurable:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"tfopt.{type(self).__name__}({arguments})"
+
+    # --- config -----------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer, without its state.
@@ -116,22 +109,7 @@ class Configurable:
             a config is its current value. Of the keywords that all optimizers
             share, those at their default are left out.
         """
-        engine = self._engine
-        config: dict[str, Any] = {"name": self.name}
-        for name, field in self._declared.fields.items():
-            if isinstance(field, Hyper):
-                value = engine.hypers[name].config()
-            elif field.in_config:
-                value = engine.statics[name]
-            else:
-                if engine.statics[name]:
-                    warn(f"`{name}` holds functions and is not in the config: pass it again.")
-                continue
-            if name in self._positional or value != field.default:
-                config[name] = value
-        for policy in self._declared.policies:
-            config.update(policy.config(engine))
-        return config
+        return config_module.get_config(self)
 
     @classmethod
     def from_config(
@@ -151,39 +129,27 @@ class Configurable:
             TypeError: for a key that is no argument of this optimizer.
             ValueError: for a value out of range, or an unknown schedule.
         """
-        if not isinstance(config, Mapping):
-            raise ValueError(f"`config` must be a dict; got {config!r}.")
-        config = dict(config)
-        keras_3, tf_keras = _KERAS_3_KEYS <= config.keys(), _TF_KERAS_KEYS <= config.keys()
-        if keras_3 or tf_keras:
-            config.pop("jit_compile", None)  # there it says whether a GPU was found
-            for name in cls._declared.common & config.keys():
-                if config[name] is None:
-                    del config[name]
-            if not config.get("use_ema"):  # then its settings, whatever they are, are neutral
-                for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency"):
-                    config.pop(name, None)
-        config.pop("is_legacy_optimizer", None)
-        known = {*cls._declared.fields, *cls._declared.aliases}
-        for name, value in config.items():
-            if isinstance(value, Mapping) and name in known:
-                config[name] = schedules.deserialize_any(value, custom_objects)
-        optimizer = cls(**config)
-        if (keras_3 or tf_keras) and optimizer._formula_differs_in_keras:
-            warn(
-                f"This config of {cls.__name__} comes from {'Keras 3' if keras_3 else 'tf-keras'}, "
-                f"where {optimizer._formula_differs_in_keras}: see the docstring of "
-                f"tfopt.{cls.__name__}."
-            )
-        return optimizer
+        return config_module.from_config(cls, config, custom_objects)
+
+    def _formula_differs_in_keras(self) -> str:
+        """How the formula of Keras 3 and newer tf-keras differs; empty if it does not."""
+        return ""
+
+
+def _read_undeclared(optimizer: Any, name: str) -> Any:
+    """The value of a hyperparameter that `_set_hyper` added."""
+    if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
+        return optimizer._engine.hypers[name].read()
+    raise AttributeError(f"{type(optimizer).__name__!r} object has no attribute {name!r}")
 
 
 def declare(cls: Any, base: type, **more: Any) -> None:
     """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
-    if "_engine" in vars(cls):
-        raise _engine_is_taken(cls)
-    cls._declared = declarations.collect(cls, base, getattr(cls, "_declared", None), **more)
-    declared = cls._declared
+    declared = declarations.collect(cls, base, getattr(cls, "_declared", None), **more)
+    if not cls.__module__.startswith("tfopt."):
+        for name in vars(cls).keys() & declared.reserved:
+            raise name_is_reserved(cls, name)
+    cls._declared = declared
     if "_positional" not in vars(cls):  # those of its base class, then those that are new
         before = [name for name in cls._positional if name in declared.fields]
         own = [name for name in declared.fields if name not in declared.common]
@@ -198,14 +164,14 @@ def declare(cls: Any, base: type, **more: Any) -> None:
             )
 
 
-def start(optimizer: Any, name: Any) -> Engine:
+def start_engine(optimizer: Any, name: Any) -> Engine:
     """Gives an optimizer its name and its engine: all that tfopt keeps on it."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
     declared = type(optimizer)._declared
     engine: Engine = declared.engine(optimizer, name, declared)
     # `tf.Module` has the first two, and its own constructor would refuse many a name.
-    scope = _variables.scope_name(name)
+    scope = tf_variables.scope_name(name)
     optimizer.__dict__.update(_name=name, _scope_name=scope, _engine=engine)
     return engine
 
@@ -234,7 +200,7 @@ def _signature(cls: Any) -> inspect.Signature:
     )
 
 
-def _bound(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _bound_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The constructor's arguments by canonical name."""
     declared = cls._declared
     if len(args) > len(cls._positional):
@@ -262,8 +228,9 @@ def _bound(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     return bound
 
 
-def _engine_is_taken(cls: type) -> AttributeError:
+def name_is_reserved(cls: type, name: str) -> AttributeError:
+    """The error for a name that tfopt uses for itself."""
     return AttributeError(
-        f"{cls.__name__} cannot have an `_engine` of its own: tfopt keeps its parts under that "
-        "name. Rename it."
+        f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself. "
+        "Rename it."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt import _variables
+from tfopt._libraries import tf_variables
 
 if TYPE_CHECKING:
     from tfopt._values.door import Codec
@@ -56,7 +56,7 @@ def copy(x: Any) -> Initial:
     """A slot that starts as a copy of `x`."""
     del x
     return Initial(
-        lambda variable, dtype: tf.cast(_variables.first_value(variable), dtype), copies=True
+        lambda variable, dtype: tf.cast(tf_variables.first_value(variable), dtype), copies=True
     )
 
 

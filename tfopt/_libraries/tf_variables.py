@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfopt._libraries import mesh, tensorflow_private
+
 # The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
-
-dtensor = tf.experimental.dtensor
 
 # A variable in parts along its first axis, each a variable, perhaps on parameter servers.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
@@ -23,7 +23,6 @@ ShardedVariable = tf.__internal__.distribute.ShardedVariable
 plain_python = tf.autograph.experimental.do_not_convert
 
 _RAISE = object()
-_FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creators
 
 
 def unwrap(variable: Any) -> Any:
@@ -42,23 +41,18 @@ def shards(variables: Iterable[Any]) -> list[Any]:
 
 def whole(variable: Any) -> Any:
     """The sharded variable that this one is a shard of, or the variable itself."""
-    container = getattr(variable, "_sharded_container", lambda: None)()
-    return variable if container is None else container
+    return tensorflow_private.sharded_variable(variable)
 
 
 def key(variable: Any) -> Any:
     """What identifies a variable: the logical one, not its name nor one replica's copy."""
     variable = unwrap(variable)
     if isinstance(variable, ShardedVariable):
-        return "sharded", variable._unique_id  # which may be that of its first shard
+        # The identity of a sharded variable may be that of its first shard.
+        return "sharded", tensorflow_private.identity_of(variable)
     if not isinstance(variable, tf.distribute.DistributedValues):
-        for holder in (variable, variable.handle):  # either knows what it is a copy of
-            if hasattr(holder, "_distributed_container"):
-                variable = holder._distributed_container() or variable
-                break
-    if getattr(variable, "_in_graph_mode", False):
-        return variable.graph, variable._shared_name  # names are unique in a v1 graph
-    return variable._unique_id
+        variable = tensorflow_private.mirrored_variable(variable)
+    return tensorflow_private.identity_of(variable)
 
 
 def path(variable: Any) -> str:
@@ -100,7 +94,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
             )
         return list(session.run([variable.read_value() for variable in variables]))
     with tf.init_scope():
-        return [np.array(_gathered(variable).numpy()) for variable in variables]
+        return [np.array(mesh.gathered(variable).numpy()) for variable in variables]
 
 
 def is_there(variable: Any) -> bool:
@@ -151,7 +145,7 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            _assign(variable, _scattered(tf.cast(value, variable.dtype), variable))
+            _assign(variable, mesh.scattered(tf.cast(value, variable.dtype), variable))
 
 
 def _assign(variable: Any, value: Any) -> None:
@@ -202,90 +196,19 @@ def create(
     that mesh. The variable gets a `path`, since Keras 3 files state under one.
     """
     kwargs.update(name=scope_name(name), dtype=dtype, shape=shape, trainable=False)
-    with tf.init_scope(), _no_function_creators():
+    with tf.init_scope(), tensorflow_private.without_function_creators():
         if layout is None:
             variable = tf.Variable(initial_value, **kwargs)
         else:
-            value = dtensor.call_with_layout(_value_of, layout, initial_value, dtype)
-            variable = dtensor.DVariable(value, layout=layout, **kwargs)
+            variable = mesh.create_variable(initial_value, layout=layout, **kwargs)
     variable.path = name
     return variable
 
 
-def _value_of(initial_value: Any, dtype: Any) -> Any:
-    return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
-
-
-def layout_of(variable: Any, shape: Any, split_over: str | None = None) -> Any:
-    """The DTensor layout of a slot: its variable's, if they have one shape; None without.
-
-    With `split_over`, a dimension of the mesh, it is split over that one as well, along the
-    first axis that can be.
-    """
-    layout = getattr(variable, "layout", None)
-    if layout is None:
-        return None
-    if variable.shape != shape:
-        return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
-    specs = list(layout.sharding_specs)
-    if split_over is None or split_over in specs:
-        return layout
-    parts = layout.mesh.dim_size(split_over)
-    for axis, (spec, size) in enumerate(zip(specs, shape, strict=True)):
-        if spec == dtensor.UNSHARDED and size % parts == 0:
-            specs[axis] = split_over
-            return dtensor.Layout(specs, layout.mesh)
-    return layout
-
-
-def is_on_mesh(variable: Any) -> bool:
-    """Whether a variable is DTensor's."""
-    return hasattr(variable, "layout")
-
-
-def _gathered(variable: Any) -> Any:
-    """What has the whole value of a variable, which DTensor may have in parts."""
-    if not is_on_mesh(variable):
-        return variable
-    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
-    return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0]
-
-
-def _scattered(value: Any, variable: Any) -> Any:
-    """A whole value, in parts if the variable is."""
-    if not is_on_mesh(variable):
-        return value
-    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
-    return dtensor.relayout(dtensor.copy_to_mesh(value, everywhere), variable.layout)
-
-
-def laid_out(value: Any, variable: Any) -> Any:
-    """A tensor in the DTensor layout of the variable, if that has one."""
-    layout = getattr(variable, "layout", None)
-    return value if layout is None else dtensor.relayout(value, layout)
-
-
 def write(variable: Any, value: Any) -> None:
     """Overwrites a variable in a step: the value is cast, and laid out as the variable is."""
-    variable.assign(laid_out(tf.cast(value, variable.dtype), variable), read_value=False)
-
-
-@contextlib.contextmanager
-def _no_function_creators() -> Iterator[None]:
-    """Hides the variable creators of the `tf.function` being traced, and only those.
-
-    They refuse variables in any trace but the first, and trace the first one twice; inside
-    `init_scope` they have no business. TensorFlow has no public way around them.
-    """
-    graph = tf.compat.v1.get_default_graph()
-    creators = graph._variable_creator_stack
-    graph._variable_creator_stack = [
-        (priority, creator) for priority, creator in creators if priority != _FUNCTION_PRIORITY
-    ]
-    try:
-        yield
-    finally:
-        graph._variable_creator_stack = creators
+    value = mesh.laid_out_as(variable, tf.cast(value, variable.dtype))
+    variable.assign(value, read_value=False)
 
 
 class Names:

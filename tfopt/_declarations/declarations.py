@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfopt._engine.paths import PATHS, Path
@@ -26,6 +26,8 @@ class Declarations:
         engine: the class of its parts.
         uncalled: names that a subclass must not define, since nothing would call them, and
             what is called instead.
+        reserved: names that neither a subclass of a user's nor an attribute may have.
+        tracks_attributes: whether checkpoints save what is assigned to an attribute.
         is_hooked: whether hooks that a subclass overrides make updates, and not `update`.
         has_kernel: whether `fused` is of the same class as `update`, or of one below it.
         goes_by_rows: whether `sparse` speaks of this `update`, and not of a parent's.
@@ -42,6 +44,8 @@ class Declarations:
     paths: Sequence[type[Path]] = PATHS
     engine: Any = None
     uncalled: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    tracks_attributes: bool = True
     is_hooked: bool = False
     has_kernel: bool = False
     goes_by_rows: bool = False
@@ -83,6 +87,8 @@ def collect(
     paths: Sequence[type[Path]],
     engine: Any,
     uncalled: Mapping[str, str],
+    reserved: Collection[str],
+    tracks_attributes: bool,
     shared: bool,
 ) -> Declarations:
     """What a class declares: by itself, and by its bases.
@@ -95,6 +101,8 @@ def collect(
         paths: further paths, asked before those of the base class.
         engine: the class of its parts; None for that of the base class.
         uncalled: hooks that nothing calls; none for those of the base class.
+        reserved: further names that tfopt keeps for itself.
+        tracks_attributes: False if what is assigned to attributes is not to be saved.
         shared: whether the class promises to read nothing but what it declares.
     """
     fields: dict[str, Field] = {}
@@ -120,6 +128,8 @@ def collect(
         paths=(*paths, *(parent.paths if parent else PATHS)),
         engine=engine or (parent.engine if parent else None),
         uncalled=uncalled or (parent.uncalled if parent else {}),
+        reserved=frozenset(reserved) | (parent.reserved if parent else frozenset()),
+        tracks_attributes=tracks_attributes and (parent is None or parent.tracks_attributes),
         is_hooked=any(hooked),
         # A kernel does not know of an `update` that a subclass puts in place of its parent's.
         has_kernel=all(

@@ -1,0 +1,75 @@
+"""Configs of optimizers: written, and read from tfopt, OptimizerV2, tf-keras and Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfopt import schedules
+from tfopt._libraries.warnings import warn
+from tfopt.hyper import Hyper
+
+# By these keys a config is told. Ours never has both of the norms, and leaves out what is None.
+_KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
+_TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
+
+
+def get_config(optimizer: Any) -> dict[str, Any]:
+    """The arguments that make an equal optimizer, without its state."""
+    engine, declared = optimizer._engine, optimizer._declared
+    config: dict[str, Any] = {"name": optimizer.name}
+    for name, field in declared.fields.items():
+        if isinstance(field, Hyper):
+            value = engine.hypers[name].config()
+        elif field.in_config:
+            value = engine.statics[name]
+        else:
+            if engine.statics[name]:
+                warn(f"`{name}` holds functions and is not in the config: pass it again.")
+            continue
+        if name in optimizer._positional or value != field.default:
+            config[name] = value
+    for policy in declared.policies:
+        config.update(policy.config(engine))
+    return config
+
+
+def from_config(
+    cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
+) -> Any:
+    """An optimizer of a class, from a config of that class or of its namesake in Keras."""
+    if not isinstance(config, Mapping):
+        raise ValueError(f"`config` must be a dict; got {config!r}.")
+    config = dict(config)
+    origin = _origin(config)
+    if origin:
+        config = _without_neutral_keys(cls, config)
+    config.pop("is_legacy_optimizer", None)
+    known = {*cls._declared.fields, *cls._declared.aliases}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and name in known:
+            config[name] = schedules.deserialize_any(value, custom_objects)
+    optimizer = cls(**config)
+    difference = optimizer._formula_differs_in_keras() if origin else ""
+    if difference:
+        warn(
+            f"This config of {cls.__name__} comes from {origin}, where {difference}: see the "
+            f"docstring of tfopt.{cls.__name__}."
+        )
+    return optimizer
+
+
+def _origin(config: Mapping[str, Any]) -> str:
+    """The library whose newer optimizers write such a config; empty for any other."""
+    if _KERAS_3_KEYS <= config.keys():
+        return "Keras 3"
+    return "tf-keras" if _TF_KERAS_KEYS <= config.keys() else ""
+
+
+def _without_neutral_keys(cls: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what says nothing there: None, and settings of averages that are off."""
+    neutral = {"jit_compile"}  # there it says whether a GPU was found
+    neutral |= {n for n in cls._declared.common & config.keys() if config[n] is None}
+    if not config.get("use_ema"):
+        neutral |= {"use_ema", "ema_momentum", "ema_overwrite_frequency"}
+    return {name: value for name, value in config.items() if name not in neutral}
