@@ -43,12 +43,12 @@ def members(cls):
     """The public attributes that tfopt gives a class, and how they are called."""
     ours = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "tfopt"]
     names = sorted({name for base in ours for name in vars(base) if not name.startswith("_")})
-    found = {name: inspect.getattr_static(cls, name) for name in names}
+    found = {name: described(inspect.getattr_static(cls, name)) for name in names}
     base = tfopt.Optimizer  # whose members are not listed again for each optimizer
     return {
-        name: described(attribute)
-        for name, attribute in found.items()
-        if cls is base or inspect.getattr_static(base, name, None) is not attribute
+        name: what
+        for name, what in found.items()
+        if cls is base or what != described(inspect.getattr_static(base, name, None))
     }
 
 

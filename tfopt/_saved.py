@@ -1,4 +1,4 @@
-"""The names under which pickles of earlier versions look for `Saved` and `Entry`."""
+"""The names under which pickles of the first versions look for a snapshot of the state."""
 
 from tfopt._state.snapshot import Entry, Saved
 

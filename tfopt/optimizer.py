@@ -313,12 +313,12 @@ class Optimizer(Configurable, KerasOptimizer):
         variable, state = tf_variables.unwrap(variable), self._engine.state
         if not isinstance(variable, tf.Variable) or not variable.dtype.is_integer:
             raise TypeError(f"`iterations` must be an integer tf.Variable; got {variable!r}.")
-        if state.counts_in is not None:
+        if state.step_counter is not None:
             raise RuntimeError(
                 "`iterations` can only be replaced before the optimizer is used; "
-                f"it is {state.counts_in!r} already; got {variable!r}."
+                f"it is {state.step_counter!r} already; got {variable!r}."
             )
-        state.count_in(variable)
+        state.count_steps_in(variable)
 
     def add_weight(
         self,
@@ -356,7 +356,7 @@ class Optimizer(Configurable, KerasOptimizer):
         dtype = tf.as_dtype(dtype or tf.float32)
         initial = _initial(initializer, tf.TensorShape(shape), dtype)
         options = {"synchronization": synchronization, "aggregation": aggregation}
-        return self._engine.state.add(name, initial, dtype, **options)
+        return self._engine.state.add_weight(name, initial, dtype, **options)
 
     def add_slot(
         self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
@@ -503,7 +503,7 @@ class Optimizer(Configurable, KerasOptimizer):
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """What checkpoints save, beside slots; what a SavedModel holds."""
         state = self._engine.state
-        if state.waits:
+        if state.waiting:
             warn(
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "
                 f"{save_type} cannot hold: call `build` with them first."

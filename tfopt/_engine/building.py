@@ -51,7 +51,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         return
     policies, mark, start = engine.policies, slots.mark(), slots.count()
     try:
-        slots.name(var_list)
+        slots.note_paths(var_list)
         state.create_scalars(engine.optimizer.state, variables[0])
         engine.optimizer.create_slots(list(new.values()))
         _create_kept(engine, policies, list(new.values()))
@@ -166,7 +166,7 @@ def _join_mesh(engine: Engine, variable: Any) -> None:
         tf_variables.path(variable),
         split_over=engine.statics["shard_slots"],
         current=state.layout,
-        created=state.counts_in is not None,
+        created=state.step_counter is not None,
         owner=engine.name,
     )
 

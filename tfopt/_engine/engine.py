@@ -16,10 +16,11 @@ from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
 from tfopt._libraries import mesh, tf_variables
+from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
 from tfopt._values import replicas
 from tfopt._values.door import VALUE
-from tfopt.hyper import Hyper, Hypers
+from tfopt.hyper import Hyper
 
 if TYPE_CHECKING:
     from tfopt._declarations.declarations import Declarations
@@ -69,7 +70,7 @@ class Engine:
             name: what for policy in self.declared.policies for name, what in policy.kept.items()
         }
         return State(
-            self.optimizer, self.name, kept, self._first_counts, lambda: self.statics["shard_slots"]
+            self.optimizer, self.name, kept, self.first_counts, lambda: self.statics["shard_slots"]
         )
 
     @property
@@ -97,7 +98,7 @@ class Engine:
         """The policy of a class, if it is in use."""
         return next((policy for policy in self.policies if isinstance(policy, cls)), None)
 
-    def _first_counts(self) -> Mapping[str, int | float]:
+    def first_counts(self) -> Mapping[str, int | float]:
         return {name: first for policy in self.policies for name, first in policy.counters.items()}
 
     def uses(self, name: str) -> bool:

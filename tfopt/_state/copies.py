@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfopt._libraries import tf_variables
-from tfopt._state.snapshot import Saved
+from tfopt._state.snapshot import Snapshot
+from tfopt._state.waiting import CopyLoader
 
 
 def reduced(optimizer: Any) -> Any:
     """What a pickle holds: class, config and state."""
-    state = optimizer._engine.state
-    added = {name: tf_variables.value_of(v) for name, v in list(state.added.items())}
-    with state.lock:  # what waits must not become slots in between
-        values = (state.snapshot(), list(state.pending), added)
-    return unpickle, (type(optimizer), optimizer.get_config(), *values)
+    state = optimizer._engine.state.snapshot()
+    return unpickle, (type(optimizer), optimizer.get_config(), state)
 
 
 def unpickle(
     cls: Any,
     config: dict[str, Any],
-    saved: Saved,
-    pending: list[np.ndarray],
-    added: dict[str, np.ndarray],
+    snapshot: Snapshot,
+    listed: Sequence[np.ndarray] = (),
+    added: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
-    """The optimizer that `reduced` took apart."""
+    """The optimizer that `reduced` took apart. Pickles of the first versions have more of it."""
     optimizer = cls.from_config(config)
-    state = optimizer._engine.state
-    variables = [(v, added[name]) for name, v in state.added.items() if name in added]
-    state.load(saved, variables)
-    if pending:
-        optimizer.set_weights(pending)
+    if listed or added:
+        snapshot = Snapshot(snapshot.scalars, snapshot.blocks, added=added, listed=listed)
+    optimizer._engine.state.load(snapshot)
     return optimizer
 
 
@@ -51,17 +47,15 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
         if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
             setattr(twin, name, copy.deepcopy(value, memo))
     old, new = optimizer._engine.state, engine.state
-    new.pending = list(old.pending)
     for name, variable in old.added.items():
         new.added[name] = copy.deepcopy(variable, memo)
         new.track(new.added[name], name)
-    blocks, saved = [list(block) for block in old.slots.blocks], old.snapshot()
+    blocks, snapshot = [list(block) for block in old.slots.blocks], old.snapshot()
 
-    def become() -> None:
-        if not new.pending:
-            new.load(saved.copy())
+    def finish() -> None:
+        new.load(snapshot.copy())
         for block in blocks:
             twin.build([memo.get(id(variable), variable) for variable in block])
 
-    new.become = become
+    new.waiting.put(CopyLoader(finish))
     return twin

@@ -12,29 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from tfopt._libraries import tf_variables
 from tfopt._libraries.warnings import warn
-from tfopt._state.snapshot import Entry, Saved
+from tfopt._state.snapshot import Entry, Snapshot
 from tfopt._state.state import State
 
 FORMAT = "tfopt-1"
 LAYOUT, CHECKSUM = "layout", "checksum"
+PREFIXES = ("hyper.", "weight.", "state.", "pending.")  # of hyperparameters, added, scalars, list
 
 
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a store."""
-    with state.lock:  # what waits must not become slots in between
-        saved, waiting = state.snapshot(), list(state.pending)
-    numbers = {
-        f"hyper.{name}": tf_variables.value_of(value.variable)
-        for name, value in state.hypers.items()
-        if value.variable is not None and value.source is None
+    snapshot = state.snapshot()
+    listed = {str(number): value for number, value in enumerate(snapshot.listed)}
+    parts = (snapshot.hypers, snapshot.added, snapshot.scalars, listed)
+    values = {
+        f"{prefix}{name}": value
+        for prefix, part in zip(PREFIXES, parts, strict=True)
+        for name, value in part.items()
     }
-    added = {f"weight.{name}": tf_variables.value_of(v) for name, v in list(state.added.items())}
-    scalars = {f"state.{name}": value for name, value in saved.scalars.items()}
-    pending = {f"pending.{number}": value for number, value in enumerate(waiting)}
-    values = {**numbers, **added, **scalars, **pending}
-    for name, value in seal(values, cls, saved.blocks).items():
+    for name, value in seal(values, cls, snapshot.blocks).items():
         store[name] = value
 
 
@@ -52,18 +49,9 @@ def load(state: State, cls: str, store: Any) -> None:
     if written != cls:
         warn(f"The state saved by {written} is not loaded into {cls}.")
         return
-    variables = {f"weight.{name}": variable for name, variable in state.added.items()}
-    for name, value in state.hypers.items():
-        if value.source is None and value.number is not None:
-            variables[f"hyper.{name}"] = value.read()
-    others = [(v, values[name]) for name, v in variables.items() if name in values]
-    waiting = _with_prefix(values, "pending.")
-    pending = [waiting[number] for number in sorted(waiting, key=int)]
-    if pending and state.built:
-        state.fit(pending, state.weights())
-    state.load(Saved(_with_prefix(values, "state."), blocks), others)
-    if pending:
-        state.set_weights(pending)
+    hypers, added, scalars, listed = (_with_prefix(values, prefix) for prefix in PREFIXES)
+    in_turn = [listed[number] for number in sorted(listed, key=int)]
+    state.load(Snapshot(scalars, blocks, hypers, added, in_turn))
 
 
 def _with_prefix(values: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from tfopt._libraries import tf_variables
-from tfopt._state.snapshot import Entry, Saved
+from tfopt._state.snapshot import Entry, Snapshot
 
 
-def fit(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> list[np.ndarray]:
+def checked_and_cast(
+    name: str, values: Sequence[np.ndarray], variables: Sequence[Any]
+) -> list[np.ndarray]:
     """The values in the dtypes of variables; raises where a number, shape or dtype does not fit.
 
     Args:
@@ -74,7 +76,7 @@ _OF_KERAS_1 = {
 }
 
 
-def named(weights: Sequence[Any]) -> Saved | None:
+def named(weights: Sequence[Any]) -> Snapshot | None:
     """Weights that know their names, as the datasets of an .h5 file do, else None."""
     names = []
     for value in weights:
@@ -93,7 +95,7 @@ def named(weights: Sequence[Any]) -> Saved | None:
             scalars[slot] = value
         else:
             entries.append(Entry(path, slot, value))
-    return Saved(scalars, [entries])
+    return Snapshot(scalars, [entries])
 
 
 def _holds(values: np.ndarray, dtype: Any) -> bool:

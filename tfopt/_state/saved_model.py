@@ -32,7 +32,7 @@ def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
     for value in state.hypers.values():  # functions read their variables, tracked or not
         for name, variable in value.variables():
             named.setdefault(name, variable)
-    named.update((f"{path}/{name}", slot) for path, name, slot in state.slots.items())
+    named.update((f"{path}/{name}", slot) for path, name, slot in state.slots.entries())
     holder, seen = tracking.AutoTrackable(), set()
     for name, child in named.items():
         if id(child) not in seen:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import tensorflow as tf
 
 from tfopt._libraries import mesh, tf_variables
+from tfopt._state.snapshot import Entry
 from tfopt._values.door import IDENTITY, VALUE, Cell, Codec
 from tfopt._values.initial import Initial, Kept, zeros
-
-Item = tuple[str, str, Any]  # path of the variable, name of the slot, slot
 
 
 class Slots:
@@ -61,23 +60,13 @@ class Slots:
         """Whether there are such variables."""
         return bool(self._late)
 
-    def copy_nothing_late(self) -> None:
+    def forget_late(self) -> None:
         """Forgets about that: the slots have values from elsewhere."""
         self._late = []
 
     def original(self, variable: Any) -> Any:
         """The variable as the user knows it: with a constraint, perhaps."""
         return self._originals[tf_variables.key(variable)]
-
-    def __iter__(self) -> Iterator[Any]:
-        """All slots, in the order of `weights`."""
-        kept = {
-            id(slot)
-            for by_name in self._by_key.values()
-            for name, slot in by_name.items()
-            if name in self.kept
-        }
-        yield from sorted([*self._ordered, *self._restored], key=lambda slot: id(slot) in kept)
 
     # --- variables that were seen -----------------------------------------------------------------
 
@@ -95,7 +84,7 @@ class Slots:
         keys = {tf_variables.key(variable) for variable in variables}
         return next(b for b in self.blocks if any(tf_variables.key(v) in keys for v in b))
 
-    def name(self, variables: Iterable[Any]) -> None:
+    def note_paths(self, variables: Iterable[Any]) -> None:
         """Notes the paths of variables as the user knows them, made unique."""
         for variable in variables:
             key = tf_variables.key(variable)
@@ -144,20 +133,26 @@ class Slots:
             cells[name] = Cell((*cells[name].parts, *rest), *codecs[name])
         return cells
 
-    def items(self, start: int = 0) -> list[Item]:
-        """All slots, with whose they are, in the order of `weights` from `start`."""
+    def entries(self, start: int = 0) -> list[Entry]:
+        """The slots that have their place in `weights`, as they were created, from `start`."""
+        return self._described(self._ordered[start:])
+
+    def early_entries(self) -> list[Entry]:
+        """The slots that a checkpoint made, and nobody has asked for yet."""
+        return self._described(self._restored)
+
+    def entries_of(self, variables: Iterable[Any]) -> list[Entry]:
+        """The slots of some variables, as they were created."""
+        paths = {self._paths[tf_variables.key(variable)] for variable in variables}
+        return [entry for entry in self.entries() if entry.path in paths]
+
+    def _described(self, slots: Iterable[Any]) -> list[Entry]:
         where = {
             id(slot): (self._paths[key], name)
-            for key, slots in self._by_key.items()
-            for name, slot in slots.items()
+            for key, slots_of_one in self._by_key.items()
+            for name, slot in slots_of_one.items()
         }
-        items = [(*where[id(slot)], slot) for slot in self._ordered[start:]]
-        return sorted(items, key=lambda item: item[1] in self.kept)
-
-    def items_of(self, variables: Iterable[Any]) -> list[Item]:
-        """The same for the slots of some variables."""
-        paths = {self._paths[tf_variables.key(variable)] for variable in variables}
-        return [item for item in self.items() if item[0] in paths]
+        return [Entry(*where[id(slot)], slot) for slot in slots]
 
     # --- slots that are made ----------------------------------------------------------------------
 
@@ -222,7 +217,7 @@ class Slots:
 
         `initial` is a function of nothing, or a value.
         """
-        self.name([variable])
+        self.note_paths([variable])
         variable = tf_variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is None:
@@ -231,7 +226,7 @@ class Slots:
                 found = self.get(owner, name)
                 for position in self._take_deferred(owner, name) if found is not None else ():
                     position.restore(found)
-                    self.copy_nothing_late()
+                    self.forget_late()
             self._ordered.append(slot)
         elif any(slot is early for early in self._restored):
             _check_shape(variable, name, shape, slot.shape)
@@ -248,7 +243,7 @@ class Slots:
             position: where the checkpoint has it.
             dtype: that which the slot will have; None if only its creation can tell.
         """
-        self.name(tf_variables.shards([variable]))
+        self.note_paths(tf_variables.shards([variable]))
         variable = tf_variables.unwrap(variable)
         slot = self.get(variable, name)
         if slot is not None:

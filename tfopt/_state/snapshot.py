@@ -1,55 +1,90 @@
-"""State on its way into an optimizer: slot values that find their variables by path."""
+"""The whole state of an optimizer at one moment, apart from its variables.
+
+Lists, files, pickles and copies are made from a snapshot, and loaded as one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Entry(NamedTuple):
-    """The value of one slot, and whose it is."""
+    """One slot: whose it is, its name, and its value or its variable."""
 
-    path: str
+    path: str  # of the variable that the slot belongs to
     slot: str
-    value: np.ndarray
+    value: Any
 
 
-class Saved:
+def kept_last(entries: Iterable[Entry], kept: Collection[str]) -> list[Entry]:
+    """The entries in their order, but with slots that policies keep behind all others."""
+    return sorted(entries, key=lambda entry: entry.slot in kept)
+
+
+def in_order(
+    scalars: Mapping[str, Any], entries: Iterable[Entry], kept: Collection[str]
+) -> list[Any]:
+    """The order of `weights`, which is that of `get_weights` and of files of lists.
+
+    First `iterations` and the optimizer's own scalars, then its slots block by block, then what
+    policies keep: slots, and counters.
+
+    Args:
+        scalars: the scalars by name, `iterations` first.
+        entries: the slots, as they were created.
+        kept: the names of slots and scalars that policies keep.
+    """
+    own = [value for name, value in scalars.items() if name not in kept]
+    counters = [value for name, value in scalars.items() if name in kept]
+    return [*own, *(entry.value for entry in kept_last(entries, kept)), *counters]
+
+
+class Snapshot:
     """The state of an optimizer, apart from any variable.
 
     Args:
-        scalars: `iterations` and the optimizer's own scalars, by name.
-        blocks: the slots, block by block in the order of `weights`.
+        scalars: `iterations`, the optimizer's own scalars and the counters of policies, by name.
+        blocks: the slots, a block for each set of variables as it first appeared.
+        hypers: the hyperparameters that live in variables, by name.
+        added: the variables of `add_weight`, by name.
+        listed: what `set_weights` was given, if it still waits for slots.
     """
 
-    def __init__(self, scalars: Mapping[str, np.ndarray], blocks: Sequence[Sequence[Entry]]):
+    def __init__(
+        self,
+        scalars: Mapping[str, np.ndarray],
+        blocks: Sequence[Sequence[Entry]],
+        hypers: Mapping[str, np.ndarray] | None = None,
+        added: Mapping[str, np.ndarray] | None = None,
+        listed: Sequence[np.ndarray] = (),
+    ):
         self.scalars = dict(scalars)
         self.blocks = [list(block) for block in blocks]
+        self.hypers, self.added = dict(hypers or {}), dict(added or {})
+        self.listed = list(listed)
 
-    def __bool__(self) -> bool:
-        """Whether something is left beside `iterations`, which need not wait."""
-        return any(self.blocks) or len(self.scalars) > 1
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__init__(**attributes)  # type: ignore[misc]  # older pickles have fewer of them
+
+    def copy(self) -> Snapshot:
+        """The same, to take entries from."""
+        return Snapshot(**vars(self))
 
     def entries(self) -> list[Entry]:
-        """All slots' values."""
+        """The slots of all blocks."""
         return [entry for block in self.blocks for entry in block]
 
-    def values(self, last: Collection[str]) -> list[np.ndarray]:
-        """All values, in the order of `weights`.
+    def values(self, kept: Collection[str]) -> list[np.ndarray]:
+        """The values in the order of `weights`, given the names that policies keep."""
+        return in_order(self.scalars, self.entries(), kept)
 
-        Args:
-            last: the names of the slots and scalars that are the last there.
-        """
-        entries = sorted(self.entries(), key=lambda entry: entry.slot in last)
-        scalars = [value for name, value in self.scalars.items() if name not in last]
-        counters = [value for name, value in self.scalars.items() if name in last]
-        return [*scalars, *(entry.value for entry in entries), *counters]
-
-    def copy(self) -> Saved:
-        """The same entries, to take from."""
-        return Saved(self.scalars, self.blocks)
+    @property
+    def waits(self) -> bool:
+        """Whether something in it needs variables, or scalars that come with variables."""
+        return any(self.blocks) or len(self.scalars) > 1
 
     def take(self, wanted: Sequence[tuple[str, str]]) -> list[np.ndarray | None]:
         """Removes and gives the values of a block's slots; None where there is none.
@@ -76,12 +111,15 @@ class Saved:
         exact = [entry for entry in candidates if entry.path == path]
         if exact:
             return exact[0]
-        near = [entry for entry in candidates if _same_tail(entry.path, path)]
-        rivals = [p for p, s in wanted if s == slot and near and _same_tail(p, near[0].path)]
+        near = [entry for entry in candidates if _is_tail(entry.path, path)]
+        rivals = [p for p, s in wanted if s == slot and near and _is_tail(p, near[0].path)]
         return near[0] if len(near) == len(rivals) == 1 else None
 
 
-def _same_tail(one: str, other: str) -> bool:
+Saved = Snapshot  # its name in pickles of earlier versions
+
+
+def _is_tail(one: str, other: str) -> bool:
     """Whether one path is the other without some of its first parts, and more than one part."""
     shorter, longer = sorted((one.split("/"), other.split("/")), key=len)
     return len(shorter) > 1 and longer[-len(shorter) :] == shorter

@@ -75,7 +75,7 @@ class Cell(NamedTuple):
         """Its first variable: a model's own, or the slot."""
         return self.parts[0]
 
-    def beside(self, copy: Any) -> Cell:
+    def on_device_of(self, copy: Any) -> Cell:
         """The same on one replica: what was mirrored, as the copy on the device of `copy`."""
         return self._replace(parts=tuple(replicas.local(part, copy) for part in self.parts))
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt._engine import gradients
@@ -18,6 +19,7 @@ from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
 from tfopt._libraries import tf_variables
 from tfopt._policies.constraints import Constraints
+from tfopt._state.snapshot import Entry
 from tfopt._state.state import State
 from tfopt._values.replicas import across_replicas, each_copy, first, when
 from tfopt.hyper import Static
@@ -26,9 +28,9 @@ from tfopt.hyper import Static
 class LegacyState(State):
     """The state of an optimizer whose `weights` are a list in the order of creation."""
 
-    def count_in(self, variable: Any) -> None:
+    def count_steps_in(self, variable: Any) -> None:
         """Makes a variable the one that counts steps, and the next of the weights."""
-        super().count_in(variable)
+        super().count_steps_in(variable)
         self.owner._weights.append(variable)
 
     def share_count(self, variable: Any) -> None:
@@ -39,15 +41,22 @@ class LegacyState(State):
         self._iterations = variable
 
     def weights(self) -> list[Any]:
-        """All variables, in order."""
+        """All variables, in the order of creation."""
         return list(self.owner.weights)  # a wrapper lists those of what it wraps, too
+
+    def weights_with(self, entries: Iterable[Entry]) -> list[Any]:
+        """The same: hooks may have made any number of them."""
+        return self.weights()
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the values of `weights`, by position, or keeps them until there are slots."""
+        super().set_weights([np.array(value) for value in weights])  # datasets lose their names
 
     def copy_into(self, twin: LegacyState, memo: dict[int, Any]) -> None:
         """Gives a deep copy all variables, copied."""
         twin.table = self.slots.copied(memo)
         twin._iterations = copy.deepcopy(self._iterations, memo)
         twin.added = copy.deepcopy(self.added, memo)
-        twin.pending = list(self.pending)
 
 
 # --- a step ---------------------------------------------------------------------------------------
@@ -198,16 +207,9 @@ class LegacyEngine(Engine):
         new = {tf_variables.key(variable): variable for variable in variables}
         slots.keep({key: v for key, v in new.items() if key not in slots.variables})
 
-    def load_pending(self) -> None:
+    def load_waiting(self) -> None:
         """Gives `weights` the values that wait for them."""
-        if self.state.pending:
-            try:
-                self.state.assign(self.state.pending, self.state.weights())
-            except ValueError as error:
-                raise ValueError(
-                    f"What `set_weights` was given before there were slots does not fit: {error}"
-                ) from None
-            self.state.pending = []
+        self.state.load_waiting(0)
 
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""

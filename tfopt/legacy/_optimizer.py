@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import tensorflow as tf
 
 from tfopt import optimizer as tfopt_optimizer
@@ -19,6 +18,7 @@ from tfopt._engine.ambient import step_of
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.state import CallableList
+from tfopt._state.waiting import CopyLoader
 from tfopt._values import replicas, rows
 from tfopt.hyper import Hyper
 from tfopt.legacy._engine import LegacyEngine
@@ -179,7 +179,7 @@ class Optimizer(
     @property
     def _iterations(self) -> Any:
         """The counter of steps, or None if nobody has read it yet. A wrapper shares its own."""
-        return self._engine.state.counts_in
+        return self._engine.state.step_counter
 
     @_iterations.setter
     def _iterations(self, variable: Any) -> None:
@@ -298,7 +298,7 @@ class Optimizer(
         Raises:
             ValueError: if what `set_weights` was given earlier does not fit.
         """
-        self._engine.state.slots.name(var_list)
+        self._engine.state.slots.note_paths(var_list)
         with tf.init_scope():
             self._create_all_weights([tf_variables.unwrap(variable) for variable in var_list])
 
@@ -320,7 +320,7 @@ class Optimizer(
             self._engine.hypers.freeze()
             for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
                 if isinstance(optimizer, Optimizer) and optimizer.built:
-                    optimizer._engine.load_pending()
+                    optimizer._engine.load_waiting()
         self._engine.expose()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
@@ -568,26 +568,6 @@ class Optimizer(
 
     # --- state in and out: `weights` by order -----------------------------------------------------
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Sets the values of `weights`.
-
-        On an optimizer that has seen no variables they are kept, and checked when it does.
-
-        Args:
-            weights: arrays in the order and of the shapes of `get_weights`.
-
-        Raises:
-            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
-                is changed then.
-        """
-        values, state = [np.array(value) for value in weights], self._engine.state
-        if state.built:
-            state.assign(values, self.weights)
-            return
-        state.pending = values
-        if values and values[0].shape == ():
-            state.assign(values[:1], [self.iterations])
-
     def save_own_variables(self, store: Any) -> None:
         """Writes `weights` into a store of Keras'.
 
@@ -629,7 +609,9 @@ class Optimizer(
         for name, child in self._trackable_children().items():
             if id(child) in memo:
                 tensorflow_private.track(twin, memo[id(child)], name)
-        engine.state.become = lambda: engine.state.table.move(memo)  # the memo is whole by then
+        # The memo is whole when the copy is first used.
+        engine.state.waiting.put(CopyLoader(lambda: engine.state.table.move(memo)))
+        engine.state.waiting.add_all_of(self._engine.state.waiting)
         return twin
 
 

@@ -21,7 +21,7 @@ from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
 from tfopt._policies.unscaling import divided
-from tfopt._state.state import CallableList
+from tfopt._state.state import CallableList, State
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
 
@@ -135,15 +135,17 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             raise ValueError(
                 f"`dynamic_growth_steps` must be a whole number >= 1; got {dynamic_growth_steps!r}."
             )
+        first = {"loss_scale": float(scale), "dynamic_counter": 0, SKIPPED: 0}
         self.__dict__.update(
             _name=name,
             _scope_name=tf_variables.scope_name(name),  # tf.Module's own
-            _own={},
             _config=(float(scale), int(growth), dynamic),
             _unscales=True,
             _inner=inner,
         )
         tensorflow_private.track(self, inner, "inner_optimizer")
+        # Its scalars alone: slots are those of the optimizer inside.
+        self.__dict__["_scalars"] = State(self, name, {}, lambda: first, lambda: None)
 
     @property
     def inner_optimizer(self) -> Optimizer:
@@ -170,31 +172,20 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @property
     def loss_scale(self) -> Any:
         """The scale, a float32 variable."""
-        return self._variable("loss_scale", self.initial_scale, tf.float32)
+        return self._scalars.counter("loss_scale")
 
     @property
     def dynamic_counter(self) -> Any:
         """The number of finite steps since the scale last changed, an int64 variable."""
-        return self._variable("dynamic_counter", 0, tf.int64)
+        return self._scalars.counter("dynamic_counter")
 
     @property
     def skipped_steps(self) -> Any:
         """How many steps were left out, an int64 variable."""
-        return self._variable("skipped_steps", 0, tf.int64)
+        return self._scalars.counter(SKIPPED)
 
     dynamic_scale = property(lambda self: self.loss_scale, doc="Keras 3's name of `loss_scale`.")
     step_counter = property(lambda self: self.dynamic_counter, doc="Keras 3's other name.")
-
-    def _variable(self, name: str, value: Any, dtype: Any) -> Any:
-        if name not in self._own:
-            self._own[name] = tf_variables.create(
-                value,
-                f"{self.name}/{name}",
-                dtype,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            tensorflow_private.track(self, self._own[name], name)
-        return self._own[name]
 
     def _own_variables(self) -> list[Any]:
         return [getattr(self, name) for name in _OWN]

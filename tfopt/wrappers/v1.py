@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfopt import registry
 from tfopt._engine.engine import Engine
 from tfopt._engine.records import Step, Work
-from tfopt._state.state import CallableList
+from tfopt._state.state import State
 from tfopt._values import replicas
 from tfopt.optimizer import Optimizer
 
@@ -32,8 +32,20 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
     return step.engine.state.iterations.read_value()
 
 
+class V1State(State):
+    """The counter of steps, and the variables of the wrapped optimizer."""
+
+    def weights(self) -> list[Any]:
+        """`iterations`, then the variables of the wrapped optimizer."""
+        return [self.iterations, *vars(self.owner)["wrapped"].variables()]
+
+
 class V1Engine(Engine):
     """Hands a step to the wrapped optimizer."""
+
+    def make_state(self) -> State:
+        """The state, empty."""
+        return V1State(self.optimizer, self.name, {}, dict, lambda: None)
 
     life = staticmethod(_run)
 
@@ -75,11 +87,6 @@ class V1Optimizer(Optimizer, engine=V1Engine):
             )
         super().__init__(name or optimizer.get_name())
         self.wrapped = optimizer
-
-    @property
-    def weights(self) -> CallableList:
-        """`iterations`, then the variables of the wrapped optimizer."""
-        return CallableList([self.iterations, *self.wrapped.variables()])
 
     def get_slot(self, var: Any, slot_name: str) -> Any:
         """The wrapped optimizer's slot."""
