@@ -148,6 +148,11 @@ class State:
             self.added[name] = variable
         return variable
 
+    def add_slot(self, variable: Any, name: str, initial: Any, shape: Any) -> Any:
+        """A slot of the dtype of its variable, for hooks; created if it is not there yet."""
+        with self.lock:
+            return self.slots.add(variable, name, initial, variable.dtype, shape)
+
     def track(self, variable: Any, name: str) -> None:
         """Has checkpoints save a variable under a name."""
         tensorflow_private.track(self.owner, variable, name)

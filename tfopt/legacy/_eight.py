@@ -2,119 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfopt import registry
 from tfopt._engine.groups import Scalars
-from tfopt._values import replicas, rows
-from tfopt._values.initial import Initial
-from tfopt.hyper import Alias, Static
-from tfopt.legacy._optimizer import Optimizer, freed
+from tfopt.hyper import Alias
+from tfopt.legacy._attributes import freed
+from tfopt.legacy._declared import Declared
 from tfopt.optimizers import adadelta, adagrad, adam, adamax, ftrl, nadam, rmsprop, sgd
 
 
-class _Declared(Optimizer):
-    """The hooks of the eight, made of the declarations and the `update` of tfopt's class."""
-
-    _coefficients: Mapping[str, str] = {}  # names in `apply_state`, by names in `update`'s `h`
-
-    def _start(self, name: str | None, keywords: dict[str, Any], **fields: Any) -> None:
-        """The constructor: the base's, then `fields` in their order."""
-        super().__init__(name, **keywords)
-        fields["learning_rate"] = keywords.get("lr", fields["learning_rate"])
-        self._engine.pending_lr = None
-        for field, value in fields.items():
-            declared = self._declared.fields[field]
-            if field == "epsilon":
-                fields[field] = 1e-7 if value is None else value
-                declared.check_range(fields[field])
-            elif isinstance(declared, Static):
-                fields[field] = declared.check(value)
-            else:
-                self._set_hyper(field, value)
-                continue
-            setattr(self, field, fields[field])
-        self._set_hyper("decay", self._initial_decay)
-        self._config_fields = tuple(fields)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer, without its state.
-
-        Returns:
-            The same dict as OptimizerV2's, with numbers as they were given.
-        """
-        numbers = {
-            name: self._serialize_hyperparameter(name)
-            if name in self._engine.hypers
-            else getattr(self, name)
-            for name in self._config_fields
-        }
-        return {**super().get_config(), **numbers, "decay": self._initial_decay}
-
-    def _create_slots(self, var_list: Sequence[Any]) -> None:
-        declared = [(var, name) for var in var_list for name in self.slots(var)]
-        if self.slot_order == "slot":
-            names = list(self.slots(var_list[0]))
-            declared.sort(key=lambda slot: names.index(slot[1]))
-        for var, name in declared:
-            self.add_slot(var, name, functools.partial(_start_of, self.slots(var)[name], var))
-
-    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
-        super()._prepare_local(var_device, var_dtype, apply_state)
-        coefficients = apply_state[var_device, var_dtype]
-        h = Scalars(learning_rate=coefficients["lr_t"], t=tf.cast(self.iterations + 1, var_dtype))
-        for name in self._config_fields:
-            if name in self._engine.hypers and name != "learning_rate":
-                setattr(h, name, tf.identity(self._get_hyper(name, var_dtype)))
-        if "epsilon" in self._config_fields:
-            h.epsilon = tf.convert_to_tensor(self.epsilon, var_dtype)
-        self.begin(h, Scalars())
-        for h_name, name in self._coefficients.items():
-            if hasattr(h, h_name):
-                coefficients[name] = getattr(h, h_name)
-
-    def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
-        """The scalars of this step, for `update` by a dense gradient or one of rows."""
-        place = var.device, var.dtype.base_dtype
-        coefficients = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
-        return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})
-
-    def _slots_beside(self, var: Any) -> dict[str, Any]:
-        return {n: replicas.local(self.get_slot(var, n), var) for n in self.slots(var)}
-
-    def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
-        h, slots = self._shared(var, apply_state, by_rows=False), self._slots_beside(var)
-        result = self.fused(grad, var, Scalars(**slots), h)
-        if result is not NotImplemented:
-            return result
-        s = Scalars(**{name: slot.read_value() for name, slot in slots.items()})
-        ops = [var.assign(self.update(grad, var.read_value(), s, h), read_value=False)]
-        return tf.group(*ops, *_assigned(slots, s))
-
-    def _resource_apply_sparse(
-        self, grad: Any, var: Any, indices: Any, apply_state: Any = None
-    ) -> Any:
-        h, slots = self._shared(var, apply_state, by_rows=True), self._slots_beside(var)
-        if self.sparse == "rows":
-            s = Scalars(**{name: rows.read(slot, indices) for name, slot in slots.items()})
-            x = self.update(grad, rows.read(var, indices), s, h)
-            ops = [rows.write(slot, indices, getattr(s, n)) for n, slot in slots.items()]
-            return tf.group(rows.write(var, indices, x), *ops)
-        s = Scalars(**{name: slot.read_value() for name, slot in slots.items()})
-        x = self.update(rows.densify(grad, indices, var), var.read_value(), s, h)
-        if self.sparse == "exact":
-            moved = var.assign(x, read_value=False)
-        else:
-            moved = rows.write(var, indices, tf.gather(x, indices))
-        return tf.group(moved, *_assigned(slots, s))
-
-
 @freed
-class SGD(_Declared, sgd.SGD):
+class SGD(Declared, sgd.SGD):
     """`tfopt.SGD` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `momentum`. `_momentum` tells whether there is momentum.
@@ -135,7 +37,7 @@ class SGD(_Declared, sgd.SGD):
 
 
 @freed
-class RMSprop(_Declared, rmsprop.RMSprop):
+class RMSprop(Declared, rmsprop.RMSprop):
     """`tfopt.RMSprop` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `rho`, `momentum`, `one_minus_rho`.
@@ -179,7 +81,7 @@ class RMSprop(_Declared, rmsprop.RMSprop):
 
 
 @freed
-class Adam(_Declared, adam.Adam):
+class Adam(Declared, adam.Adam):
     """`tfopt.Adam` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`; `lr`, which is `lr_t` corrected for bias; `epsilon`; `beta_1_t`,
@@ -218,7 +120,7 @@ class Adam(_Declared, adam.Adam):
 
 
 @freed
-class Adadelta(_Declared, adadelta.Adadelta):
+class Adadelta(Declared, adadelta.Adadelta):
     """`tfopt.Adadelta` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `epsilon`, `rho`.
@@ -238,7 +140,7 @@ class Adadelta(_Declared, adadelta.Adadelta):
 
 
 @freed
-class Adagrad(_Declared, adagrad.Adagrad):
+class Adagrad(Declared, adagrad.Adagrad):
     """`tfopt.Adagrad` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `zero`.
@@ -266,7 +168,7 @@ class Adagrad(_Declared, adagrad.Adagrad):
 
 
 @freed
-class Adamax(_Declared, adamax.Adamax):
+class Adamax(Declared, adamax.Adamax):
     """`tfopt.Adamax` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`; `neg_scaled_lr`, which is -`lr_t` corrected for bias; `epsilon`;
@@ -309,7 +211,7 @@ class Adamax(_Declared, adamax.Adamax):
 
 
 @freed
-class Nadam(_Declared, nadam.Nadam):
+class Nadam(Declared, nadam.Nadam):
     """`tfopt.Nadam` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `beta_1_t`, `beta_2_t`, `m_t`, `m_t_1`,
@@ -398,7 +300,7 @@ class Nadam(_Declared, nadam.Nadam):
 
 
 @freed
-class Ftrl(_Declared, ftrl.Ftrl):
+class Ftrl(Declared, ftrl.Ftrl):
     """`tfopt.Ftrl` for subclasses that are written for OptimizerV2's.
 
     In `apply_state`: `lr_t`, `learning_rate_power`, `l1_regularization_strength`,
@@ -444,14 +346,6 @@ class Ftrl(_Declared, ftrl.Ftrl):
         h = super()._shared(var, apply_state, by_rows)
         self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
         return h
-
-
-def _start_of(initial: Initial, var: Any, shape: Any, dtype: Any) -> Any:
-    return initial.make(var, dtype)
-
-
-def _assigned(slots: Mapping[str, Any], s: Scalars) -> list[Any]:
-    return [slot.assign(getattr(s, n), read_value=False) for n, slot in slots.items()]
 
 
 for _class in (SGD, RMSprop, Adam, Adadelta, Adagrad, Adamax, Nadam, Ftrl):

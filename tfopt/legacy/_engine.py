@@ -40,6 +40,21 @@ class LegacyState(State):
             self.owner._weights[:] = [w for w in self.owner._weights if w is not own]
         self._iterations = variable
 
+    def add_slot(self, variable: Any, name: str, initial: Any, shape: Any) -> Any:
+        """A slot, which becomes the next of the weights; its variable is one that was seen."""
+        with self.lock:
+            before = self.slots.count()
+            slot = super().add_slot(variable, name, initial, shape)
+            if self.slots.count() > before:
+                self.owner._weights.append(slot)
+            self.keep([variable])
+        return slot
+
+    def keep(self, variables: Iterable[Any]) -> None:
+        """Notes variables as seen."""
+        new = {tf_variables.key(variable): variable for variable in variables}
+        self.slots.keep({k: v for k, v in new.items() if k not in self.slots.variables})
+
     def weights(self) -> list[Any]:
         """All variables, in the order of creation."""
         return list(self.owner.weights)  # a wrapper lists those of what it wraps, too
@@ -200,16 +215,6 @@ class LegacyEngine(Engine):
     def build(self, var_list: Sequence[Any]) -> None:
         """Asks the optimizer, whose hooks create slots."""
         self.optimizer.build(var_list)
-
-    def keep(self, variables: Iterable[Any]) -> None:
-        """Notes variables as seen."""
-        slots = self.state.slots
-        new = {tf_variables.key(variable): variable for variable in variables}
-        slots.keep({key: v for key, v in new.items() if key not in slots.variables})
-
-    def load_waiting(self) -> None:
-        """Gives `weights` the values that wait for them."""
-        self.state.load_waiting(0)
 
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
         """The slot a checkpoint holds a value for, or None to wait until it is created."""

@@ -4,89 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tfopt import optimizer as tfopt_optimizer
 from tfopt import schedules
 from tfopt._declarations import constructor
-from tfopt._engine import entry, gradients
-from tfopt._engine.ambient import step_of
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.state import CallableList
 from tfopt._state.waiting import CopyLoader
-from tfopt._values import replicas, rows
+from tfopt._values import replicas
 from tfopt.hyper import Hyper
+from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine
+from tfopt.legacy._hooks import StepHooks, summed_over_replicas
 
 # What redefines these would change a step unseen, and OptimizerV2 has none of them: the parts of
 # an optimizer, and the mathematics of which the hooks of the eight are made.
 RESERVED = "_engine _declared begin fused slot_order slots sparse update".split()
 KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
-GradientsAndVariables = list[tuple[Any, Any]]
-Class = TypeVar("Class", bound=type)
-
-
-class _Free:
-    """An attribute that is a hyperparameter once `_set_hyper` made it one, and plain until then.
-
-    As every attribute is in OptimizerV2; in tfopt the declarations of a class decide.
-    """
-
-    def __init__(self, name: str, default: Any):
-        self.name = name
-        self.default = default
-
-    def __get__(self, owner: Any, cls: type | None = None) -> Any:
-        if owner is None:
-            return self
-        if self.name in owner._engine.hypers:
-            return owner._engine.hypers[self.name].read()
-        return owner.__dict__.get(self.name, self.default)
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        if self.name in owner._engine.hypers:
-            owner._set_hyper(self.name, value)
-        else:
-            owner.__dict__[self.name] = value
-
-
-def freed(cls: Class) -> Class:
-    """The class, in which no declared name means more than `_set_hyper` says."""
-    for name, field in cls._declared.fields.items():  # type: ignore[attr-defined]
-        setattr(cls, name, _Free(name, field.default))
-    return cls
-
-
-class _HyperView(Mapping[str, Any]):
-    """`_hyper`: each hyperparameter as OptimizerV2 holds it."""
-
-    def __init__(self, owner: Any):
-        self._owner = owner
-
-    def __getitem__(self, name: str) -> Any:
-        value = self._owner._engine.hypers[name]
-        if value.source is not None:
-            return value.source
-        return value.number if value.variable is None else value.variable
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._owner._set_hyper(name, value)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._owner._engine.hypers)
-
-    def __len__(self) -> int:
-        return len(self._owner._engine.hypers)
-
 
 @freed
 class Optimizer(
+    StepHooks,
     tfopt_optimizer.Optimizer,
     engine=LegacyEngine,
     reserved=RESERVED,
@@ -132,6 +76,7 @@ class Optimizer(
     array([ 0.9, -1.9], dtype=float32)
     """
 
+    _engine: Any  # a `LegacyEngine`
     _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
     _distribution_strategy: Any = None  # that under which it was made
     complex_numbers = True  # as there; hooks decide
@@ -167,7 +112,7 @@ class Optimizer(
             _distribution_strategy=(
                 tf.distribute.get_strategy() if replicas.has_strategy() else None
             ),
-            gradient_aggregator=gradient_aggregator or _summed,
+            gradient_aggregator=gradient_aggregator or summed_over_replicas,
             gradient_transformers=list(gradient_transformers or ()),
             clipnorm=kwargs.get("clipnorm"),
             clipvalue=kwargs.get("clipvalue"),
@@ -194,8 +139,8 @@ class Optimizer(
             super()._set_hyper(name, value)
 
     @property
-    def _hyper(self) -> _HyperView:
-        return _HyperView(self)
+    def _hyper(self) -> HyperView:
+        return HyperView(self)
 
     @property
     def _learning_rate(self) -> Any:
@@ -260,30 +205,6 @@ class Optimizer(
         """What `weights` lists, a wrapper's too: Keras saves it. May also be called."""
         return CallableList(self.weights)
 
-    def add_slot(
-        self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
-    ) -> Any:
-        """Adds the slot variable `slot_name` for `var`, or returns the one there is.
-
-        Args:
-            var: the variable it belongs to.
-            slot_name: its name, as in `get_slot`.
-            initializer: a name, config, instance or callable for
-                `tfopt.initializers.get`, or the initial value itself.
-            shape: its shape; that of `var` by default.
-
-        Returns:
-            A variable of the dtype of `var`, created on its device and mirrored as it is.
-        """
-        state = self._engine.state
-        with state.lock:
-            before = state.slots.count()
-            slot = super().add_slot(var, slot_name, initializer, shape)
-            if state.slots.count() > before:
-                self._weights.append(slot)
-            self._engine.keep([tf_variables.unwrap(var)])
-        return slot
-
     @property
     def _slot_names(self) -> list[str]:
         return self._engine.state.slots.names
@@ -316,11 +237,11 @@ class Optimizer(
         known = self._engine.state.slots.knows(var_list)
         self._create_slots(var_list)
         if not known:
-            self._engine.keep(var_list)
+            self._engine.state.keep(var_list)
             self._engine.hypers.freeze()
             for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
                 if isinstance(optimizer, Optimizer) and optimizer.built:
-                    optimizer._engine.load_waiting()
+                    optimizer._engine.state.load_waiting(0)
         self._engine.expose()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
@@ -343,228 +264,6 @@ class Optimizer(
         else:
             with strategy.scope():
                 yield strategy
-
-    # --- from a loss to gradients -----------------------------------------------------------------
-
-    def compute_gradients(
-        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
-    ) -> GradientsAndVariables:
-        """The first half of `minimize`: (gradient, variable) pairs.
-
-        Args:
-            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
-                being computed.
-            var_list: the variables, or a function of nothing that returns them.
-            grad_loss: the gradient with respect to the loss; ones by default.
-            tape: the tape to use; needed if `loss` is a tensor.
-
-        Returns:
-            What `_compute_gradients` gives.
-        """
-        return self._compute_gradients(loss, var_list, grad_loss=grad_loss, tape=tape)
-
-    def _compute_gradients(
-        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
-    ) -> GradientsAndVariables:
-        """Calls `_transform_loss`, then `_get_gradients`."""
-        if not callable(loss) and tape is None:
-            raise ValueError(
-                f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
-            )
-        tape = tf.GradientTape() if tape is None else tape
-        with tape:
-            if callable(loss):
-                if not callable(var_list):
-                    tape.watch(_unwrapped(var_list))
-                loss = loss()
-            if callable(var_list):
-                var_list = var_list()
-            loss = self._transform_loss(loss)
-        with tf.name_scope(tf_variables.scope_name(self._name + "/gradients")):
-            pairs = list(self._get_gradients(tape, loss, _unwrapped(var_list), grad_loss))
-        self._assert_valid_dtypes(
-            [variable for gradient, variable in pairs if gradient is not None]
-        )
-        given = {id(tf_variables.unwrap(v)): v for v in tf.nest.flatten(var_list)}
-        return [(gradient, given.get(id(variable), variable)) for gradient, variable in pairs]
-
-    def _transform_loss(self, loss: Any) -> Any:
-        """Override it to change the loss before it is differentiated."""
-        return loss
-
-    def _get_gradients(
-        self, tape: Any, loss: Any, var_list: Sequence[Any], grad_loss: Any = None
-    ) -> GradientsAndVariables:
-        """Override it to differentiate in another way."""
-        return list(zip(tape.gradient(loss, var_list, grad_loss), var_list, strict=True))
-
-    def _valid_dtypes(self) -> Iterable[tf.DType]:
-        """Override it to take variables of fewer dtypes."""
-        return {*gradients.FLOATING, tf.complex64, tf.complex128}
-
-    def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
-        valid = self._valid_dtypes()
-        for tensor in tensors:
-            if tensor.dtype.base_dtype not in valid:
-                raise ValueError(
-                    f"Variable `{tf_variables.path(tensor)}` must be of one of the dtypes "
-                    f"{sorted(dtype.name for dtype in valid)}; got {tensor.dtype.name}."
-                )
-
-    # --- a step -----------------------------------------------------------------------------------
-
-    def scale_loss(self, loss: Any) -> Any:
-        """The loss to differentiate: the loss itself."""
-        return loss
-
-    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
-        """Called after training; there is nothing to finalize without averages of tfopt's."""
-
-    @plain_python
-    def apply_gradients(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: str | None = None,
-        experimental_aggregate_gradients: bool = True,
-        *,
-        skip_gradients_aggregation: bool = False,
-    ) -> Any:
-        """Applies gradients to variables: one step. See `tfopt.Optimizer.apply_gradients`.
-
-        Args:
-            grads_and_vars: (gradient, variable) pairs.
-            name: a name for the operation in a graph.
-            experimental_aggregate_gradients: False if the gradients are summed already.
-            skip_gradients_aggregation: tf-keras' word for the opposite.
-
-        Returns:
-            The new value of `iterations`; in a v1 graph the operation.
-        """
-        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return entry.apply(self._engine, grads_and_vars, name, aggregate)
-
-    def resource_apply_dense(self, grad: Any, var: Any) -> Any:
-        """Calls `_resource_apply_dense`, with `apply_state` if it takes it.
-
-        Args:
-            grad: the gradient, aggregated and clipped.
-            var: the variable: one replica's copy, if it is mirrored.
-
-        Returns:
-            What the hook returns.
-        """
-        return self._resource_apply_dense(grad, var, **self._state_for(self._dense_apply_args))
-
-    def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        """Calls `_resource_apply_sparse_duplicate_indices`, with `apply_state` likewise.
-
-        Args:
-            grad: rows of the gradient.
-            var: the variable: one replica's copy, if it is mirrored.
-            indices: which rows they are, maybe repeated.
-
-        Returns:
-            What the hook returns.
-        """
-        state = self._state_for(self._sparse_apply_args)
-        return self._resource_apply_sparse_duplicate_indices(grad, var, indices, **state)
-
-    def _state_for(self, arguments: list[str]) -> dict[str, Any]:
-        step = step_of(self._engine)  # a wrapper may call hooks outside of one
-        apply_state = step.scalars if step is not None else None
-        return {"apply_state": apply_state} if "apply_state" in arguments else {}
-
-    def _transform_unaggregated_gradients(
-        self, grads_and_vars: GradientsAndVariables
-    ) -> GradientsAndVariables:
-        """Override it to change each replica's gradients before they are summed."""
-        return grads_and_vars
-
-    def _aggregate_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-        """Override it to sum over replicas in another way."""
-        return list(self.gradient_aggregator(grads_and_vars))
-
-    def aggregate_gradients(self, grads_and_vars: Any) -> GradientsAndVariables:
-        """The pairs with each gradient summed over replicas.
-
-        Args:
-            grads_and_vars: (gradient, variable) pairs.
-
-        Returns:
-            What `_aggregate_gradients` gives.
-        """
-        return self._aggregate_gradients(list(grads_and_vars))
-
-    def _transform_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-        """Clips the sums and calls the gradient transformers. May be overridden."""
-        limits = {
-            "value": self.clipvalue,
-            "norm": self.clipnorm,
-            "global_norm": self.global_clipnorm,
-        }
-        if any(limit is not None for limit in limits.values()):
-            variables = [variable for _, variable in grads_and_vars]
-            summed = [_deduplicated(gradient) for gradient, _ in grads_and_vars]
-            clipped, factors = gradients.clip(summed, variables, **limits)
-            clipped = list(map(gradients.scaled, clipped, factors))
-            grads_and_vars = list(zip(clipped, variables, strict=True))
-        for transformer in self.gradient_transformers:
-            grads_and_vars = transformer(grads_and_vars)
-        return grads_and_vars
-
-    def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
-        """`apply_state`: what `_prepare_local` computes for each device and dtype."""
-        local = [each for variable in var_list for each in replicas.copies(variable)]
-        keys = dict.fromkeys((each.device, each.dtype.base_dtype) for each in local)
-        apply_state: dict[Any, dict[str, Any]] = {}
-        for device, dtype in keys:
-            apply_state[device, dtype] = {}
-            with tf.device(device):
-                self._prepare_local(device, dtype, apply_state)
-        return apply_state
-
-    def _prepare_local(self, var_device: Any, var_dtype: Any, apply_state: Any) -> None:
-        """Puts `lr_t`, the learning rate, into `apply_state[var_device, var_dtype]`."""
-        if "learning_rate" in self._engine.hypers:
-            rate = tf.identity(self._decayed_lr(var_dtype))
-            apply_state[var_device, var_dtype]["lr_t"] = rate
-
-    def _fallback_apply_state(self, var_device: Any, var_dtype: Any) -> dict[str, Any]:
-        """What `_prepare_local` gives for one device and dtype, outside of a step."""
-        apply_state: dict[Any, dict[str, Any]] = {(var_device, var_dtype): {}}
-        self._prepare_local(var_device, var_dtype, apply_state)
-        return apply_state[var_device, var_dtype]
-
-    @property
-    def _dense_apply_args(self) -> list[str]:
-        return list(inspect.signature(self._resource_apply_dense).parameters)
-
-    @property
-    def _sparse_apply_args(self) -> list[str]:
-        return list(inspect.signature(self._resource_apply_sparse).parameters)
-
-    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any) -> Any:
-        """Override it: the update of the variable `handle` by a dense gradient."""
-        raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_dense`.")
-
-    def _resource_apply_sparse(self, grad: Any, handle: Any, indices: Any, apply_state: Any) -> Any:
-        """Override it: the update of rows of `handle`, none of which is repeated."""
-        raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_sparse`.")
-
-    def _resource_apply_sparse_duplicate_indices(
-        self, grad: Any, handle: Any, indices: Any, **kwargs: Any
-    ) -> Any:
-        """Sums repeated rows for `_resource_apply_sparse`. May be overridden."""
-        summed = gradients.cast(_deduplicated(tf.IndexedSlices(grad, indices)), grad.dtype)
-        return self._resource_apply_sparse(summed.values, handle, summed.indices, **kwargs)
-
-    def _resource_scatter_add(self, x: Any, i: Any, v: Any) -> Any:
-        """Adds to rows of a variable; gives its new value."""
-        return x.scatter_add(tf.IndexedSlices(v, i)).value()
-
-    def _resource_scatter_update(self, x: Any, i: Any, v: Any) -> Any:
-        """Overwrites rows of a variable; gives its new value."""
-        return x.scatter_update(tf.IndexedSlices(v, i)).value()
 
     # --- state in and out: `weights` by order -----------------------------------------------------
 
@@ -613,22 +312,6 @@ class Optimizer(
         engine.state.waiting.put(CopyLoader(lambda: engine.state.table.move(memo)))
         engine.state.waiting.add_all_of(self._engine.state.waiting)
         return twin
-
-
-def _summed(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-    """The pairs with gradients summed over replicas; None stays None."""
-    pairs = list(grads_and_vars)
-    summed = replicas.sum_over_replicas([g for g, _ in pairs if g is not None])
-    gradients = iter(summed)
-    return [(None if g is None else next(gradients), variable) for g, variable in pairs]
-
-
-def _deduplicated(gradient: Any) -> Any:
-    return rows.deduplicate(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _unwrapped(var_list: Any) -> list[Any]:
-    return [tf_variables.unwrap(variable) for variable in tf.nest.flatten(var_list)]
 
 
 def _unpickle(cls: Any, config: dict[str, Any], weights: Sequence[Any]) -> Any:
