@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfopt import initializers, inspect, legacy, optimizers, schedules
 from tfopt._libraries.warnings import TfoptWarning
-from tfopt._values.initial import copy, full, zeros
+from tfopt._values.initial_values import copy, full, zeros
 from tfopt.conversion import convert
 from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer

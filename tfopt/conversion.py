@@ -244,12 +244,12 @@ def _trained_variables(optimizer: Any, library: str, variables: Any) -> list[Any
         if known and key not in known:
             raise ValueError(
                 "`variables` must be the ones that the optimizer has trained; got "
-                f"`{tf_variables.path(variable)}`, which {_repr(optimizer)} does not know."
+                f"`{tf_variables.variable_path(variable)}`, which {_repr(optimizer)} does not know."
             )
     if known and (len(set(keys)) != len(known) or len(keys) != len(known)):
         raise ValueError(
             f"`variables` must be all {len(known)} variables that the optimizer has trained, "
-            f"each once; got {len(keys)}: {', '.join(map(tf_variables.path, variables))}."
+            f"each once; got {len(keys)}: {', '.join(map(tf_variables.variable_path, variables))}."
         )
     return variables if known else []
 
@@ -278,7 +278,7 @@ def _state(
             if ours.shape != theirs.shape:
                 raise ValueError(
                     f"`optimizer` must have a `{slot}` of shape {ours.shape} for "
-                    f"`{tf_variables.path(variable)}`; got {theirs.shape}."
+                    f"`{tf_variables.variable_path(variable)}`; got {theirs.shape}."
                 )
             pairs.append((ours, theirs))
     return pairs

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfopt._declarations import constructor, declarations
 from tfopt._declarations.constructor import Configurable
 from tfopt._engine import entry, hooks
-from tfopt._engine.ambient import current_step
+from tfopt._engine.current_step import current_step
 from tfopt._engine.engine import Engine
 from tfopt._engine.groups import Scalars
 from tfopt._engine.paths import Path

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfopt._engine.groups import group_of
 from tfopt._engine.policy import Policies
 from tfopt._libraries import mesh, tf_variables
-from tfopt._values.door import VALUE
-from tfopt._values.initial import Initial
+from tfopt._values.initial_values import Initial
+from tfopt._values.storage import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -63,7 +63,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
     slots.blocks.append(list(new.values()))
     slots.keep(new)
-    engine.settle(policies, groups)
+    engine.freeze_choices(policies, groups)
     engine.expose()
 
 
@@ -126,7 +126,7 @@ def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
     unwrapped = tf_variables.unwrap(variable)
     with engine.state.lock:
         slots = engine.state.slots
-        if engine.is_hooked:  # as `add_slot` will make it
+        if engine.declared.is_hooked:  # as `add_slot` will make it
             dtype = unwrapped.dtype
         else:
             dtype = slots.dtype_of(unwrapped, name)
@@ -149,10 +149,10 @@ def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
     """An `update` that needs the whole variable must not see the shards of one."""
     for variable in variables:
         is_shard = tf_variables.whole(variable) is not variable
-        if is_shard and engine.optimizer.sparse == "whole" and not engine.is_hooked:
+        if is_shard and engine.optimizer.sparse == "whole" and not engine.declared.is_hooked:
             raise ValueError(
                 f"{type(engine.optimizer).__name__} needs whole variables; "
-                f"`{tf_variables.path(variable)}` is a shard of one. Create it with a "
+                f"`{tf_variables.variable_path(variable)}` is a shard of one. Create it with a "
                 "`variable_partitioner` that leaves it whole, or declare `sparse` if `update` "
                 "takes any rows of a variable."
             )
@@ -163,7 +163,7 @@ def _join_mesh(engine: Engine, variable: Any) -> None:
     state = engine.state
     state.layout = mesh.layout_of_scalars(
         variable,
-        tf_variables.path(variable),
+        tf_variables.variable_path(variable),
         split_over=engine.statics["shard_slots"],
         current=state.layout,
         created=state.step_counter is not None,

@@ -49,7 +49,7 @@ class Blueprint:
         raise UndeclaredError(name)
 
 
-class _Part:
+class _VariableByHandle:
     """A variable in a compiled function: its handle, and what is known of it."""
 
     def __init__(self, handle: Any, shape: Any, dtype: tf.DType):
@@ -181,7 +181,7 @@ def _call(
     tensors: list[Any] = []
     for leaf in tf.nest.flatten(arguments):
         if isinstance(leaf, tf.Variable):
-            kinds.append((_Part, leaf.shape, leaf.dtype))
+            kinds.append((_VariableByHandle, leaf.shape, leaf.dtype))
             tensors.append(leaf.handle)
         elif tf.is_tensor(leaf) or isinstance(leaf, np.ndarray):
             leaf = tf.convert_to_tensor(leaf)
@@ -204,7 +204,11 @@ def _on_tensors(
     rest, leaves = iter(tensors), []
     for kind, *what in kinds:
         leaves.append(
-            _Part(next(rest), *what) if kind is _Part else next(rest) if kind else what[0]
+            _VariableByHandle(next(rest), *what)
+            if kind is _VariableByHandle
+            else next(rest)
+            if kind
+            else what[0]
         )
     function(*tf.nest.pack_sequence_as(skeleton, leaves))
 

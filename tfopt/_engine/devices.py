@@ -48,7 +48,7 @@ def warn_without_xla(engine: Engine, x: Any) -> None:
         return
     engine.warned.add("XLA")
     warn(
-        f"This TensorFlow has no XLA for the device of `{tf_variables.path(x)}`, "
+        f"This TensorFlow has no XLA for the device of `{tf_variables.variable_path(x)}`, "
         f"{x.device or 'the default one'}: {type(engine.optimizer).__name__} runs plain ops "
         "instead."
     )

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from tfopt._engine import building, devices, entry, hooks, paths, step
-from tfopt._engine.ambient import step_of
-from tfopt._engine.begins import Begins
 from tfopt._engine.compiled import Compiled
-from tfopt._engine.function import Functions
+from tfopt._engine.current_step import step_of
+from tfopt._engine.eager_steps import EagerSteps
 from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
+from tfopt._engine.scalars import ScalarsOfSteps
 from tfopt._libraries import mesh, tf_variables
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
 from tfopt._values import replicas
-from tfopt._values.door import VALUE
+from tfopt._values.storage import VALUE
 from tfopt.hyper import Hyper
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Engine:
 
     def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
         self.optimizer, self.name, self.declared = optimizer, name, declared
-        self._settled: Policies | None = None  # those in use, once there are slots
+        self._policies_in_use: Policies | None = None  # once there are slots
         self.statics: dict[str, Any] = {}
         self.state = self.make_state()
         made = {policy: policy.rule() for policy in declared.policies}
@@ -55,7 +55,8 @@ class Engine:
         self.more_rules: tuple[Rule, ...] = ()  # beside those of policies
         self.names_of_rules: dict[tuple[Rule, str], str] = {}  # of their numbers, in `hypers`
         self._groups: dict[Any, Group] = {}
-        self.functions, self.begins, self.compiled = Functions(), Begins(), Compiled()
+        self.eager_steps, self.compiled = EagerSteps(), Compiled()
+        self.scalars = ScalarsOfSteps()
         self.paths = tuple(path(self) for path in declared.paths)
         # How a step updates every copy of every variable.
         self.update = hooks.run if declared.is_hooked else paths.update
@@ -83,8 +84,8 @@ class Engine:
     @property
     def policies(self) -> Policies:
         """The policies in use: as keywords have it, or had it when the first slots were made."""
-        if self._settled is not None:
-            return self._settled
+        if self._policies_in_use is not None:
+            return self._policies_in_use
         return Policies(
             policy(self) for policy in self.declared.policies if policy.is_used_by(self)
         )
@@ -147,16 +148,6 @@ class Engine:
                 f"got {value!r}."
             )
         self.statics[name] = value
-
-    @property
-    def is_hooked(self) -> bool:
-        """Whether updates run hooks that a subclass overrides, and not `update`."""
-        return self.declared.is_hooked
-
-    @property
-    def has_kernel(self) -> bool:
-        """Whether `fused` is of the same class as `update`, or of one below."""
-        return self.declared.has_kernel
 
     @property
     def rows_word(self) -> str:
@@ -224,7 +215,11 @@ class Engine:
         """
         if not self.declared.is_known:  # whose errors must not come when half is done
             return False
-        if not tf.executing_eagerly() or tf.config.functions_run_eagerly() or self.is_hooked:
+        if (
+            not tf.executing_eagerly()
+            or tf.config.functions_run_eagerly()
+            or self.declared.is_hooked
+        ):
             return False
         return all(
             not work.is_sparse and work.constraint is None and devices.compiles(self, work.variable)
@@ -285,9 +280,9 @@ class Engine:
         """Creates the state of variables not seen before: all of it, or nothing if one fails."""
         building.build(self, var_list)
 
-    def settle(self, policies: Policies, groups: Mapping[Any, Group]) -> None:
+    def freeze_choices(self, policies: Policies, groups: Mapping[Any, Group]) -> None:
         """Fixes what is in use, now that there are slots; notes the groups of new variables."""
-        self._settled = policies
+        self._policies_in_use = policies
         self._groups = {**self._groups, **groups}
         self.hypers.freeze()
 
@@ -317,10 +312,10 @@ class Engine:
             policy.check(self)
         if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
             raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
-        hooked = name if self.is_hooked else None
+        hooked = name if self.declared.is_hooked else None
         mesh.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
 
     def check_rows(self, works: Sequence[Work]) -> None:
         """What must hold of gradients of rows, before anything is created."""
         for work in works:
-            mesh.refuse_rows(work.variable, work.path)
+            mesh.refuse_rows(work.variable, work.variable_path)

@@ -41,7 +41,7 @@ def apply(
     if engine.runs_in_place():
         with tf.name_scope(tf_variables.scope_name(name or engine.name)):
             return engine.life(engine.step(values, aggregate, more), engine.grouped(works))
-    return _result(engine, engine.functions.step(engine, values, aggregate, more, works), name)
+    return _result(engine, engine.eager_steps.step(engine, values, aggregate, more, works), name)
 
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
@@ -64,7 +64,7 @@ def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
 def _flush_windows(engine: Engine, more: tuple[Policy, ...]) -> Any:
     values = engine.hypers.evaluate()
     for policy in engine.policies:
-        for works, aggregate in policy.windows():
+        for works, aggregate in policy.open_windows():
             engine.life(engine.step(values, aggregate, more)._replace(flush=True), works)
     return engine.state.iterations.read_value()
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfopt._engine.records import Work
 from tfopt._libraries import tf_variables
-from tfopt._libraries.tf_variables import path as path_of
+from tfopt._libraries.tf_variables import variable_path as path_of
 from tfopt._libraries.warnings import warn
 
 FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
@@ -118,7 +118,7 @@ def clip(
 ) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or of all of them.
 
-    A norm that is not finite makes what it scales not finite either.
+    A norm that is not finite makes what it factors not finite either.
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
@@ -132,22 +132,29 @@ def clip(
         Dense gradients are left for the update to scale, which saves a pass over them.
     """
     if value is not None:
-        gradients = [_map(functools.partial(_clip_by_value, limit=value), g) for g in gradients]
+        gradients = [
+            _with_values(functools.partial(_clip_by_value, limit=value), g) for g in gradients
+        ]
     if norm is None and global_norm is None:
         return list(gradients), [None] * len(gradients)
     sums = [_square_sum(gradient) for gradient in gradients]
     if norm is not None:
         sums = _of_whole_variables(sums, variables)
-        scales = [_scale(square_sum, norm, square_sum.dtype) for square_sum in sums]
+        factors = [_clip_factor(square_sum, norm, square_sum.dtype) for square_sum in sums]
     else:
         widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
         total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
-        by_dtype = {d: _scale(total, global_norm, d) for d in {tensor.dtype for tensor in sums}}
-        scales = [by_dtype[square_sum.dtype] for square_sum in sums]
+        by_dtype = {
+            d: _clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
+        }
+        factors = [by_dtype[square_sum.dtype] for square_sum in sums]
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
     return (
-        [scaled(g, s) if rows else g for g, s, rows in zip(gradients, scales, sparse, strict=True)],
-        [None if rows else s for s, rows in zip(scales, sparse, strict=True)],
+        [
+            scaled(g, f) if rows else g
+            for g, f, rows in zip(gradients, factors, sparse, strict=True)
+        ],
+        [None if rows else f for f, rows in zip(factors, sparse, strict=True)],
     )
 
 
@@ -157,12 +164,12 @@ def joint_norm(gradients: Sequence[Any]) -> Any:
     return tf.sqrt(tf.add_n(sums))
 
 
-def changed(before: Any, after: Any, scale: Any) -> Any:
+def changed(before: Any, after: Any, clip_factor: Any) -> Any:
     """Whether clipping has made `after` of a gradient, or is yet to scale it down."""
-    result = tf.constant(False) if scale is None else tf.math.real(scale) < 1
+    result = tf.constant(False) if clip_factor is None else tf.math.real(clip_factor) < 1
     if after is not before:
         parts = [g.values if isinstance(g, tf.IndexedSlices) else g for g in (before, after)]
-        result |= tf.reduce_any(_wide(parts[0]) != _wide(parts[1]))
+        result |= tf.reduce_any(_in_compute_dtype(parts[0]) != _in_compute_dtype(parts[1]))
     return result
 
 
@@ -170,10 +177,10 @@ def divided(gradient: Any, by: Any) -> Any:
     """The gradient divided by a scalar, in its compute dtype."""
 
     def divide(values: Any) -> Any:
-        values = _wide(values)
+        values = _in_compute_dtype(values)
         return values / tf.cast(by, values.dtype)
 
-    return _map(divide, gradient)
+    return _with_values(divide, gradient)
 
 
 def all_finite(gradients: Sequence[Any]) -> Any:
@@ -194,17 +201,21 @@ def _is_finite(gradient: Any) -> Any:
     return tf.reduce_all(tf.math.is_finite(values))
 
 
-def scaled(gradient: Any, scale: Any) -> Any:
-    """The gradient times a scalar of its compute dtype, or as it is if that is None."""
-    return gradient if scale is None else _map(lambda values: _wide(values) * scale, gradient)
+def scaled(gradient: Any, factor: Any) -> Any:
+    """The gradient times a scalar of its compute dtype. With None it stays as it is."""
+    return (
+        gradient
+        if factor is None
+        else _with_values(lambda values: _in_compute_dtype(values) * factor, gradient)
+    )
 
 
 def cast(gradient: Any, dtype: Any) -> Any:
     """The gradient in another dtype."""
-    return _map(lambda values: tf.cast(values, dtype), gradient)
+    return _with_values(lambda values: tf.cast(values, dtype), gradient)
 
 
-def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
+def _with_values(function: Callable[[Any], Any], gradient: Any) -> Any:
     """The gradient with `function` of its numbers."""
     if isinstance(gradient, tf.IndexedSlices):
         values = function(gradient.values)
@@ -212,19 +223,21 @@ def _map(function: Callable[[Any], Any], gradient: Any) -> Any:
     return function(gradient)
 
 
-def _wide(values: Any) -> Any:
+def _in_compute_dtype(values: Any) -> Any:
     """Numbers wide enough to be squared."""
     return tf.cast(values, tf_variables.compute_dtype(values.dtype))
 
 
 def _clip_by_value(values: Any, limit: Any) -> Any:
-    values = _wide(values)
+    values = _in_compute_dtype(values)
     limit = tf.cast(limit, values.dtype)
     return tf.clip_by_value(values, -limit, limit)
 
 
 def _square_sum(gradient: Any) -> Any:
-    tensor = _wide(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient)
+    tensor = _in_compute_dtype(
+        gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    )
     if tensor.dtype.is_complex:
         return tf.reduce_sum(tensor * tf.math.conj(tensor))
     return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy
@@ -240,7 +253,7 @@ def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[A
     return [totals.get(owner, own) for owner, own in zip(owners, sums, strict=True)]
 
 
-def _scale(square_sum: Any, limit: Any, dtype: Any) -> Any:
+def _clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
     """Limit / max(norm, limit), and 0 where both are."""
     norm = tf.sqrt(tf.math.real(square_sum))
     limit = tf.cast(limit, norm.dtype)

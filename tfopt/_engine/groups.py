@@ -77,7 +77,7 @@ def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
     return tuple(dict.fromkeys(map(key_of, works)))
 
 
-def begin(step: Step, wanted: Sequence[Key]) -> Step:
+def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     """The step with the scalars of each dtype and group; advances the optimizer's own state.
 
     Groups that differ in nothing but what is off share what `begin` computes. The state is one
@@ -97,7 +97,7 @@ def begin(step: Step, wanted: Sequence[Key]) -> Step:
             h = _hyperparameters(step, dtype, numeric)
             own = Scalars(**{name: as_scalar(scalar, dtype) for name, scalar in state.items()})
             for policy in step.policies:
-                policy.rates(step, h)
+                policy.change_rates(step, h)
             optimizer.begin(h, own)
             unknown = vars(own).keys() - state.keys()
             if unknown:
@@ -110,7 +110,7 @@ def begin(step: Step, wanted: Sequence[Key]) -> Step:
                 advanced[dtype] = vars(own)
         h = Scalars(**vars(begun[dtype, numeric]))
         for policy in step.policies:
-            policy.scalars(step, h, group)
+            policy.change_scalars(step, h, group)
         scalars[dtype, group] = vars(h)
     for name, scalar in state.items():
         new = advanced.get(scalar.dtype) or next(iter(advanced.values()))

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine import groups, paths
-from tfopt._engine.ambient import ambient
+from tfopt._engine.current_step import ambient
 from tfopt._engine.records import H, Step, Update, Work
 from tfopt._libraries import tf_variables
 from tfopt._values import replicas
-from tfopt._values.door import VALUE
+from tfopt._values.storage import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -60,10 +60,10 @@ def _entered(update: Update, h: H) -> Any:
             continue
         g = tf.cast(g, wide)
         if policy.enters_gradient_only:
-            g, _ = policy.enter(factor, g, None)
+            g, _ = policy.enter_update(factor, g, None)
             continue
         x = tf.cast(update.x.read(update.indices), wide) if x is None else x
-        g, x = policy.enter(factor, g, x)
+        g, x = policy.enter_update(factor, g, x)
     if x is not None:
         update.x.write(x, update.indices)
     return g

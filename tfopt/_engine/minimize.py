@@ -39,8 +39,8 @@ def get_gradients(loss: Any, params: Any) -> list[Any]:
     for gradient, variable in zip(gradients, variables, strict=True):
         if gradient is None:
             raise ValueError(
-                f"The loss has no gradient for `{tf_variables.path(variable)}`: it does not "
-                "depend on it, or only by ops that have no gradient."
+                f"The loss has no gradient for `{tf_variables.variable_path(variable)}`: it does "
+                "not depend on it, or only by ops that have no gradient."
             )
     return list(gradients)
 

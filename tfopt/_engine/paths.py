@@ -18,7 +18,7 @@ from tfopt._engine.groups import Scalars
 from tfopt._engine.records import H, Step, Update, Work
 from tfopt._libraries import mesh, tf_variables
 from tfopt._values import replicas, rows
-from tfopt._values.door import IDENTITY, VALUE, Cell
+from tfopt._values.storage import IDENTITY, VALUE, Cell
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -96,7 +96,7 @@ def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
     for policy in update.acting:
         factor = policy.factor(update, h)
         if factor is not None:
-            g, x = policy.enter(factor, g, x)
+            g, x = policy.enter_update(factor, g, x)
     x = optimizer.update(g, x, s, Scalars(**h))
     unknown = vars(s).keys() - slots.keys()
     if unknown:
@@ -240,7 +240,7 @@ class Fused(Path):
         engine, x = self.engine, update.x.variable
         cells = [update.x, *update.slots.values()]
         return (
-            engine.has_kernel
+            engine.declared.has_kernel
             and engine.statics["jit_compile"] is not True
             and update.indices is None
             and update.g is not None
@@ -269,7 +269,7 @@ class Fused(Path):
             if policy.factor_name in takes:
                 factors[policy.factor_name] = factor
             else:  # a pass over what is small costs less than a launch of compiled code
-                g, _ = policy.enter(factor, g, None)
+                g, _ = policy.enter_update(factor, g, None)
         s = Scalars(**{name: slot.variable for name, slot in update.slots.items()})
         fused: Any = self.engine.optimizer.fused
         result = fused(g, update.x.variable, s, Scalars(**h), **factors)

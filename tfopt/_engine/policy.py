@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfopt._engine.groups import Group, Rule
 from tfopt._values import replicas
-from tfopt._values.door import Codec
-from tfopt._values.initial import Initial, Kept
+from tfopt._values.initial_values import Initial, Kept
+from tfopt._values.storage import Codec
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -61,7 +61,7 @@ class Policy:
         """What `get_config` says for `keywords`."""
         return {}
 
-    def note(self, works: Works, aggregate: bool) -> None:
+    def note_call(self, works: Works, aggregate: bool) -> None:
         """Called for each step that runs in a function which was traced earlier."""
 
     def check_rows(self, works: Works) -> None:
@@ -82,7 +82,7 @@ class Policy:
 
     # On each replica.
 
-    def own_gradients(self, step: Step, works: Works) -> Works:
+    def change_own_gradients(self, step: Step, works: Works) -> Works:
         """The works with one replica's own gradients changed."""
         return works
 
@@ -90,7 +90,7 @@ class Policy:
         """Calls the rest of the step with its works: now, or in a later call."""
         rest(works)
 
-    def windows(self) -> list[tuple[Works, bool]]:
+    def open_windows(self) -> list[tuple[Works, bool]]:
         """What its gate keeps from earlier calls, for `flush`: works, whether to aggregate."""
         return []
 
@@ -98,23 +98,23 @@ class Policy:
         """The works with gradients summed over replicas; only one policy may do that."""
         raise NotImplementedError
 
-    def verdict(self, step: Step, works: Works) -> Any:
+    def allows_step(self, step: Step, works: Works) -> Any:
         """Whether the step may be taken: a bool tensor alike on all replicas, or None."""
         return None
 
-    def gradients(self, step: Step, works: Works) -> Works:
+    def change_gradients(self, step: Step, works: Works) -> Works:
         """The works with the summed gradients changed."""
         return works
 
     # Once for all replicas.
 
-    def rates(self, step: Step, h: Any) -> None:
+    def change_rates(self, step: Step, h: Any) -> None:
         """Changes the hyperparameters `h` of one dtype and group, before `begin` sees them."""
 
-    def scalars(self, step: Step, h: Any, group: Group) -> None:
+    def change_scalars(self, step: Step, h: Any, group: Group) -> None:
         """Changes or adds to the scalars of one dtype and group, after `begin`."""
 
-    def before(self, step: Step, works: Works) -> None:
+    def before_update(self, step: Step, works: Works) -> None:
         """Before any variable of the step moves."""
 
     @staticmethod
@@ -123,14 +123,14 @@ class Policy:
         return None
 
     @staticmethod
-    def enter(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
+    def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
         """Gradient and value as the update shall see them. Traced into it, by XLA too."""
         return g, x
 
-    def after(self, step: Step, works: Works) -> None:
+    def after_update(self, step: Step, works: Works) -> None:
         """After all variables of the step have moved, before `iterations` does."""
 
-    def decided(self, step: Step, taken: Any) -> None:
+    def after_decision(self, step: Step, taken: Any) -> None:
         """After a step that was taken, or was not; `taken` is None if no policy minds."""
 
 
@@ -159,13 +159,13 @@ class Policies(tuple[Policy, ...]):
         summed = replicas.sum_over_replicas([work.gradient for work in works])
         return [work._replace(gradient=g) for work, g in zip(works, summed, strict=True)]
 
-    def verdict(self, step: Step, works: Works) -> Any:
+    def allows_step(self, step: Step, works: Works) -> Any:
         """Whether all policies let the step be taken; None if none of them minds.
 
         Policies that ask the same question ask it once.
         """
-        asking = {type(policy).verdict: policy for policy in self}
-        verdicts = [policy.verdict(step, works) for policy in asking.values()]
+        asking = {type(policy).allows_step: policy for policy in self}
+        verdicts = [policy.allows_step(step, works) for policy in asking.values()]
         verdicts = [verdict for verdict in verdicts if verdict is not None]
         return (
             tf.reduce_all(tf.stack(verdicts)) if len(verdicts) > 1 else next(iter(verdicts), None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
-from tfopt._values.door import Cell
+from tfopt._values.storage import Cell
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -35,9 +35,9 @@ class Work(NamedTuple):
     clip_factor: Any = None  # what the gradient is yet to be multiplied by
 
     @property
-    def path(self) -> str:
+    def variable_path(self) -> str:
         """The variable's path, for messages and patterns."""
-        return tf_variables.path(self.original)
+        return tf_variables.variable_path(self.original)
 
     @property
     def is_sparse(self) -> bool:
@@ -54,7 +54,7 @@ class Step(NamedTuple):
     aggregate: bool  # whether gradients are yet to be summed over replicas
     alike: bool = False  # whether the sums are surely the same on all of them
     flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
-    iterations: Any = None  # before this step; known from `groups.begin` on, as are these:
+    iterations: Any = None  # before this step; known from `groups.add_scalars` on, as are these:
     scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group
 
 

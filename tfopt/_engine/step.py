@@ -8,40 +8,40 @@ from typing import Any
 
 from tfopt._engine.records import Step, Work
 from tfopt._values import rows
-from tfopt._values.replicas import across_replicas, first, when
+from tfopt._values.replicas import across_replicas, first_replicas_value, when
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
     """One step, as one replica runs it. What is nested happens where its decorator says."""
     policies = step.policies
     for policy in policies if not step.flush else ():
-        works = policy.own_gradients(step, works)  # unscale
+        works = policy.change_own_gradients(step, works)  # unscale
 
     @gated(step, works)  # accumulate: the rest happens at the end of a window
     def rest(works: Sequence[Work]) -> None:
         if step.aggregate:
             works = policies.aggregate(step, works)  # sum over replicas
-        finite = policies.verdict(step, works)
+        finite = policies.allows_step(step, works)
         works = [deduplicated(work) for work in works]
         for policy in policies:
-            works = policy.gradients(step, works)  # clip, transform
+            works = policy.change_gradients(step, works)  # clip, transform
 
         @across_replicas(works, finite)
         def together(works: Sequence[Work], finite: Any) -> None:
-            finite = first(finite)
+            finite = first_replicas_value(finite)
 
             @when(finite)  # else the step is skipped
             def move() -> None:
-                begun = step.engine.begins.begin(step, works)  # scalars by dtype and group
+                begun = step.engine.scalars.add_to(step, works)  # scalars by dtype and group
                 for policy in policies:
-                    policy.before(begun, works)  # averages of rows that are about to move
+                    policy.before_update(begun, works)  # averages of rows that are about to move
                 step.engine.update(begun, works)  # decay, update
                 for policy in policies:
-                    policy.after(begun, works)  # constraint, average
+                    policy.after_update(begun, works)  # constraint, average
                 step.engine.state.iterations.assign_add(1, read_value=False)
 
             for policy in policies:
-                policy.decided(step, finite)  # count what was skipped
+                policy.after_decision(step, finite)  # count what was skipped
 
     return step.engine.state.iterations.read_value()
 

@@ -11,7 +11,7 @@ from tfopt._engine import minimize
 from tfopt._engine.engine import Engine
 from tfopt._libraries.keras import BASES
 from tfopt._libraries.tf_variables import plain_python
-from tfopt._policies.averages import SettledSlots
+from tfopt._policies.averages import UpToDateAverages
 from tfopt._policies.nonfinite import FiniteSteps
 from tfopt._values import replicas
 
@@ -171,7 +171,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         """For Keras 3's `SwapEMAWeights`, which exchanges them with the variables above."""
         if not self.use_ema:
             raise AttributeError("there are no averages without `use_ema`")
-        return SettledSlots(self._engine)
+        return UpToDateAverages(self._engine)
 
     @property
     def _distribution_strategy(self) -> Any:

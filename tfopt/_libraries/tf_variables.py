@@ -55,7 +55,7 @@ def key(variable: Any) -> Any:
     return tensorflow_private.identity_of(variable)
 
 
-def path(variable: Any) -> str:
+def variable_path(variable: Any) -> str:
     """A readable name: Keras' path, or the name without its output number."""
     if isinstance(variable, KERAS_VARIABLE) or hasattr(variable, "path"):
         return str(variable.path)
@@ -166,7 +166,7 @@ def _assign(variable: Any, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def beside(variable: Any) -> Iterator[None]:
+def placed_like(variable: Any) -> Iterator[None]:
     """A scope in which new variables lie where `variable` lies, mirrored as it is."""
     with contextlib.ExitStack() as stack:
         strategy = getattr(variable, "distribute_strategy", None)
@@ -175,8 +175,9 @@ def beside(variable: Any) -> Iterator[None]:
         strategy = tf.distribute.get_strategy()
         if not strategy.extended.variable_created_in_scope(variable):
             raise ValueError(
-                f"Variable `{path(variable)}` was created outside the scope of {strategy}: "
-                "its copies could not be updated there. Create it inside `strategy.scope()`."
+                f"Variable `{variable_path(variable)}` was created outside the scope of "
+                f"{strategy}: its copies could not be updated there. Create it inside "
+                "`strategy.scope()`."
             )
         stack.enter_context(strategy.extended.colocate_vars_with(variable))
         yield

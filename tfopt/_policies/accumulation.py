@@ -19,8 +19,8 @@ from tfopt._engine.records import Step, Work
 from tfopt._libraries.tensorflow_private import inside_xla
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._values import replicas, rows
-from tfopt._values.door import Cell
-from tfopt._values.initial import Initial, Kept, per_row, zeros
+from tfopt._values.initial_values import Initial, Kept, per_row, zeros
+from tfopt._values.storage import Cell
 from tfopt.hyper import Static
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"
@@ -55,7 +55,7 @@ class Accumulation(Policy):
         super().__init__(engine)
         # What the last call of each window was for, by its counter. Steps note it while they
         # are traced, and cached ones when they are called.
-        self._windows: dict[Any, tuple[Works, bool]] = {}
+        self._last_calls: dict[Any, tuple[Works, bool]] = {}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
@@ -72,18 +72,18 @@ class Accumulation(Policy):
             slots[STEPS] = tf.constant(0, tf.int64)
         return slots
 
-    def note(self, works: Works, aggregate: bool) -> None:
+    def note_call(self, works: Works, aggregate: bool) -> None:
         """Remembers what a call was for, in case its window ends by `flush`."""
         targets = [work._replace(gradient=_without_values(work)) for work in works]
-        self._windows = {**self._windows, self._counter(works).ref(): (targets, aggregate)}
+        self._last_calls = {**self._last_calls, self._counter(works).ref(): (targets, aggregate)}
 
     def gate(self, step: Step, works: Works, rest: Callable[[Works], None]) -> None:
         """Adds the gradients; goes on with their means at the last call of a window."""
         counter = self._counter(works)
         if not step.flush:
-            self.note(works, step.aggregate)
+            self.note_call(works, step.aggregate)
             for work in works:
-                self._add(work)
+                self._accumulate(work)
 
         @replicas.across_replicas()
         def count_call() -> None:
@@ -95,30 +95,32 @@ class Accumulation(Policy):
             @replicas.when(calls >= full)
             def end_window() -> None:
                 # For all replicas at once: none can leave its own branch for the others.
-                replicas.on_each_replica(lambda: rest([self._taken(w, calls) for w in works]))
+                replicas.on_each_replica(lambda: rest([self._with_mean(w, calls) for w in works]))
                 counter.assign(tf.zeros_like(calls), read_value=False)
 
-    def windows(self) -> list[tuple[Works, bool]]:
+    def open_windows(self) -> list[tuple[Works, bool]]:
         """All windows that may have begun: before any call here, those of whole blocks."""
         found = []
         for block in self.engine.blocks():
-            kinds = [None if self._cells(w)[1] is None else tf.IndexedSlicesSpec() for w in block]
+            kinds = [
+                None if self._sum_and_flags(w)[1] is None else tf.IndexedSlicesSpec() for w in block
+            ]
             whole = [w._replace(gradient=kind) for w, kind in zip(block, kinds, strict=True)]
             counter = self._counter(block)
-            found.append(self._windows.get(counter.ref(), (whole, True)))
+            found.append(self._last_calls.get(counter.ref(), (whole, True)))
         return found
 
     def _counter(self, works: Works) -> Any:
         first = self.engine.state.block_of([work.variable for work in works])[0]
         return self.engine.state.cells(first)[STEPS].variable
 
-    def _cells(self, work: Work) -> tuple[Cell, Cell | None]:
+    def _sum_and_flags(self, work: Work) -> tuple[Cell, Cell | None]:
         """The sum, and the flags of rows; None where whole gradients are kept."""
         cells = self.engine.state.cells(work.variable)
         return cells[GRADIENT], cells.get(ROWS)
 
-    def _add(self, work: Work) -> None:
-        total, flags = self._cells(work)
+    def _accumulate(self, work: Work) -> None:
+        total, flags = self._sum_and_flags(work)
         if not work.is_sparse:
             total.add(work.gradient)
             if flags is not None:
@@ -129,9 +131,9 @@ class Accumulation(Policy):
             indices = work.gradient.indices
             flags.write(tf.ones_like(indices, flags.variable.dtype), indices)
 
-    def _taken(self, work: Work, calls: Any) -> Work:
+    def _with_mean(self, work: Work, calls: Any) -> Work:
         """The work with the mean gradient, of which nothing is left in the slots."""
-        total, flags = self._cells(work)
+        total, flags = self._sum_and_flags(work)
         calls = tf.cast(calls, total.variable.dtype)
         sparse = isinstance(work.gradient, tf.IndexedSlices | tf.IndexedSlicesSpec)
         indices = None

@@ -19,8 +19,8 @@ from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
 from tfopt._libraries import mesh, tf_variables
 from tfopt._values import replicas
-from tfopt._values.door import VALUE, Cell
-from tfopt._values.initial import Initial, Kept, copy, per_row
+from tfopt._values.initial_values import Initial, Kept, copy, per_row
+from tfopt._values.storage import VALUE, Cell
 from tfopt.hyper import Static
 
 AVERAGE, STEP = "ema_average", "ema_step"
@@ -52,7 +52,7 @@ def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterat
     """
     if not self.use_ema:
         raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
-    pairs = settled(self._engine, var_list)
+    pairs = up_to_date(self._engine, var_list)
     variables = [variable for variable, _ in pairs]
     before = tf_variables.values_of(variables)
     try:
@@ -69,10 +69,10 @@ def finalize_variable_values(self: Any, var_list: Iterable[Any]) -> None:
         var_list: the variables; those without an average are left as they are.
     """
     if self.use_ema:
-        _assign(settled(self._engine, var_list))
+        _assign(up_to_date(self._engine, var_list))
 
 
-def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
+def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
     """(variable, average) pairs, all up to date, which the slots are too from then on.
 
     That is for when variables are about to change in another way than by a step.
@@ -90,7 +90,7 @@ def settled(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple
             now = tf.cast(engine.state.iterations, tf.int64)
             idle = now - cells[STEP].read()
             x = mesh.laid_out_as(cells[AVERAGE].variable, cells[VALUE].read())
-            average = _after(average, x, _momentum(engine, average.dtype), idle)
+            average = _average_after(average, x, _momentum(engine, average.dtype), idle)
             stale += [
                 (cells[AVERAGE].variable, average),
                 (cells[STEP].variable, tf.fill(cells[STEP].variable.shape, now)),
@@ -105,7 +105,7 @@ def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
     tf_variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])
 
 
-class SettledSlots:
+class UpToDateAverages:
     """The slots that hold the averages, brought up to date when somebody goes through them.
 
     Not a list, which Keras would go through when it saves what it finds in an optimizer.
@@ -115,7 +115,7 @@ class SettledSlots:
         self._engine = engine
 
     def __iter__(self) -> Iterator[Any]:
-        settled(self._engine)
+        up_to_date(self._engine)
         cells = map(self._engine.state.cells, self._engine.state.variables())
         return iter([own[AVERAGE].variable if AVERAGE in own else None for own in cells])
 
@@ -147,7 +147,7 @@ class Averages(Policy):
             slots[STEP] = per_row(tf_variables.first_value(self.engine.state.iterations))
         return slots
 
-    def before(self, step: Step, works: Works) -> None:
+    def before_update(self, step: Step, works: Works) -> None:
         """Brings the averages of those rows up to date that are about to move."""
 
         def catch_up(own: Any, work: Work) -> None:
@@ -158,24 +158,24 @@ class Averages(Policy):
             steps = tf.cast(step.iterations, done.variable.dtype)
             if not work.is_sparse:
                 cells = (average, done, x)
-                paths.elementwise(self.engine, "settle", _settle, cells, momentum, steps)
+                paths.elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
                 return
             indices = work.gradient.indices
             idle = steps - done.read(indices)
-            new = _after(average.read(indices), x.read(indices), momentum, idle)
+            new = _average_after(average.read(indices), x.read(indices), momentum, idle)
             average.write(new, indices)
             done.write(tf.fill(tf.shape(indices), steps), indices)
 
         replicas.each_copy(works, catch_up)
 
-    def after(self, step: Step, works: Works) -> None:
+    def after_update(self, step: Step, works: Works) -> None:
         """Follows the variables of this step, and no others."""
 
         def follow(own: Any, work: Work) -> None:
             average, x, done = self._cells(own, work)
             if done is None:
                 momentum = _momentum(self.engine, average.variable.dtype)
-                paths.elementwise(self.engine, "average", _follow, (average, x), momentum)
+                paths.elementwise(self.engine, "follow", _follow_step, (average, x), momentum)
 
         replicas.each_copy(works, follow)
         every = self.engine.statics["ema_overwrite_frequency"]
@@ -187,7 +187,7 @@ class Averages(Policy):
             average, x, done = self._cells(own, work)
             if done is not None:
                 momentum = _momentum(self.engine, average.variable.dtype)
-                _settle((average, done, x), momentum, tf.cast(steps, done.variable.dtype))
+                _catch_up((average, done, x), momentum, tf.cast(steps, done.variable.dtype))
             x.write(average.read())
 
         @replicas.when(tf.equal(steps % tf.cast(every, steps.dtype), 0))
@@ -204,22 +204,22 @@ def _momentum(engine: Engine, dtype: Any) -> Any:
     return tf.cast(engine.statics["ema_momentum"], dtype)
 
 
-def _follow(cells: Sequence[Cell], momentum: Any) -> None:
+def _follow_step(cells: Sequence[Cell], momentum: Any) -> None:
     average, x = cells
     value = mesh.laid_out_as(average.variable, x.read())
-    average.write(_after(average.read(), value, momentum, None))
+    average.write(_average_after(average.read(), value, momentum, None))
 
 
-def _settle(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
+def _catch_up(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
     average, done, x = cells
     until = done.read()
     idle = steps - until
     value = mesh.laid_out_as(average.variable, x.read())
-    average.write(_after(average.read(), value, momentum, idle))
+    average.write(_average_after(average.read(), value, momentum, idle))
     done.write(tf.fill(tf.shape(until), steps))
 
 
-def _after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:
+def _average_after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:
     """The average after one step at `x`; or after `idle` steps, a number for each row."""
     x = tf.cast(x, average.dtype)
     if idle is None:

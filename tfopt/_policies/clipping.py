@@ -37,7 +37,7 @@ class Clipping(Policy):
         """With any of the three."""
         return any(map(engine.uses, LIMITS))
 
-    def gradients(self, step: Step, works: Works) -> Works:
+    def change_gradients(self, step: Step, works: Works) -> Works:
         """Clips by value; finds the factors of norms, by which rows are scaled at once."""
         value, norm, global_norm = map(step.values.get, LIMITS)
         clipped, factors = gradients.clip(
@@ -58,6 +58,6 @@ class Clipping(Policy):
         return update.clip_factor
 
     @staticmethod
-    def enter(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
+    def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
         """Scales the gradient."""
         return g * factor, x

@@ -19,12 +19,12 @@ class Constraints(Policy):
         for work in works:
             if work.constraint is not None and self.engine.moves_rows(work.variable):
                 raise RuntimeError(
-                    f"Variable `{work.path}` has a constraint, {work.constraint!r}, and a sparse "
-                    "gradient that updates only rows: a constraint is for the whole variable. "
-                    "Use `lazy=False`, or no constraint."
+                    f"Variable `{work.variable_path}` has a constraint, {work.constraint!r}, and a "
+                    "sparse gradient that updates only rows: a constraint is for the whole "
+                    "variable. Use `lazy=False`, or no constraint."
                 )
 
-    def after(self, step: Step, works: Works) -> None:
+    def after_update(self, step: Step, works: Works) -> None:
         """Constrains."""
 
         def constrain(copy: Any, work: Work) -> None:

@@ -28,7 +28,7 @@ class InverseTimeDecay(Policy):
         """Where `decay` is that of the learning rate, and there is one."""
         return "decay" in engine.declared.fields and "learning_rate" in engine.hypers
 
-    def rates(self, step: Step, h: Any) -> None:
+    def change_rates(self, step: Step, h: Any) -> None:
         """Decays the learning rate."""
         if hasattr(h, "learning_rate"):
             steps = tf_variables.as_scalar(step.iterations, h.t.dtype)
@@ -61,7 +61,7 @@ class Excluded(Rule):
             self._patterns.append(entry)
         elif isinstance(tf_variables.unwrap(entry), tf.Variable | tf_variables.ShardedVariable):
             for variable in tf_variables.shards([entry]):
-                self._keys[tf_variables.key(variable)] = tf_variables.path(variable)
+                self._keys[tf_variables.key(variable)] = tf_variables.variable_path(variable)
         else:
             raise TypeError(
                 f"`{KEYWORD}` must hold variables and regular expressions; got {entry!r}."
@@ -74,7 +74,7 @@ class Excluded(Rule):
     def _is_excluded(self, variable: Any) -> bool:
         if tf_variables.key(variable) in self._keys:
             return True
-        path = tf_variables.path(variable)
+        path = tf_variables.variable_path(variable)
         return any(re.search(pattern, path) for pattern in self._patterns)
 
 
@@ -142,7 +142,7 @@ class WeightDecay(Policy):
         patterns = rule.patterns() if isinstance(rule, Excluded) else []
         return {KEYWORD: patterns} if patterns else {}
 
-    def scalars(self, step: Step, h: Any, group: Group) -> None:
+    def change_scalars(self, step: Step, h: Any, group: Group) -> None:
         """Adds `decay_rate`, the part of the weights that decays, where they do."""
         off = any("weight_decay" in rule.off for rule in group)
         if self.engine.optimizer.decays == "own":
@@ -162,6 +162,6 @@ class WeightDecay(Policy):
         return h.get("decay_rate")
 
     @staticmethod
-    def enter(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
+    def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
         """Decays the weights."""
         return g, x - factor * x

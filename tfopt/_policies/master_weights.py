@@ -11,8 +11,8 @@ from typing import Any
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
 from tfopt._libraries import tf_variables
-from tfopt._values.door import MASTER, VALUE, Codec
-from tfopt._values.initial import Kept
+from tfopt._values.initial_values import Kept
+from tfopt._values.storage import MASTER, VALUE, Codec
 from tfopt.hyper import Static
 
 
@@ -25,7 +25,7 @@ class MasterWeights(Policy):
     @classmethod
     def check(cls, engine: Engine) -> None:
         """Not beside hooks, which see the variable alone."""
-        if engine.statics["master_weights"] and engine.is_hooked:
+        if engine.statics["master_weights"] and engine.declared.is_hooked:
             raise ValueError(
                 f"`master_weights` must be False: {type(engine.optimizer).__name__} updates "
                 "variables by hooks, which see no other copy; got True."

@@ -20,10 +20,10 @@ SKIPPED = "skipped_steps"
 class FiniteSteps(Policy):
     """Lets a step be taken, on all replicas alike, if the summed gradients are finite."""
 
-    def verdict(self, step: Step, works: Works) -> Any:
+    def allows_step(self, step: Step, works: Works) -> Any:
         """Whether they are; where gradients are not the sums, whether all replicas' are."""
         finite = gradients.all_finite([work.gradient for work in works])
-        return finite if step.alike else replicas.agreed(finite)
+        return finite if step.alike else replicas.holds_on_all_replicas(finite)
 
 
 @property  # type: ignore[misc]
@@ -49,7 +49,7 @@ class SkipNonfinite(FiniteSteps):
         """The steps left out."""
         return {SKIPPED: 0}
 
-    def decided(self, step: Step, taken: Any) -> None:
+    def after_decision(self, step: Step, taken: Any) -> None:
         """Counts."""
         skipped = self.engine.state.counter(SKIPPED)
         skipped.assign_add(tf.cast(tf.logical_not(taken), skipped.dtype), read_value=False)

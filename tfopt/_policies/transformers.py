@@ -58,7 +58,7 @@ class Transformers(Policy):
         """With any of them."""
         return bool(engine.statics["gradient_transformers"])
 
-    def gradients(self, step: Step, works: Works) -> Works:
+    def change_gradients(self, step: Step, works: Works) -> Works:
         """Calls one after the other, on gradients that are scaled already."""
         works = [
             work._replace(

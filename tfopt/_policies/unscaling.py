@@ -30,7 +30,7 @@ class Unscaling(Policy):
         """With a `loss_scale_factor`."""
         return engine.uses("loss_scale_factor")
 
-    def own_gradients(self, step: Step, works: Works) -> Works:
+    def change_own_gradients(self, step: Step, works: Works) -> Works:
         """Unscales."""
         return divided(works, step.values["loss_scale_factor"])
 

@@ -25,24 +25,24 @@ def checked_and_cast(
     if len(values) != len(variables):
         raise ValueError(
             f"`weights` must have {len(variables)} arrays for `{name}` "
-            f"({', '.join(tf_variables.path(v) for v in list(variables)[:4])}, ...); "
+            f"({', '.join(tf_variables.variable_path(v) for v in list(variables)[:4])}, ...); "
             f"got {len(values)}."
         )
     for value, variable in zip(values, variables, strict=True):
         if not variable.shape.is_compatible_with(value.shape):
             raise ValueError(
                 f"`weights` must have shape {variable.shape} for "
-                f"`{tf_variables.path(variable)}`; got {value.shape}."
+                f"`{tf_variables.variable_path(variable)}`; got {value.shape}."
             )
         dtype = variable.dtype.as_numpy_dtype
         if value.dtype.kind not in "iufb" and value.dtype != dtype:
             raise ValueError(
-                f"`weights` must hold numbers for `{tf_variables.path(variable)}`; "
+                f"`weights` must hold numbers for `{tf_variables.variable_path(variable)}`; "
                 f"got dtype {value.dtype}."
             )
         if variable.dtype.is_integer and not _holds(value, dtype):
             raise ValueError(
-                f"`weights` must hold whole numbers for `{tf_variables.path(variable)}`; "
+                f"`weights` must hold whole numbers for `{tf_variables.variable_path(variable)}`; "
                 f"got {value}."
             )
     return [

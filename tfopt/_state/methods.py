@@ -119,7 +119,7 @@ class StateMethods:
         slot = self._engine.state.slots.get(var, slot_name)
         if slot is None:
             raise KeyError(
-                f"Variable `{tf_variables.path(var)}` has no slot `{slot_name}`; "
+                f"Variable `{tf_variables.variable_path(var)}` has no slot `{slot_name}`; "
                 f"it has {sorted(self._engine.state.slots.of(var)) or 'none yet'}."
             )
         return slot

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfopt._libraries import mesh, tf_variables
 from tfopt._state.snapshot import Entry
-from tfopt._values.door import IDENTITY, VALUE, Cell, Codec
-from tfopt._values.initial import Initial, Kept, zeros
+from tfopt._values.initial_values import Initial, Kept, zeros
+from tfopt._values.storage import IDENTITY, VALUE, Cell, Codec
 
 
 class Slots:
@@ -89,7 +89,7 @@ class Slots:
         for variable in variables:
             key = tf_variables.key(variable)
             if key not in self._paths:
-                self._paths[key] = self._unique.unique(tf_variables.path(variable))
+                self._paths[key] = self._unique.unique(tf_variables.variable_path(variable))
                 self._originals[key] = variable
 
     # --- slots that there are ---------------------------------------------------------------------
@@ -270,7 +270,7 @@ class Slots:
         if name not in self.names:
             self.names.append(name)
         full_name = f"{self._paths[tf_variables.key(variable)]}/{name}"
-        with tf.init_scope(), tf_variables.beside(variable):
+        with tf.init_scope(), tf_variables.placed_like(variable):
             layout = mesh.layout_of_slot(variable, shape, self._split_over())
             kwargs = self._replication(name)
             slot = tf_variables.create(initial, full_name, dtype, shape, layout, **kwargs)
@@ -328,7 +328,7 @@ def _check_shape(variable: Any, name: str, shape: Any, found: Any) -> None:
     if not tf.TensorShape(shape).is_compatible_with(found):
         raise ValueError(
             f"The checkpoint must have shape {shape} for slot `{name}` of "
-            f"`{tf_variables.path(variable)}`; got {tf.TensorShape(found)}."
+            f"`{tf_variables.variable_path(variable)}`; got {tf.TensorShape(found)}."
         )
 
 

@@ -23,8 +23,8 @@ from tfopt._state.waiting import (
     match_scalars,
     match_slots,
 )
-from tfopt._values.door import Cell
-from tfopt._values.initial import Kept
+from tfopt._values.initial_values import Kept
+from tfopt._values.storage import Cell
 
 
 class CallableList(list[Any]):

@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 import tensorflow as tf
 
 
-class _OfAVariable(Protocol):
+class _HasVariable(Protocol):
     @property
     def variable(self) -> Any: ...
 
 
-Work = TypeVar("Work", bound=_OfAVariable)
+Work = TypeVar("Work", bound=_HasVariable)
 
 SHARING = (  # strategies in which a variable has no copies
     tf.distribute.ParameterServerStrategy,
@@ -66,32 +66,32 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
         return list(gradients)
     context = tf.distribute.get_replica_context()
     summed = list(gradients)
-    for places in _packs(gradients):
+    for places in _places_by_collective(gradients):
         values = [gradients[place] for place in places]
         if tf.__internal__.distribute.strategy_supports_no_merge_call():
             results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
         else:  # the same, but for copies that only its gradient needs
-            results = context.merge_call(_sum, args=values)
+            results = context.merge_call(_sum_in_cross_replica_context, args=values)
         for place, result in zip(places, results, strict=True):
             summed[place] = result
     return summed
 
 
-def _sum(strategy: Any, *values: Any) -> Any:
+def _sum_in_cross_replica_context(strategy: Any, *values: Any) -> Any:
     pairs = [(v, v.device if isinstance(v, tf.Tensor) else v) for v in values]
     return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
 
-def _packs(gradients: Sequence[Any]) -> list[list[int]]:
+def _places_by_collective(gradients: Sequence[Any]) -> list[list[int]]:
     """The places of gradients that are summed by one collective: dense ones of one dtype.
 
     `IndexedSlices` are gathered, not packed; TensorFlow would pack unlike dtypes, and fail.
     """
-    packs: dict[Any, list[int]] = {}
+    places: dict[Any, list[int]] = {}
     for place, gradient in enumerate(gradients):
         sparse = isinstance(gradient, tf.IndexedSlices)
-        packs.setdefault(None if sparse else gradient.dtype, []).append(place)
-    return list(packs.values())
+        places.setdefault(None if sparse else gradient.dtype, []).append(place)
+    return list(places.values())
 
 
 def across_replicas(*args: Any) -> Callable[[Callable[..., None]], None]:
@@ -121,7 +121,7 @@ def on_each_replica(function: Callable[[], None]) -> None:
         function()
 
 
-def agreed(flag: Any) -> Any:
+def holds_on_all_replicas(flag: Any) -> Any:
     """Whether `flag` holds on all replicas, where they may differ."""
     if not has_strategy():
         return flag
@@ -130,7 +130,7 @@ def agreed(flag: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
 
 
-def first(value: Any) -> Any:
+def first_replicas_value(value: Any) -> Any:
     """The first replica's value, in what `across_replicas` calls; None stays None."""
     if value is None:
         return None
@@ -152,14 +152,14 @@ def on_device_of(copy: Any) -> AbstractContextManager[Any]:
     return tf.device(copy.device) if has_strategy() else contextlib.nullcontext()
 
 
-def local(variable: Any, beside: Any) -> Any:
-    """The copy of a mirrored variable that lies with `beside`.
+def copy_on_device_of(variable: Any, other: Any) -> Any:
+    """The copy of a mirrored variable that lies on the device of another variable.
 
     A mirrored variable given to a `tf.function` is captured, not passed; its copies are
     plain variables and are passed.
     """
     candidates = copies(variable)
-    return next((copy for copy in candidates if copy.device == beside.device), candidates[0])
+    return next((copy for copy in candidates if copy.device == other.device), candidates[0])
 
 
 def copies(variable: Any) -> Sequence[Any]:

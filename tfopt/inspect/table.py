@@ -13,7 +13,7 @@ from tfopt._engine.policy import Works
 from tfopt._engine.records import Work
 from tfopt._libraries import mesh, tf_variables
 from tfopt._policies.decay import WeightDecay
-from tfopt._values.initial import Initial
+from tfopt._values.initial_values import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
 from tfopt.inspect.optional_imports import import_optional
 from tfopt.optimizer import Optimizer
@@ -127,7 +127,7 @@ def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], 
     rule = engine.rules.get(WeightDecay)
     slots = engine.state.slots.of(variable) or planned_slots
     return Row(
-        variable=tf_variables.path(original),
+        variable=tf_variables.variable_path(original),
         shape=tuple(variable.shape),
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
@@ -148,7 +148,7 @@ def _slots_and_paths(
     in a graph that never runs, where variables take no memory.
     """
     variables = list(map(tf_variables.unwrap, originals))
-    if optimizer._engine.is_hooked:
+    if optimizer._engine.declared.is_hooked:
         return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
     with tf.Graph().as_default():
         engine = optimizer._engine.blank_copy()
@@ -165,8 +165,8 @@ def _slots_and_paths(
                 if policy.calls_functions_of_users:  # which leave no factor, and must not run here
                     works = [work._replace(clip_factor=None) for work in works]
                 else:
-                    works = policy.gradients(step, works)
-            begun = groups.begin(step, groups.keys_of(works))
+                    works = policy.change_gradients(step, works)
+            begun = groups.add_scalars(step, groups.keys_of(works))
             [((path, _, key), updates)] = paths.plan(begun, works).items()
             if isinstance(path, paths.Fused) and not path.accepts(updates[0], begun.scalars[key]):
                 path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)

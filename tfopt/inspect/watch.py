@@ -160,7 +160,7 @@ class Watch:
             after: the same, clipped.
         """
         if not self._recorded:
-            with tf.init_scope(), tf_variables.beside(before[0].variable):
+            with tf.init_scope(), tf_variables.placed_like(before[0].variable):
                 dtypes = {"norm": tf.float32, "clipped": tf.int64, "steps": tf.int64}
                 self._recorded = {name: _create_recorded(name, d) for name, d in dtypes.items()}
         changed = [
@@ -200,7 +200,7 @@ class Watch:
             change = tf.cast(tf.identity(tf_variables.unwrap(variable)), wide) - before
             norms.append((float(tf.norm(change)), float(tf.norm(before))))
             if self._per_variable:
-                name = f"update_ratio/{tf_variables.path(variable)}"
+                name = f"update_ratio/{tf_variables.variable_path(variable)}"
                 figures[name] = _ratio(*norms[-1])
         if not norms:
             return {}
@@ -228,9 +228,9 @@ class RecordingClipping(Clipping):
     def _identity(self) -> tuple[Watch, Policy | None]:
         return self._watch, self._clipping
 
-    def gradients(self, step: Step, works: Works) -> Works:
+    def change_gradients(self, step: Step, works: Works) -> Works:
         """Clips, and records what clipping has changed."""
-        clipped = works if self._clipping is None else self._clipping.gradients(step, works)
+        clipped = works if self._clipping is None else self._clipping.change_gradients(step, works)
         self._watch.record(works, clipped)
         return clipped
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt._engine.groups import Scalars
 from tfopt._values import replicas, rows
-from tfopt._values.initial import Initial
+from tfopt._values.initial_values import Initial
 from tfopt.hyper import Static
 from tfopt.legacy._optimizer import Optimizer
 
@@ -82,7 +82,7 @@ class Declared(Optimizer):
         return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})
 
     def _slots_beside(self, var: Any) -> dict[str, Any]:
-        return {n: replicas.local(self.get_slot(var, n), var) for n in self.slots(var)}
+        return {n: replicas.copy_on_device_of(self.get_slot(var, n), var) for n in self.slots(var)}
 
     def _resource_apply_dense(self, grad: Any, var: Any, apply_state: Any = None) -> Any:
         h, slots = self._shared(var, apply_state, by_rows=False), self._slots_beside(var)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._engine import gradients
-from tfopt._engine.ambient import ambient
+from tfopt._engine.current_step import ambient
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.records import Step, Work
@@ -21,7 +21,7 @@ from tfopt._libraries import tf_variables
 from tfopt._policies.constraints import Constraints
 from tfopt._state.snapshot import Entry
 from tfopt._state.state import State
-from tfopt._values.replicas import across_replicas, each_copy, first, when
+from tfopt._values.replicas import across_replicas, each_copy, first_replicas_value, when
 from tfopt.hyper import Static
 
 
@@ -85,28 +85,28 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
         step = step._replace(scalars=optimizer._prepare([work.variable for work in works]))
     with ambient(step):
         for policy in policies:
-            works = policy.own_gradients(step, works)  # unscale
+            works = policy.change_own_gradients(step, works)  # unscale
         pairs = [(work.gradient, work.variable) for work in works]
         if step.aggregate:
             pairs = optimizer._transform_unaggregated_gradients(pairs)
             pairs = optimizer._aggregate_gradients(pairs)
         # A hook may have summed in another way, so replicas have to agree.
-        finite = policies.verdict(step._replace(alike=False), _works(pairs, constraints))
+        finite = policies.allows_step(step._replace(alike=False), _works(pairs, constraints))
         pairs = list(optimizer._transform_gradients(pairs))  # clip, transform
 
     @across_replicas(_works(pairs, constraints), finite)
     def together(works: Sequence[Work], finite: Any) -> None:
-        finite = first(finite)
+        finite = first_replicas_value(finite)
 
         @when(finite)  # else the step is skipped
         def move() -> None:
             each_copy(works, functools.partial(_update, optimizer, step))
             for policy in policies:
-                policy.after(step, works)  # constraint
+                policy.after_update(step, works)  # constraint
             step.engine.state.iterations.assign_add(1, read_value=False)
 
         for policy in policies:
-            policy.decided(step, finite)
+            policy.after_decision(step, finite)
 
     return step.engine.state.iterations.read_value()
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine import gradients
-from tfopt._engine.ambient import step_of
+from tfopt._engine.current_step import step_of
 from tfopt._engine.engine import Engine
 from tfopt._libraries import tf_variables
 from tfopt._values import replicas, rows
@@ -92,7 +92,7 @@ class StepHooks:
         for tensor in tensors:
             if tensor.dtype.base_dtype not in valid:
                 raise ValueError(
-                    f"Variable `{tf_variables.path(tensor)}` must be of one of the dtypes "
+                    f"Variable `{tf_variables.variable_path(tensor)}` must be of one of the dtypes "
                     f"{sorted(dtype.name for dtype in valid)}; got {tensor.dtype.name}."
                 )
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfopt._libraries.kernels import kernel
 from tfopt._libraries.tensorflow_private import inside_xla
-from tfopt._values.initial import zeros
+from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 

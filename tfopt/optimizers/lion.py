@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._values.initial import zeros
+from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt._values.initial import zeros
+from tfopt._values.initial_values import zeros
 from tfopt.hyper import Alias, Hyper
 from tfopt.optimizer import Optimizer
 

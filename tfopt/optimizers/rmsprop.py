@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._libraries.kernels import kernel
-from tfopt._values.initial import zeros
+from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
 

@@ -459,11 +459,11 @@ class _Scaling(FiniteSteps):
     def _what(self) -> tuple[int, bool]:
         return id(self._wrapper), self._unscales
 
-    def own_gradients(self, step: Step, works: Works) -> Works:
+    def change_own_gradients(self, step: Step, works: Works) -> Works:
         """Divides by the scale, unless that was done."""
         return divided(works, self._wrapper.loss_scale) if self._unscales else works
 
-    def decided(self, step: Step, taken: Any) -> None:
+    def after_decision(self, step: Step, taken: Any) -> None:
         """Changes the scale."""
         self._wrapper._rescale(taken)
 

@@ -1,4 +1,4 @@
-"""The one door to values: variables and slots are read and written here, whole or by rows.
+"""How values are stored: variables and slots are read and written here, whole or by rows.
 
 A value is stored in one variable or in several: a codec says how. The identity stores it as it
 is; `MASTER` keeps a 16-bit variable together with the float32 numbers that it was rounded from.
@@ -54,10 +54,12 @@ class MasterCodec(Codec):
 
     def decode(self, *stored: Any) -> Any:
         """The master weights, but where the variable is not what they round to."""
-        given, master = stored
+        variable, master = stored
         # Bits are compared, since XLA may leave out a rounding between two floating-point numbers.
-        rounded, bits = (tf.bitcast(tf.cast(y, given.dtype), tf.int16) for y in (master, given))
-        return tf.where(rounded == bits, master, tf.cast(given, master.dtype))
+        rounded, bits = (
+            tf.bitcast(tf.cast(y, variable.dtype), tf.int16) for y in (master, variable)
+        )
+        return tf.where(rounded == bits, master, tf.cast(variable, master.dtype))
 
 
 IDENTITY, MASTER = Codec(), MasterCodec()
@@ -77,7 +79,9 @@ class Cell(NamedTuple):
 
     def on_device_of(self, copy: Any) -> Cell:
         """The same on one replica: what was mirrored, as the copy on the device of `copy`."""
-        return self._replace(parts=tuple(replicas.local(part, copy) for part in self.parts))
+        return self._replace(
+            parts=tuple(replicas.copy_on_device_of(part, copy) for part in self.parts)
+        )
 
     def read(self, indices: Any = None) -> Any:
         """The value; or some rows of it, if it has rows."""

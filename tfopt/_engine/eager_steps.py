@@ -27,7 +27,7 @@ OFTEN = 4  # the same, where another one loses its function for it
 Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-class Functions:
+class EagerSteps:
     """The steps that one optimizer has traced. The lock is never held while one is."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Functions:
                 if len(self._steps) > MAX_STEPS:
                     del self._steps[next(iter(self._steps))]
         for policy in policies:
-            policy.note(works, aggregate)
+            policy.note_call(works, aggregate)
         return function([work.gradient for work in works], values)
 
     def _is_new(self, key: Any) -> bool:
