@@ -125,7 +125,7 @@ def cell(mesh, layout, case, kind, changes):
     pairs = [(optimizer.iterations, alone.iterations), *zip(variables, expected, strict=True)]
     like, sharded = True, {optimizer.shard_slots} - {None}
     for variable, other in zip(variables, expected, strict=True):
-        for name in alone._engine.state.slots.of(other):
+        for name in tfopt.inspect.describe(alone, [other])[0].slots:
             slot = optimizer.get_slot(variable, name)
             if slot.shape == variable.shape:
                 like = like and dimensions(slot) == dimensions(variable) | sharded

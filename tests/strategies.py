@@ -303,6 +303,8 @@ def cell(strategy, call, problem, case, kind):
     """Trains with one optimizer, beside the same without a strategy."""
     import tensorflow as tf
 
+    import tfopt
+
     sparse = kind != "dense"
     arguments = {"lazy": True} if kind == "lazy" else {}
     alone, expected = case.make(**arguments), problem.variables()
@@ -331,7 +333,7 @@ def cell(strategy, call, problem, case, kind):
     pairs = [(optimizer.iterations, alone.iterations)]
     for variable, other in zip(variables, expected, strict=True):
         pairs.append((variable, other))
-        for slot in alone._engine.state.slots.of(other):
+        for slot in tfopt.inspect.describe(alone, [other])[0].slots:
             pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
     found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
     return {
