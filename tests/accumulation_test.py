@@ -124,6 +124,7 @@ def test_flush_knows_of_a_window_that_was_loaded(way):
 
     others = [variable]
     twin = WAYS[way](optimizer, [variable], others, make, None)
+    twin.build(others)
     assert twin.flush().numpy() == 1 and others[0].numpy() == 0
 
 

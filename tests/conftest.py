@@ -57,3 +57,12 @@ def shared(monkeypatch):
     functions = compiled.Compiled()
     monkeypatch.setattr(compiled, "SHARED", functions)
     return functions
+
+
+@pytest.fixture(params=["eager", "graph", "replicas"])
+def mode(request):
+    """How to train: on each of how many replicas, and how a step is called."""
+    from training_modes import Mode
+
+    replicated = request.param == "replicas"
+    return Mode(request.param, request.getfixturevalue("mirrored") if replicated else None)

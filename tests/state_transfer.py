@@ -1,7 +1,7 @@
 """Ways in which another optimizer of the same process gets the state of one.
 
 Each is given the optimizer and its variables, the variables that the other is for, a function that
-makes an optimizer, and a folder; it gives the other optimizer, with its slots.
+makes an optimizer, and a folder; it gives the other optimizer, which need not have its slots yet.
 """
 
 import copy
@@ -31,7 +31,6 @@ def from_store(optimizer, variables, others, make, folder, slots_first=False):
     if slots_first:
         twin.build(others)
     twin.load_own_variables(store)
-    twin.build(others)
     return twin
 
 
@@ -55,9 +54,7 @@ def from_checkpoint_into_slots(*args):
 
 
 def from_pickle(optimizer, variables, others, make, folder):
-    twin = pickle.loads(pickle.dumps(optimizer))
-    twin.build(others)
-    return twin
+    return pickle.loads(pickle.dumps(optimizer))
 
 
 def from_deepcopy(optimizer, variables, others, make, folder):
