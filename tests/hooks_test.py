@@ -26,3 +26,19 @@ def test_a_hook_called_outside_of_a_step_says_so(cls):
             opt.resource_apply_sparse(tf.ones([1, 2]), variable, tf.constant([0]))
     moved = 2.0 if cls is Hooked else 1.0
     np.testing.assert_array_equal(variable, [[1.0 - moved, 2.0 - moved]])
+
+
+@pytest.mark.parametrize("clip", [{}, {"clipnorm": 1.0}])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_hooks_get_gradients_of_the_variables_dtype(clip, sparse):
+    seen = []
+
+    class Hooked(tfopt.Optimizer):
+        def resource_apply_dense(self, grad, var):
+            seen.append(grad.dtype)
+
+    gradient = tf.ones([2, 1], tf.float16)
+    if sparse:
+        gradient = tf.IndexedSlices(gradient, tf.constant([0, 0]))
+    Hooked(**clip).apply_gradients([(gradient, tf.Variable(tf.ones([2, 1], tf.float16)))])
+    assert seen == [tf.float16]

@@ -51,7 +51,7 @@ def test_all_rules_that_match_a_variable_hold_for_it(mode):
 
 
 def test_a_factor_of_a_rule_changes_without_a_retrace(mode):
-    class Noted(tfopt.SGD, policies=[Noting]):
+    class Noted(tfopt.SGD, policies=[Noting], shared=True):
         pass
 
     rule = Rule(named("kernel"), factors={"learning_rate": 0.5})

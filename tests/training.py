@@ -1,5 +1,7 @@
 """How tests train: variables and gradients to begin with, steps in several ways, comparisons."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +44,15 @@ def value_of(variable):
     return copies[0]
 
 
+def slots_of(optimizer, variable):
+    """The slots of a variable, by name: not every variable has each."""
+    slots = {}
+    for name in optimizer.get_slot_names():
+        with contextlib.suppress(KeyError):
+            slots[name] = optimizer.get_slot(variable, name)
+    return slots
+
+
 def values_of(variables, optimizer=None):
     """The values of variables, and behind them an optimizer's state if there is one."""
     state = [] if optimizer is None else optimizer.get_weights()
@@ -65,9 +76,10 @@ def gradients(steps=STEPS, seed=2, shapes=SHAPES):
     ]
 
 
-def rows(values, indices, shape):
-    """A gradient of rows."""
-    return tf.IndexedSlices(tf.constant(values), tf.constant(indices), tf.constant(shape, tf.int64))
+def rows(values, indices, shape=None):
+    """A gradient of rows, which may know the shape of its variable."""
+    shape = None if shape is None else tf.constant(shape, tf.int64)
+    return tf.IndexedSlices(tf.constant(values), tf.constant(indices), shape)
 
 
 def rows_of(gradient, first=3):
