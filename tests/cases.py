@@ -20,7 +20,7 @@ import tfopt
 legacy = tf_keras.optimizers.legacy
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Case:
     """One optimizer with one set of arguments.
 

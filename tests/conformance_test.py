@@ -18,6 +18,7 @@ from training import (
     flat,
     gradients,
     rows_of,
+    slots_of,
     start,
     train,
     values_of,
@@ -198,6 +199,16 @@ def test_lazy_touches_the_rows_of_the_gradient_alone(case):
     assert_same(matrix.numpy()[[0, 3]], alone, TOLERANCE)
 
 
+@each([case for case in CASES if case.sparse == "rows"])
+def test_to_touch_rows_alone_is_the_default_where_the_table_says_so(case):
+    steps = [[rows_of(matrix)[0], vector] for matrix, vector in gradients(10)]
+    by_default, lazily = start(), start()
+    optimizers = case.make(), case.make(lazy=True)
+    train(optimizers[0], by_default, steps)
+    train(optimizers[1], lazily, steps)
+    assert_same(values_of(by_default, optimizers[0]), values_of(lazily, optimizers[1]))
+
+
 @each_case
 def test_config_round_trip_is_exact(case):
     optimizer = case.make(clipnorm=0.5, name="mine")
@@ -280,9 +291,7 @@ def test_half_precision_rounds_once_a_step(case, dtype):
         other.apply_gradients([(tf.cast(gradient, tf.float32), wide)])
         ulp = 2.0**-7 if dtype == "bfloat16" else 2.0**-10
         np.testing.assert_allclose(tf.cast(half, tf.float32), wide.numpy(), rtol=ulp, atol=1e-6)
-    [row] = tfopt.inspect.describe(optimizer)
-    for name in row.slots:
-        slot = optimizer.get_slot(half, name)
+    for name, slot in slots_of(optimizer, half).items():
         assert slot.dtype == tf.float32
         np.testing.assert_allclose(slot, other.get_slot(wide, name), rtol=1e-5, atol=1e-6)
 
