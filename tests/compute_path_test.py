@@ -668,7 +668,7 @@ def test_an_eager_step_is_traced_once_for_any_number_of_rows(case):
     for count in (2, 5, 1, 0):
         slices = tf.IndexedSlices(tf.ones([count, 2]), tf.range(count))
         optimizer.apply_gradients([(slices, table)])
-    assert len(begun) == len(optimizer._engine.functions) == 1
+    assert len(begun) == len(optimizer._engine.eager_steps) == 1
     assert optimizer.iterations.numpy() == 4
 
 
@@ -678,7 +678,7 @@ def test_a_gradient_may_be_an_array_a_number_or_a_variable():
         optimizer = tfopt.Adam(0.25)
         for _ in range(3):
             optimizer.apply_gradients(zip(grads, variables, strict=True))
-        assert len(optimizer._engine.functions) == 1
+        assert len(optimizer._engine.eager_steps) == 1
         return [variable.numpy() for variable in variables]
 
     expected = after(tf.constant([0.5, -1.0]), tf.constant([2.0, 0.0]), tf.constant(-2.0))
