@@ -9,7 +9,7 @@ from cases import CASES, IDS
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 
 import tfopt
-from tfopt._engine import devices, paths
+from tfopt._engine import devices, update_paths
 
 LARGE = [128, 64]
 TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
@@ -275,7 +275,7 @@ def test_what_is_made_of_a_gradients_shape_is_seen():
 
 @each_case
 def test_small_variables_of_a_shape_share_launches(case, shared):
-    optimizer, count = case.make(jit_compile=True), 2 * paths.TOGETHER + 4
+    optimizer, count = case.make(jit_compile=True), 2 * update_paths.TOGETHER + 4
     function, _ = traced(optimizer, [dense([3, 2])] * count)
     assert len(launches(function)) == 2 + 4
     assert len(shared) == 2
@@ -293,15 +293,15 @@ def test_traces_grow_with_shapes_and_not_with_variables(count, shared):
     shapes = [[2], [3, 2], LARGE]
     optimizer = tfopt.Nadam()
     function, _ = traced(optimizer, [dense(shape) for shape in shapes for _ in range(count)])
-    together, alone = divmod(count, paths.TOGETHER)
+    together, alone = divmod(count, update_paths.TOGETHER)
     assert len(launches(function)) == 2 * (together + alone) + count
     traces = sum(f.experimental_get_tracing_count() for f in shared.values())
     assert traces == 2 * (bool(together) + bool(alone)) + 1
 
 
 def test_a_variable_is_small_up_to_a_number_of_elements():
-    for size, calls in [(devices.SMALL, 1), (devices.SMALL + 1, paths.TOGETHER)]:
-        function, _ = traced(tfopt.Nadam(), [dense([size])] * paths.TOGETHER)
+    for size, calls in [(devices.SMALL, 1), (devices.SMALL + 1, update_paths.TOGETHER)]:
+        function, _ = traced(tfopt.Nadam(), [dense([size])] * update_paths.TOGETHER)
         assert len(launches(function)) == calls
 
 
@@ -341,7 +341,7 @@ def test_sharing_a_launch_does_not_change_a_bit(case, dtype, shared):
     together, vector = (0, 1, 2, 3, 4, 5, 7, 8), 6
     optimizer = case.make(jit_compile=True)
     values = train(optimizer, (*together[:4], vector, *together[4:], *together[:7]), dtype)
-    assert launch_sizes(shared) == {1, len(together)} == {1, paths.TOGETHER}
+    assert launch_sizes(shared) == {1, len(together)} == {1, update_paths.TOGETHER}
     del values[4]
     equal_bits(values[8:], values[:7])
 
@@ -349,7 +349,7 @@ def test_sharing_a_launch_does_not_change_a_bit(case, dtype, shared):
 def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own(shared):
     optimizer = tfopt.Nadam(0.125)
     together = train(optimizer)
-    assert launch_sizes(shared) == {1, paths.TOGETHER}
+    assert launch_sizes(shared) == {1, update_paths.TOGETHER}
     equal_bits([train(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
 
@@ -373,8 +373,8 @@ def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, mon
         return optimizer, [mirrored.experimental_local_results(v) for v in variables]
 
     optimizer, together = train_mirrored()
-    assert launch_sizes(shared) == {1, paths.TOGETHER}
-    monkeypatch.setattr(paths, "TOGETHER", 1)
+    assert launch_sizes(shared) == {1, update_paths.TOGETHER}
+    monkeypatch.setattr(update_paths, "TOGETHER", 1)
     shared.clear()
     optimizer, alone = train_mirrored()
     assert launch_sizes(shared) == {1}

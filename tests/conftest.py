@@ -11,7 +11,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from tfopt._engine import compiled
+from tfopt._engine import xla_functions
 
 collect_ignore = ["benchmarks"]  # nothing there is a test
 
@@ -54,8 +54,8 @@ def seeded():
 @pytest.fixture
 def shared(monkeypatch):
     """What optimizers share of compiled functions, empty when the test begins."""
-    functions = compiled.Compiled()
-    monkeypatch.setattr(compiled, "SHARED", functions)
+    functions = xla_functions.Compiled()
+    monkeypatch.setattr(xla_functions, "SHARED", functions)
     return functions
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 import tfopt
-from tfopt._engine import paths
+from tfopt._engine import update_paths
 from tfopt._engine.policy import Policy
-from tfopt._policies import unscaling
-from tfopt._policies.nonfinite import FiniteSteps
+from tfopt._policies import fixed_loss_scale
+from tfopt._policies.skip_nonfinite import FiniteSteps
 from tfopt._values import replicas
 from tfopt._values.initial_values import Kept
 from tfopt._values.initial_values import copy as start_as
@@ -57,7 +57,7 @@ class DynamicScale(FiniteSteps):
         return {"loss_scale": float(self.engine.statics["first_scale"]), "good_steps": 0}
 
     def change_own_gradients(self, step, works):
-        return unscaling.divided(works, self.engine.state.counter("loss_scale"))
+        return fixed_loss_scale.divided(works, self.engine.state.counter("loss_scale"))
 
     def after_decision(self, step, taken):
         scale, good = map(self.engine.state.counter, ("loss_scale", "good_steps"))
@@ -182,7 +182,7 @@ class AdamOfOneKernel(tfopt.AdamW):
 # --- a path of its own ----------------------------------------------------------------------------
 
 
-class Stacked(paths.Path):
+class Stacked(update_paths.Path):
     """All variables of a shape by one set of ops on their stack: for updates by element."""
 
     name = "stacked"
@@ -198,10 +198,12 @@ class Stacked(paths.Path):
             alike.setdefault((*x.shape, x.dtype), []).append(update)
         for same in alike.values():
             self.launches.append(len(same))
-            values = tf.nest.map_structure(lambda *each: tf.stack(each), *map(paths.read, same))
-            x, slots = paths.compute(self.engine.optimizer, same[0], values, h)
+            values = tf.nest.map_structure(
+                lambda *each: tf.stack(each), *map(update_paths.read, same)
+            )
+            x, slots = update_paths.compute(self.engine.optimizer, same[0], values, h)
             for i, update in enumerate(same):
-                paths.write(update, x[i], {name: slot[i] for name, slot in slots.items()})
+                update_paths.write(update, x[i], {name: slot[i] for name, slot in slots.items()})
 
 
 class StackedAdamW(tfopt.AdamW, paths=[Stacked]):

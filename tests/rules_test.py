@@ -9,7 +9,7 @@ from training import value_of
 from training_modes import LARGE, SHAPES, adamw, assert_close, first_values, names_of, sums
 
 import tfopt
-from tfopt._engine.groups import Rule
+from tfopt._engine.variable_groups import Rule
 
 
 def named(part):

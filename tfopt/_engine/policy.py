@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt._engine.groups import Group, Rule
+from tfopt._engine.variable_groups import Group, Rule
 from tfopt._values import replicas
 from tfopt._values.initial_values import Initial, Kept
 from tfopt._values.storage import Codec

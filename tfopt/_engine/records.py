@@ -15,8 +15,8 @@ from tfopt._values.storage import Cell
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
-    from tfopt._engine.groups import Group
     from tfopt._engine.policy import Policies, Policy
+    from tfopt._engine.variable_groups import Group
 
 H = Mapping[str, Any]  # scalars of a step, by name
 
@@ -54,7 +54,9 @@ class Step(NamedTuple):
     aggregate: bool  # whether gradients are yet to be summed over replicas
     alike: bool = False  # whether the sums are surely the same on all of them
     flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
-    iterations: Any = None  # before this step; known from `groups.add_scalars` on, as are these:
+    iterations: Any = (
+        None  # before this step; known from `variable_groups.add_scalars` on, as are these:
+    )
     scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group
 
 

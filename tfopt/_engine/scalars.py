@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import groups
+from tfopt._engine import variable_groups
 from tfopt._engine.records import Step, Work
 from tfopt._values import replicas
 
@@ -23,12 +23,12 @@ class ScalarsOfSteps:
 
     def add_to(self, step: Step, works: Sequence[Work]) -> Step:
         """The step with its scalars; of an eager step by a function, whose bits a trace has."""
-        keys = groups.keys_of(works)
+        keys = variable_groups.keys_of(works)
         declared = step.engine.declared
         # What the engine computes is alike; what users compute may be more than tensors.
         alike = not declared.begins or not declared.is_known
         if alike or not tf.executing_eagerly() or replicas.has_strategy():
-            return groups.add_scalars(step, keys)
+            return variable_groups.add_scalars(step, keys)
         tensors = {n: v for n, v in step.values.items() if not isinstance(v, tf.Variable)}
         dtypes = tuple((name, value.dtype) for name, value in tensors.items())
         key = (keys, step.policies, dtypes, step.engine.hypers.signature())
@@ -39,13 +39,13 @@ class ScalarsOfSteps:
 
 
 class _ScalarsFunction:
-    """`groups.add_scalars` as a function of the hyperparameters that live in no variable.
+    """`variable_groups.add_scalars` as a function of the hyperparameters that live in no variable.
 
     TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one. So op by op the
     scalars of a step could differ in the last bit from those of a step that is traced.
     """
 
-    def __init__(self, step: Step, keys: Sequence[groups.Key]):
+    def __init__(self, step: Step, keys: Sequence[variable_groups.Key]):
         self._step, self._keys = step, keys
         self._others: dict[Any, dict[str, Any]] = {}  # what `begin` sets that is no tensor
         # A partial, as TensorFlow would count traces of all optimizers together by one code object.
@@ -59,7 +59,7 @@ class _ScalarsFunction:
 
     def _compute(self, tensors: Mapping[str, Any]) -> Any:
         values = {**self._step.values, **tensors}
-        step = groups.add_scalars(self._step._replace(values=values), self._keys)
+        step = variable_groups.add_scalars(self._step._replace(values=values), self._keys)
         scalars = []
         for key in self._keys:
             h = step.scalars[key]

@@ -2,10 +2,11 @@
 
 import sys
 
-from tfopt._state import snapshot
-from tfopt._state.copies import unpickle as _unpickle
+from tfopt._state import pickle_and_deepcopy, snapshot
+from tfopt._state.pickle_and_deepcopy import unpickle as _unpickle
 
 __all__ = ["_unpickle"]  # under which pickles of the first versions look for it
 
-# The module in which they look for what a snapshot is made of.
+# Modules in which pickles of earlier versions look for names.
 sys.modules["tfopt._saved"] = snapshot
+sys.modules["tfopt._state.copies"] = pickle_and_deepcopy

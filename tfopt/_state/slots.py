@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._libraries import mesh, tf_variables
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._state.snapshot import Entry
 from tfopt._values.initial_values import Initial, Kept, zeros
 from tfopt._values.storage import IDENTITY, VALUE, Cell, Codec
@@ -271,7 +271,7 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[tf_variables.key(variable)]}/{name}"
         with tf.init_scope(), tf_variables.placed_like(variable):
-            layout = mesh.layout_of_slot(variable, shape, self._split_over())
+            layout = dtensor.layout_of_slot(variable, shape, self._split_over())
             kwargs = self._replication(name)
             slot = tf_variables.create(initial, full_name, dtype, shape, layout, **kwargs)
         self._by_key.setdefault(tf_variables.key(variable), {})[name] = slot

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt._libraries import mesh, tf_variables
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._values import replicas, rows
 
 VALUE = ""  # the name of a variable's own cell, beside those of its slots
@@ -107,7 +107,7 @@ class Cell(NamedTuple):
         """Adds to a sum that the identity stores; or to rows of it, which may be repeated."""
         [part] = self.parts
         if indices is None:
-            value = mesh.laid_out_as(part, tf.cast(value, part.dtype))
+            value = dtensor.laid_out_as(part, tf.cast(value, part.dtype))
             part.assign_add(value, read_value=False)
         else:
             rows.add(part, indices, value)

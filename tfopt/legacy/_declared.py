@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine.groups import Scalars
+from tfopt._engine.variable_groups import Scalars
 from tfopt._values import replicas, rows
 from tfopt._values.initial_values import Initial
 from tfopt.hyper import Static

@@ -14,8 +14,8 @@ from tfopt import schedules
 from tfopt._declarations import constructor
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.tf_variables import plain_python
+from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.state import CallableList
-from tfopt._state.waiting import CopyLoader
 from tfopt._values import replicas
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed

@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._engine import entry
+from tfopt._engine import apply_gradients
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
-from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
-from tfopt._policies.unscaling import divided
+from tfopt._policies.fixed_loss_scale import divided
+from tfopt._policies.skip_nonfinite import SKIPPED, FiniteSteps
 from tfopt._state.state import CallableList, State
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
@@ -265,7 +265,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @plain_python
     def flush(self) -> Any:
         """See `tfopt.Optimizer.flush`."""
-        return entry.flush(self._inner._engine, self._policies())
+        return apply_gradients.flush(self._inner._engine, self._policies())
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """See `tfopt.Optimizer.finalize_variable_values`."""

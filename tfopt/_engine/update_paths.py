@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine import compiled, devices, groups
-from tfopt._engine.groups import Scalars
+from tfopt._engine import devices, variable_groups, xla_functions
 from tfopt._engine.records import H, Step, Update, Work
-from tfopt._libraries import mesh, tf_variables
+from tfopt._engine.variable_groups import Scalars
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._values import replicas, rows
 from tfopt._values.storage import IDENTITY, VALUE, Cell
 
@@ -39,7 +39,7 @@ def plan(step: Step, works: Sequence[Work]) -> dict[tuple[Path, str, Any], list[
     batches: dict[Any, list[Update]] = {}
 
     def add(copy: Any, work: Work) -> None:
-        update, key = located(step.engine, copy, work), groups.key_of(work)
+        update, key = located(step.engine, copy, work), variable_groups.key_of(work)
         path = choose(step.engine.paths, update, step.scalars[key])
         batches.setdefault((path, copy.device, key), []).append(update)
 
@@ -80,7 +80,7 @@ def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
     slots = {name: slot.read(update.indices) for name, slot in update.slots.items()}
     if update.indices is None:
         own = [slot.variable for slot in update.slots.values()]
-        g, x = mesh.laid_out_as_slots((g, x), update.x.variable, own)
+        g, x = dtensor.laid_out_as_slots((g, x), update.x.variable, own)
     return g, x, slots
 
 
@@ -185,7 +185,7 @@ class Xla(Path):
             form = _form(launch[0])
             function = functools.partial(_advance_form, form)
             key = (len(launch), form, tuple(h))
-            compiled.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
+            xla_functions.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
 
 
 def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
@@ -248,7 +248,7 @@ class Fused(Path):
             and update.g.dtype == x.dtype
             and all(c.codec is IDENTITY and c.variable.dtype == x.dtype for c in cells)
             and all(self._takes_factor(policy, x) for policy in self._factors(update, h))
-            and not mesh.is_on_mesh(x)  # DTensor knows how to split but a few kernels
+            and not dtensor.is_on_mesh(x)  # DTensor knows how to split but a few kernels
         )
 
     def run(self, updates: Sequence[Update], h: H) -> None:
@@ -338,7 +338,7 @@ def elementwise(
         return
     forms = tuple((cell.codec, cell.rowed) for cell in cells)
     parts = [list(cell.parts) for cell in cells]
-    compiled.call_shared(
+    xla_functions.call_shared(
         (name, forms), functools.partial(_on_cells, function, forms), parts, *scalars
     )
 

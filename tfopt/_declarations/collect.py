@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tfopt._engine.paths import PATHS, Path
 from tfopt._engine.policy import Policy
+from tfopt._engine.update_paths import PATHS, Path
 from tfopt.hyper import Alias, Hyper, Static
 
 Field = Hyper | Static

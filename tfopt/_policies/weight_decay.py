@@ -1,4 +1,4 @@
-"""Decay: of the learning rate over time, and of the weights."""
+"""Weight decay, decoupled from the gradient, and the variables that it leaves alone."""
 
 from __future__ import annotations
 
@@ -9,30 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine.engine import Engine
-from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policy
 from tfopt._engine.records import H, Step, Update
+from tfopt._engine.variable_groups import Group, Rule
 from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
 
 KEYWORD = "exclude_from_weight_decay"
-
-
-class InverseTimeDecay(Policy):
-    """Divides the learning rate by 1 + decay * iterations."""
-
-    decay = Hyper(0.0, low=0)
-
-    @classmethod
-    def is_used_by(cls, engine: Engine) -> bool:
-        """Where `decay` is that of the learning rate, and there is one."""
-        return "decay" in engine.declared.fields and "learning_rate" in engine.hypers
-
-    def change_rates(self, step: Step, h: Any) -> None:
-        """Decays the learning rate."""
-        if hasattr(h, "learning_rate"):
-            steps = tf_variables.as_scalar(step.iterations, h.t.dtype)
-            h.learning_rate = h.learning_rate / (1 + h.decay * steps)
 
 
 class Excluded(Rule):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
-from tfopt._state.waiting import CopyLoader
 
 
 def reduced(optimizer: Any) -> Any:

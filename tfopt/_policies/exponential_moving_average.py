@@ -13,11 +13,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import paths
+from tfopt._engine import update_paths
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
-from tfopt._libraries import mesh, tf_variables
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._values import replicas
 from tfopt._values.initial_values import Initial, Kept, copy, per_row
 from tfopt._values.storage import VALUE, Cell
@@ -89,7 +89,7 @@ def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tu
         if STEP in cells:
             now = tf.cast(engine.state.iterations, tf.int64)
             idle = now - cells[STEP].read()
-            x = mesh.laid_out_as(cells[AVERAGE].variable, cells[VALUE].read())
+            x = dtensor.laid_out_as(cells[AVERAGE].variable, cells[VALUE].read())
             average = _average_after(average, x, _momentum(engine, average.dtype), idle)
             stale += [
                 (cells[AVERAGE].variable, average),
@@ -158,7 +158,7 @@ class Averages(Policy):
             steps = tf.cast(step.iterations, done.variable.dtype)
             if not work.is_sparse:
                 cells = (average, done, x)
-                paths.elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
+                update_paths.elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
                 return
             indices = work.gradient.indices
             idle = steps - done.read(indices)
@@ -175,7 +175,9 @@ class Averages(Policy):
             average, x, done = self._cells(own, work)
             if done is None:
                 momentum = _momentum(self.engine, average.variable.dtype)
-                paths.elementwise(self.engine, "follow", _follow_step, (average, x), momentum)
+                update_paths.elementwise(
+                    self.engine, "follow", _follow_step, (average, x), momentum
+                )
 
         replicas.each_copy(works, follow)
         every = self.engine.statics["ema_overwrite_frequency"]
@@ -206,7 +208,7 @@ def _momentum(engine: Engine, dtype: Any) -> Any:
 
 def _follow_step(cells: Sequence[Cell], momentum: Any) -> None:
     average, x = cells
-    value = mesh.laid_out_as(average.variable, x.read())
+    value = dtensor.laid_out_as(average.variable, x.read())
     average.write(_average_after(average.read(), value, momentum, None))
 
 
@@ -214,7 +216,7 @@ def _catch_up(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
     average, done, x = cells
     until = done.read()
     idle = steps - until
-    value = mesh.laid_out_as(average.variable, x.read())
+    value = dtensor.laid_out_as(average.variable, x.read())
     average.write(_average_after(average.read(), value, momentum, idle))
     done.write(tf.fill(tf.shape(until), steps))
 

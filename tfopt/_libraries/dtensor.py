@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-dtensor = tf.experimental.dtensor
+_dtensor = tf.experimental.dtensor
 
 # Before, a step's average of a variable could be made of what the variable was before the step.
 _AVERAGES_OF_SPLIT_SLOTS = not tf.__version__.startswith(("2.16.", "2.17."))
@@ -35,15 +35,15 @@ def layout_of_slot(variable: Any, shape: Any, split_over: str | None = None) -> 
         return None
     layout = variable.layout
     if variable.shape != shape:
-        return dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
+        return _dtensor.Layout.replicated(layout.mesh, tf.TensorShape(shape).rank)
     specs = list(layout.sharding_specs)
     if split_over is None or split_over in specs:
         return layout
     parts = layout.mesh.dim_size(split_over)
     for axis, (spec, size) in enumerate(zip(specs, shape, strict=True)):
-        if spec == dtensor.UNSHARDED and size % parts == 0:
+        if spec == _dtensor.UNSHARDED and size % parts == 0:
             specs[axis] = split_over
-            return dtensor.Layout(specs, layout.mesh)
+            return _dtensor.Layout(specs, layout.mesh)
     return layout
 
 
@@ -93,8 +93,8 @@ def create_variable(
     def value() -> Any:
         return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
 
-    value = dtensor.call_with_layout(value, layout)
-    return dtensor.DVariable(value, layout=layout, dtype=dtype, **kwargs)
+    value = _dtensor.call_with_layout(value, layout)
+    return _dtensor.DVariable(value, layout=layout, dtype=dtype, **kwargs)
 
 
 def _place(layout: Any) -> str:
@@ -108,21 +108,21 @@ def gathered(variable: Any) -> Any:
     """What has the whole value of a variable, which DTensor may have in parts."""
     if not is_on_mesh(variable):
         return variable
-    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
-    return dtensor.unpack(dtensor.relayout(variable.read_value(), everywhere))[0]
+    everywhere = _dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return _dtensor.unpack(_dtensor.relayout(variable.read_value(), everywhere))[0]
 
 
 def scattered(value: Any, variable: Any) -> Any:
     """A whole value, in parts if the variable is."""
     if not is_on_mesh(variable):
         return value
-    everywhere = dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
-    return dtensor.relayout(dtensor.copy_to_mesh(value, everywhere), variable.layout)
+    everywhere = _dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
+    return _dtensor.relayout(_dtensor.copy_to_mesh(value, everywhere), variable.layout)
 
 
 def laid_out_as(variable: Any, value: Any) -> Any:
     """A tensor in the layout of a variable, if that has one."""
-    return dtensor.relayout(value, variable.layout) if is_on_mesh(variable) else value
+    return _dtensor.relayout(value, variable.layout) if is_on_mesh(variable) else value
 
 
 def laid_out_as_slots(values: Sequence[Any], variable: Any, slots: Sequence[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from tfopt import initializers
 from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
-from tfopt._state import copies, keras_files, saved_model
+from tfopt._state import keras_files, pickle_and_deepcopy, saved_model
 from tfopt._state.state import CallableList
 
 if TYPE_CHECKING:
@@ -216,11 +216,11 @@ class StateMethods:
         keras_files.load(self._engine.state, type(self).__name__, store)
 
     def __reduce__(self) -> Any:
-        return copies.reduced(self)
+        return pickle_and_deepcopy.reduced(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """An optimizer of the same variables, or of their copies if `memo` has them."""
-        return copies.copied(self, memo)
+        return pickle_and_deepcopy.copied(self, memo)
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """What checkpoints save, beside slots; what a SavedModel holds."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import entry
+from tfopt._engine import apply_gradients
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.records import Step, Work
@@ -37,7 +37,7 @@ def flush(self: Any) -> Any:
     Returns:
         The new value of `iterations`; in a v1 graph the operation.
     """
-    return entry.flush(self._engine)
+    return apply_gradients.flush(self._engine)
 
 
 class Accumulation(Policy):
