@@ -6,12 +6,12 @@ import tensorflow as tf
 import tfopt
 from tfopt._engine import update_paths
 from tfopt._engine.policy import Policy
+from tfopt._libraries import replicas
 from tfopt._policies import fixed_loss_scale
 from tfopt._policies.skip_nonfinite import FiniteSteps
-from tfopt._values import replicas
+from tfopt._values.cells_and_codecs import VALUE, Codec
 from tfopt._values.initial_values import Kept
 from tfopt._values.initial_values import copy as start_as
-from tfopt._values.storage import VALUE, Codec
 from tfopt.hyper import Hyper, Static
 
 # --- policies with state --------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Mode:
                 for name, value in first_values(shapes).items()
             ]
 
-    def change_gradients(self, steps, shapes=SHAPES, seed=2):
+    def gradients(self, steps, shapes=SHAPES, seed=2):
         """For each step and variable those of all replicas, in numbers whose sums are exact."""
         random, count = np.random.default_rng(seed), self.strategy.num_replicas_in_sync
         return [[random.integers(-16, 17, (count, *s)) / 8 for s in shapes] for _ in range(steps)]

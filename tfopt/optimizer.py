@@ -10,9 +10,9 @@ import tensorflow as tf
 from tfopt._declarations import collect, constructor
 from tfopt._declarations.constructor import Configurable
 from tfopt._engine import apply_gradients, hooks
-from tfopt._engine.current_step import current_step
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
+from tfopt._engine.step_in_progress import current_step
 from tfopt._engine.update_paths import Path
 from tfopt._engine.variable_groups import Scalars
 from tfopt._keras.optimizer import KerasOptimizer

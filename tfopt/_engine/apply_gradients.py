@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine import gradients
-from tfopt._libraries import tf_variables
-from tfopt._values import replicas
+from tfopt._engine import check_gradients
+from tfopt._libraries import replicas, tf_variables
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -25,7 +24,7 @@ def apply(
     more: tuple[Policy, ...] = (),
 ) -> Any:
     """One step, once everything has been checked; with more policies, if a wrapper takes it."""
-    works = gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
+    works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     if not works:
         return _result(engine, engine.state.iterations.read_value(), name)
     sparse = [work for work in works if work.is_sparse]

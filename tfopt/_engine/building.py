@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfopt._engine.policy import Policies
 from tfopt._engine.variable_groups import group_of
 from tfopt._libraries import dtensor, tf_variables
+from tfopt._values.cells_and_codecs import VALUE
 from tfopt._values.initial_values import Initial
-from tfopt._values.storage import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine

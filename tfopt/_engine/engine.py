@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from tfopt._engine import apply_gradients, building, devices, hooks, step, update_paths
-from tfopt._engine.current_step import step_of
 from tfopt._engine.eager_steps import EagerSteps
 from tfopt._engine.policy import Policies, Policy
-from tfopt._engine.records import Step, Work
 from tfopt._engine.scalars import ScalarsOfSteps
+from tfopt._engine.step_in_progress import step_of
+from tfopt._engine.step_records import Step, Work
 from tfopt._engine.variable_groups import Group, Rule
 from tfopt._engine.xla_functions import Compiled
-from tfopt._libraries import dtensor, tf_variables
+from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
-from tfopt._values import replicas
-from tfopt._values.storage import VALUE
+from tfopt._values.cells_and_codecs import VALUE
 from tfopt.hyper import Hyper
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine import update_paths, variable_groups
-from tfopt._engine.current_step import ambient
-from tfopt._engine.records import H, Step, Update, Work
-from tfopt._libraries import tf_variables
-from tfopt._values import replicas
-from tfopt._values.storage import VALUE
+from tfopt._engine.step_in_progress import ambient
+from tfopt._engine.step_records import H, Step, Update, Work
+from tfopt._libraries import replicas, tf_variables
+from tfopt._values.cells_and_codecs import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine import devices, variable_groups, xla_functions
-from tfopt._engine.records import H, Step, Update, Work
+from tfopt._engine.step_records import H, Step, Update, Work
 from tfopt._engine.variable_groups import Scalars
-from tfopt._libraries import dtensor, tf_variables
-from tfopt._values import replicas, rows
-from tfopt._values.storage import IDENTITY, VALUE, Cell
+from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._values import rows
+from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine

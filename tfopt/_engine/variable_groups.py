@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfopt._libraries.tf_variables import as_scalar, compute_dtype
 
 if TYPE_CHECKING:
-    from tfopt._engine.records import Step, Work
+    from tfopt._engine.step_records import Step, Work
 
 
 class Scalars(types.SimpleNamespace):

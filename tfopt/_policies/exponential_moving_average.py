@@ -16,11 +16,10 @@ import tensorflow as tf
 from tfopt._engine import update_paths
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step, Work
-from tfopt._libraries import dtensor, tf_variables
-from tfopt._values import replicas
+from tfopt._engine.step_records import Step, Work
+from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._values.cells_and_codecs import VALUE, Cell
 from tfopt._values.initial_values import Initial, Kept, copy, per_row
-from tfopt._values.storage import VALUE, Cell
 from tfopt.hyper import Static
 
 AVERAGE, STEP = "ema_average", "ema_step"

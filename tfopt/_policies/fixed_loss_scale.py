@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import gradients
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt.hyper import Hyper
 
 
@@ -37,4 +37,6 @@ class Unscaling(Policy):
 
 def divided(works: Works, scale: Any) -> Works:
     """The works with gradients divided by a scale."""
-    return [work._replace(gradient=gradients.divided(work.gradient, scale)) for work in works]
+    return [
+        work._replace(gradient=gradient_arithmetic.divided(work.gradient, scale)) for work in works
+    ]

@@ -15,12 +15,13 @@ import tensorflow as tf
 from tfopt._engine import apply_gradients
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step, Work
+from tfopt._engine.step_records import Step, Work
+from tfopt._libraries import replicas
 from tfopt._libraries.tensorflow_private import inside_xla
 from tfopt._libraries.tf_variables import plain_python
-from tfopt._values import replicas, rows
+from tfopt._values import rows
+from tfopt._values.cells_and_codecs import Cell
 from tfopt._values.initial_values import Initial, Kept, per_row, zeros
-from tfopt._values.storage import Cell
 from tfopt.hyper import Static
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tfopt._engine import gradients
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt.hyper import Static
 
 
@@ -62,7 +62,8 @@ class Transformers(Policy):
         """Calls one after the other, on gradients that are scaled already."""
         works = [
             work._replace(
-                gradient=gradients.scaled(work.gradient, work.clip_factor), clip_factor=None
+                gradient=gradient_arithmetic.scaled(work.gradient, work.clip_factor),
+                clip_factor=None,
             )
             for work in works
         ]

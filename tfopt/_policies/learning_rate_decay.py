@@ -6,7 +6,7 @@ from typing import Any
 
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import gradients
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step
-from tfopt._values import replicas
+from tfopt._engine.step_records import Step
+from tfopt._libraries import replicas
 from tfopt.hyper import Static
 
 SKIPPED = "skipped_steps"
@@ -22,7 +22,7 @@ class FiniteSteps(Policy):
 
     def allows_step(self, step: Step, works: Works) -> Any:
         """Whether they are; where gradients are not the sums, whether all replicas' are."""
-        finite = gradients.all_finite([work.gradient for work in works])
+        finite = gradient_arithmetic.all_finite([work.gradient for work in works])
         return finite if step.alike else replicas.holds_on_all_replicas(finite)
 
 

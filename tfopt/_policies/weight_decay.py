@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
-from tfopt._engine.records import H, Step, Update
+from tfopt._engine.step_records import H, Step, Update
 from tfopt._engine.variable_groups import Group, Rule
 from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper

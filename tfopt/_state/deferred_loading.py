@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfopt._libraries import tf_variables
-from tfopt._state.snapshot import Entry, Snapshot
+from tfopt._state.snapshot import Snapshot
+from tfopt._state.weight_order import Entry
 
 if TYPE_CHECKING:
     from tfopt._state.state import State

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._libraries import dtensor, tf_variables
-from tfopt._state.snapshot import Entry
+from tfopt._state.weight_order import Entry
+from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell, Codec
 from tfopt._values.initial_values import Initial, Kept, zeros
-from tfopt._values.storage import IDENTITY, VALUE, Cell, Codec
 
 
 class Slots:

@@ -22,9 +22,10 @@ from tfopt._state.deferred_loading import (
 )
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.slots import Slots
-from tfopt._state.snapshot import Entry, Snapshot, in_order, kept_last
+from tfopt._state.snapshot import Snapshot
+from tfopt._state.weight_order import Entry, in_order, kept_last
+from tfopt._values.cells_and_codecs import Cell
 from tfopt._values.initial_values import Kept
-from tfopt._values.storage import Cell
 
 
 class CallableList(list[Any]):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfopt._libraries import tf_variables
-from tfopt._state.snapshot import Entry, Snapshot
+from tfopt._state.snapshot import Snapshot
+from tfopt._state.weight_order import Entry
 
 
 def checked_and_cast(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt._engine import update_paths, variable_groups
 from tfopt._engine.policy import Works
-from tfopt._engine.records import Work
+from tfopt._engine.step_records import Work
 from tfopt._libraries import dtensor, tf_variables
 from tfopt._policies.weight_decay import WeightDecay
 from tfopt._values.initial_values import Initial

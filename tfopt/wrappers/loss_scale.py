@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._engine import apply_gradients
+from tfopt._engine import apply_gradients, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
@@ -225,13 +225,10 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         self.__dict__["_unscales"] = False
 
-        def divide(gradient: Any) -> Any:
-            if isinstance(gradient, tf.IndexedSlices):
-                values = divide(gradient.values)
-                return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-            return None if gradient is None else gradient / tf.cast(self.loss_scale, gradient.dtype)
+        def divide(values: Any) -> Any:
+            return values / tf.cast(self.loss_scale, values.dtype)
 
-        return [divide(gradient) for gradient in grads]
+        return [None if g is None else gradient_arithmetic.with_values(divide, g) for g in grads]
 
     # --- steps ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
-    from tfopt._engine.records import Step
+    from tfopt._engine.step_records import Step
 
 _STEPS: contextvars.ContextVar[tuple[Step, ...]] = contextvars.ContextVar("steps", default=())
 

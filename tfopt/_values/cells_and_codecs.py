@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt._libraries import dtensor, tf_variables
-from tfopt._values import replicas, rows
+from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._values import rows
 
 VALUE = ""  # the name of a variable's own cell, beside those of its slots
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
-from tfopt._values.storage import Cell
+from tfopt._values.cells_and_codecs import Cell
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
