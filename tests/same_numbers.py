@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-from strategies import run_python
+from processes import run_side_by_side
 
 TIMEOUT = 900  # seconds for a section; a hang must fail
 SECTIONS = "dense sparse policies replicas mesh legacy hooks v1 resume half".split()
@@ -50,7 +50,7 @@ def results_of_trees(section, trees, only):
     """What a section gives with each tree, by processes side by side."""
     with tempfile.TemporaryDirectory() as folder:
         files = [f"{folder}/{number}.npz" for number in range(len(trees))]
-        run_python(
+        run_side_by_side(
             *([__file__, "--child", section, file, "--only", only] for file in files),
             timeout=TIMEOUT,
             environments=[{"PYTHONPATH": str(tree)} for tree in trees],
