@@ -8,6 +8,7 @@ import pytest
 import strategies
 from cases import CASES
 from on_mesh import KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
+from processes import run_side_by_side
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
 VARIANTS = [case.name for case in CASES if case.note]
@@ -21,7 +22,7 @@ def results():
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         program = Path(__file__).with_name("on_mesh.py")
-        strategies.run_python([program, file], timeout=strategies.TIMEOUT)
+        run_side_by_side([program, file], timeout=strategies.TIMEOUT)
         return json.loads(file.read_text())
 
 

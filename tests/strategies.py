@@ -13,12 +13,11 @@ import functools
 import hashlib
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from processes import cluster_environments, ports, run_side_by_side
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "distribution.md"
 STRATEGIES = {  # how many replicas each has
@@ -52,53 +51,6 @@ TIMEOUT = 800  # seconds for a strategy; a hang must fail
 # --- the processes --------------------------------------------------------------------------------
 
 
-def ports(count):
-    """Ports of this machine that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for sock in sockets:
-        sock.bind(("localhost", 0))
-    found = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return found
-
-
-def environment_of(**changes):
-    """The environment of a process that finds tfopt, and these files."""
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)])
-    base = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-    return {**base, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", **changes}
-
-
-def run_python(*argument_lists, timeout, environments=None):
-    """Runs Python processes side by side, and kills them all when the time is over."""
-    environments = environments or [{}] * len(argument_lists)
-    outputs = [tempfile.TemporaryFile("w+") for _ in argument_lists]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=environment_of(**environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        for arguments, environment, output in zip(
-            argument_lists, environments, outputs, strict=True
-        )
-    ]
-    try:
-        deadline = time.monotonic() + timeout
-        for process in processes:
-            process.wait(deadline - time.monotonic())
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    for process, output in zip(processes, outputs, strict=True):
-        output.seek(0)
-        assert process.returncode == 0, output.read()[-4000:]
-
-
 def once(function):
     """Remembers results, and failures: what took minutes to fail is not tried again."""
 
@@ -118,15 +70,6 @@ def once(function):
     return call
 
 
-def cluster_environments(workers):
-    """TF_CONFIG for each process of a cluster of workers on this machine."""
-    cluster = {"worker": [f"localhost:{port}" for port in ports(workers)]}
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})}
-        for i in range(workers)
-    ]
-
-
 def results_of(names):
     """Trains everything under strategies that share a process.
 
@@ -136,7 +79,7 @@ def results_of(names):
     workers = 2 if "MultiWorkerMirrored" in names else 1
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{i}.json" for i in range(workers)]
-        run_python(
+        run_side_by_side(
             *([__file__, file, *names] for file in files),
             timeout=TIMEOUT,
             environments=cluster_environments(2) if workers == 2 else None,
