@@ -9,6 +9,20 @@ from training import rows
 import tfopt
 
 
+@pytest.mark.parametrize("in_a_function", [False, True], ids=["eager", "traced"])
+def test_a_warning_points_at_the_line_that_called(in_a_function):
+    """Not at one of tfopt's, nor at TensorFlow's wrapper of methods."""
+    x, y = tf.Variable(1.0), tf.Variable(1.0)
+    optimizer = tfopt.SGD()
+
+    def step():
+        optimizer.apply_gradients([(tf.constant(1.0), x), (None, y)])
+
+    with pytest.warns(tfopt.TfoptWarning, match="No gradients") as caught:
+        (tf.function(step, autograph=False) if in_a_function else step)()
+    assert caught[0].filename == __file__
+
+
 def test_none_gradients_warn_once():
     a, b, opt = tf.Variable(1.0, name="a"), tf.Variable(1.0, name="b"), tfopt.SGD(0.5)
     with pytest.warns(tfopt.TfoptWarning, match="b") as caught:

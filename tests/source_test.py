@@ -43,16 +43,6 @@ def test_only_public_apis_are_imported(path):
     assert not [m for m in imported if re.match(r"tensorflow\.|keras\.src|tf_keras\.src", m)]
 
 
-def test_replicas_are_known_in_few_places():
-    """Files that name the machinery of tf.distribute."""
-    naming = {
-        path.name
-        for path in SOURCES
-        if re.search(r"merge_call|all_reduce|extended\.", path.read_text())
-    }
-    assert naming == {"replicas.py", "tf_variables.py"}
-
-
 @pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
 def test_an_optimizer_is_one_short_file(cls):
     assert len(code_lines(Path(inspect.getfile(cls)))) <= 40
