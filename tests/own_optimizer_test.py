@@ -164,12 +164,13 @@ def test_a_variable_over_a_class_attribute_is_tracked(tmp_path):
     assert any("opt/counter" in name for name, _ in tf.train.list_variables(path))
 
 
-def test_a_module_that_holds_an_optimizer():
+@pytest.mark.parametrize("wrap", [lambda opt: opt, tfopt.LossScaleOptimizer], ids=["", "scaled"])
+def test_a_module_that_holds_an_optimizer(wrap):
     class Trainer(tf.Module):
         def __init__(self):
             super().__init__()
             self.weight = tf.Variable(1.0)
-            self.opt = tfopt.Adam(0.5)
+            self.opt = wrap(tfopt.Adam(0.5))
 
     trainer = Trainer()
     trainer.opt.minimize(lambda: trainer.weight**2, [trainer.weight])

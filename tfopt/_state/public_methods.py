@@ -225,12 +225,12 @@ class StateMethods:
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """What checkpoints save, beside slots; what a SavedModel holds."""
         state = self._engine.state
+        _ = state.slots  # a deep copy is whole from here on
         if state.waiting:
             warn(
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "
                 f"{save_type} cannot hold: call `build` with them first."
             )
-        _ = state.slots  # a deep copy is whole from here on
         tracked = super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
         if save_type == "checkpoint":
             state.export_to(None)

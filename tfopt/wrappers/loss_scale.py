@@ -172,23 +172,26 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @property
     def loss_scale(self) -> Any:
         """The scale, a float32 variable."""
-        return self._scalars.counter("loss_scale")
+        return self._own_variables()[0]
 
     @property
     def dynamic_counter(self) -> Any:
         """The number of finite steps since the scale last changed, an int64 variable."""
-        return self._scalars.counter("dynamic_counter")
+        return self._own_variables()[1]
 
     @property
     def skipped_steps(self) -> Any:
         """How many steps were left out, an int64 variable."""
-        return self._scalars.counter(SKIPPED)
+        return self._own_variables()[2]
 
     dynamic_scale = property(lambda self: self.loss_scale, doc="Keras 3's name of `loss_scale`.")
     step_counter = property(lambda self: self.dynamic_counter, doc="Keras 3's other name.")
 
     def _own_variables(self) -> list[Any]:
-        return [getattr(self, name) for name in _OWN]
+        """The scale, its counter and the skipped steps, made on first use."""
+        own = [self._scalars.counter(name) for name in _OWN]
+        self.__dict__["_module_variables"] = own  # where a `tf.Module` around it finds them
+        return own
 
     def _rescale(self, finite: Any) -> None:
         """Changes the scale after a step was taken or not: once for all replicas."""
