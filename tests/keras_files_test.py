@@ -1,18 +1,14 @@
 """Files of Keras 3 and tf-keras: a model is saved with its optimizer, loaded, and goes on."""
 
-import keras
-import numpy as np
 import pytest
-import tf_keras
-from models import TOKENS, X, Y, classifier, each_library, fit
-from processes import run_code
+from models import TOKENS, X, classifier, each_library, fit
 from training import assert_same
 
 import tfopt
 
 
 @each_library
-@pytest.mark.parametrize("name", tfopt.optimizers.__all__)
+@pytest.mark.parametrize("name", ["SGD", "Nadam", "Adafactor"])  # resume_test has all
 @pytest.mark.parametrize("extension", [".keras", ".h5"])
 def test_save_load_and_continue(library, name, extension, tmp_path):
     opt = getattr(tfopt, name)(0.05, clipnorm=1.0)
@@ -39,30 +35,6 @@ def test_save_again_right_after_loading_keeps_the_state(library, tmp_path):
     loaded = library.models.load_model(second)
     assert_same(fit(loaded), fit(model))
     assert_same(loaded.optimizer.get_weights(), model.optimizer.get_weights())
-
-
-@pytest.mark.parametrize("library_name", ["keras", "tf_keras"])
-@pytest.mark.parametrize("extension", ["keras", "h5"])
-def test_load_in_a_new_process_needs_only_the_import(library_name, extension, tmp_path):
-    library = {"keras": keras, "tf_keras": tf_keras}[library_name]
-    model = classifier(library, optimizer=tfopt.Adam(0.05), jit_compile=False)
-    fit(model)
-    path = str(tmp_path / f"model.{extension}")
-    model.save(path)
-    np.save(tmp_path / "x.npy", X)
-    np.save(tmp_path / "y.npy", Y)
-    run_code(f"""
-        import numpy as np, {library_name} as library, tfopt
-        model = library.models.load_model({path!r})
-        assert type(model.optimizer) is tfopt.Adam
-        x, y = (np.load({str(tmp_path)!r} + name) for name in ("/x.npy", "/y.npy"))
-        model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-        assert model.optimizer.iterations.numpy() == 16
-        np.savez({str(tmp_path / "out.npz")!r}, *model.get_weights())
-    """)
-    fit(model)
-    with np.load(tmp_path / "out.npz") as saved:
-        assert_same([saved[f"arr_{i}"] for i in range(len(saved.files))], model.get_weights())
 
 
 @each_library

@@ -53,8 +53,9 @@ def test_a_docstring_says_everything(cls):
     text = inspect.getdoc(cls)
     for part in ("$$", "Args:", "Slots:", "Sparse gradients:", "Raises:", ">>> ", "Source"):
         assert part in text, part
-    for name in cls._positional:
-        assert f"    {name}: " in text, name
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            assert f"    {parameter.name}: " in text, parameter.name
     assert cls.__doc__ is not cls.__mro__[1].__doc__
 
 

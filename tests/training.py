@@ -132,6 +132,18 @@ def train_on_replicas(strategy, optimizer, variables, steps):
         step(*map(tf.constant, grads))
 
 
+def counted(cls):
+    """The optimizer's class, and a list that grows when Python runs a step: at each trace."""
+    steps = []
+
+    class Counted(cls):
+        def begin(self, h, state):
+            steps.append(1)
+            super().begin(h, state)
+
+    return Counted, steps
+
+
 # --- comparisons ----------------------------------------------------------------------------------
 
 
