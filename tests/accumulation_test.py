@@ -76,6 +76,20 @@ def test_dense_gradients_and_rows_may_share_a_window():
     assert_same(variable, expected, 1e-6)
 
 
+def test_transformers_may_make_accumulated_rows_dense():
+    """Rows out of a window know the shape of what they are rows of."""
+    table, seen = tf.Variable(tf.ones([4, 2])), []
+
+    def look(pairs):
+        seen.extend(tf.convert_to_tensor(gradient).shape for gradient, _ in pairs)
+        return pairs
+
+    optimizer = tfopt.SGD(gradient_accumulation_steps=2, gradient_transformers=[look])
+    for _ in range(2):
+        optimizer.apply_gradients([(rows([[2.0, 2.0]], [1], (4, 2)), table)])
+    assert seen == [table.shape]
+
+
 @pytest.mark.parametrize("graph", [True, False])
 def test_flush_applies_the_mean_of_what_there_is(graph):
     variable = tf.Variable([1.0, 2.0])

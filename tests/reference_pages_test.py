@@ -194,12 +194,13 @@ def test_hyperparameters_are_overwritten():
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_constraint_follows_the_update_and_refuses_rows(sparse):
-    variable = tf.Variable([[1.0], [2.0]], constraint=tf.keras.constraints.NonNeg())
+    constraint = tf.keras.constraints.NonNeg()
+    variable = tf.Variable([[1.0], [2.0]], constraint=constraint, name="table")
     opt = tfopt.SGD(10.0)
     gradient = tf.ones([2, 1])
     if sparse:
         rows = tf.IndexedSlices(gradient[:1], tf.constant([0]))
-        with pytest.raises(RuntimeError, match="constraint"):
+        with pytest.raises(RuntimeError, match="`table` has a constraint"):
             opt.apply_gradients([(rows, variable)])
         np.testing.assert_array_equal(variable, [[1.0], [2.0]])
         assert opt.iterations.numpy() == 0
@@ -297,6 +298,12 @@ def test_minimize_raises_for_what_is_no_variable():
         tfopt.SGD().minimize(lambda: tf.constant(1.0), [tf.constant(1.0)])
     with pytest.raises(ValueError, match="tape"):
         tfopt.SGD().minimize(tf.constant(1.0), [tf.Variable(1.0)])
+
+
+def test_minimize_moves_variables_that_a_tape_does_not_watch_by_itself():
+    frozen = tf.Variable(1.0, trainable=False)
+    tfopt.SGD(0.1).minimize(lambda: frozen * frozen, [frozen])
+    np.testing.assert_allclose(frozen, 0.8, rtol=1e-6)
 
 
 def test_minimize_with_tape_and_grad_loss():
