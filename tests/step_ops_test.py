@@ -7,8 +7,6 @@ from training import rows
 
 import tfopt
 
-ALL = tfopt.optimizers.__all__
-
 
 def operations(function):
     """The types of all ops of a concrete function, nested ones included."""
@@ -21,15 +19,6 @@ def step_function(opt, variables, gradients):
     opt.build(variables)
     function = tf.function(lambda g: opt.apply_gradients(zip(g, variables, strict=True)))
     return function.get_concrete_function(gradients)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_variables_of_one_shape_share_a_compiled_update(name, shared):
-    variables = [tf.Variable(tf.ones([3, 2])) for _ in range(4)] + [tf.Variable(tf.ones([3]))]
-    opt = getattr(tfopt, name)(jit_compile=True)
-    opt.apply_gradients([(tf.ones(v.shape), v) for v in variables])
-    assert len(shared) == 2
-    assert all(f.experimental_get_tracing_count() == 1 for f in shared.values())
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "Adadelta", "Adagrad", "Adamax", "Ftrl"])
@@ -62,7 +51,9 @@ def test_inside_xla_is_known():
     assert not foreign & set(operations(around.get_concrete_function()))
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if getattr(tfopt, n).sparse != "whole"])
+@pytest.mark.parametrize(
+    "name", [n for n in tfopt.optimizers.__all__ if getattr(tfopt, n).sparse != "whole"]
+)
 def test_lazy_makes_nothing_of_the_size_of_the_table(name):
     table = tf.Variable(tf.zeros([1000, 4]))
     decay = {"weight_decay": 0.1} if getattr(tfopt, name).decays else {}
