@@ -13,7 +13,7 @@ from tfopt._policies.nonfinite import SkipNonfinite
 from tfopt._policies.transformers import Aggregator, Transformers
 from tfopt._policies.unscaling import Unscaling
 
-# Their slots come in the opposite order: what acts last is the first in `weights`.
+# Their slots are in the opposite order: the policy that acts last is the first in `weights`.
 ORDER: tuple[type[Policy], ...] = (
     Unscaling,
     Accumulation,
