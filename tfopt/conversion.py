@@ -1,8 +1,8 @@
-"""Optimizers of Keras 3 and tf-keras turned into tfopt's, state and all.
+"""`convert`: makes optimizers of tfopt from those of Keras 3 and tf-keras, with their state.
 
-Here, and nowhere else, attributes that those libraries call private are read: their slots
-are found by the variable they belong to, as they find them themselves, and never by a
-position in a list, of which there are several layouts.
+Only this file reads attributes that those libraries call private. It finds slots as the
+libraries do, by the variable that they belong to, never by a position in a list: lists have
+several layouts.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ KERAS_3, TF_KERAS, LEGACY = "Keras 3", "tf-keras", "tf-keras' legacy optimizers"
 
 
 class Counterpart(NamedTuple):
-    """The class of ours, and where Keras 3 and tf-keras keep each of its slots.
+    """An optimizer of tfopt, and where Keras 3 and tf-keras keep each of its slots.
 
-    Legacy optimizers have OptimizerV2's slots, under the same names as ours.
+    Legacy optimizers have OptimizerV2's slots, which have the same names in tfopt.
     """
 
     cls: type[Optimizer]
@@ -79,33 +79,33 @@ def convert(
     *,
     allow_different_formula: bool = False,
 ) -> Any:
-    """Makes a tfopt optimizer of a live one of Keras 3 or tf-keras, new or legacy.
+    """Converts an optimizer of Keras 3 or tf-keras, new or legacy, into one of tfopt.
 
-    It has the other's hyperparameters, `iterations`, slots, averages and accumulated gradients,
-    and goes on training the same variables as the other would have. The other is left as it
-    is. To read a file, load it into the optimizer that wrote it, then convert that one.
+    The result has the same hyperparameters, `iterations`, slots, averages and accumulated
+    gradients, and continues to train the same variables in the same way. The given optimizer is
+    not changed. To read a file, load it into the optimizer that wrote it, then convert that
+    optimizer.
 
-    What the other does with a gradient of rows stays too: the newer optimizers give the
-    result of the dense gradient, so `lazy` is False where tfopt's default would differ.
+    Sparse gradients keep their effect. The newer optimizers of Keras update as with the dense
+    gradient, so `lazy` is False where tfopt's default would differ.
 
     Args:
         optimizer: an optimizer of `keras.optimizers`, `tf_keras.optimizers` or
-            `tf_keras.optimizers.legacy`: one of their classes, not of a subclass. One of
-            tfopt comes back unchanged.
-        variables: the variables that it has trained, all of them, in the order that
-            `weights` shall have. Keras 3's optimizers know them; for the others they must
-            be given, once there are slots.
-        allow_different_formula: whether to convert where the formula of the counterpart is
-            another one. Then slots are taken over all the same, and training goes on
-            by tfopt's formula.
+            `tf_keras.optimizers.legacy`: of one of their classes, not of a subclass. An optimizer
+            of tfopt is returned unchanged.
+        variables: all variables that the optimizer has trained, in the order that `weights` shall
+            have. Optimizers of Keras 3 know them; for the others you must pass them, once there
+            are slots.
+        allow_different_formula: whether to convert even if the formula of tfopt's optimizer
+            differs. Then slots are taken over, and training continues by tfopt's formula.
 
     Returns:
         An optimizer of tfopt, built on `variables`.
 
     Raises:
-        TypeError: if it is none of these optimizers.
-        ValueError: if it has no counterpart, or one with another formula; if `variables` are
-            not the ones it knows. Each is named.
+        TypeError: if `optimizer` is none of these.
+        ValueError: if tfopt has no such optimizer, or one with another formula; if `variables`
+            are not the ones that the optimizer knows. The message names each.
 
     >>> import keras
     >>> x = tf.Variable([1.0, 2.0])
@@ -145,7 +145,7 @@ def convert(
 
 
 def _origin(optimizer: Any) -> tuple[str, str]:
-    """The library of an optimizer and the name of its class there."""
+    """Returns the library of an optimizer, and the name of its class there."""
     namespaces = [(KERAS_3, keras.optimizers, keras.Optimizer)]
     if tf_keras is not None:
         theirs = tf_keras.optimizers
@@ -168,7 +168,7 @@ def _origin(optimizer: Any) -> tuple[str, str]:
 
 
 def _config(optimizer: Any, library: str) -> dict[str, Any]:
-    """Its config, with functions and schedules as they live in it."""
+    """Returns the config, with the functions and schedules that the optimizer uses in it."""
     config = dict(optimizer.get_config())
     if library == LEGACY:
         live = optimizer._hyper
@@ -178,12 +178,12 @@ def _config(optimizer: Any, library: str) -> dict[str, Any]:
         if callable(value) and not isinstance(tf_variables.unwrap(value), tf.Variable):
             config[name] = value
     if library != LEGACY and type(optimizer).__name__ == "Nadam":
-        config["schedule_decay"] = 1.0  # theirs is 0.96**t
+        config["schedule_decay"] = 1.0  # Keras' schedule has 0.96**t
     return config
 
 
 def _from_config(cls: type[Optimizer], config: Mapping[str, Any]) -> Any:
-    with warnings.catch_warnings():  # of other formulas, which are errors here
+    with warnings.catch_warnings():  # a warning of another formula; `convert` raises instead
         warnings.simplefilter("ignore", TfoptWarning)
         return cls.from_config(config)
 
@@ -191,7 +191,7 @@ def _from_config(cls: type[Optimizer], config: Mapping[str, Any]) -> Any:
 def _difference(
     optimizer: Any, library: str, name: str, config: Mapping[str, Any], made: Any
 ) -> str:
-    """How the formula differs from the counterpart's; empty if it does not."""
+    """Says how the formula differs from that of tfopt's optimizer; empty if it does not."""
     if library == LEGACY:
         return ""
     clips = [c for c in ("clipnorm", "global_clipnorm") if config.get(c) is not None]
@@ -215,12 +215,12 @@ def _difference(
 
 
 def _rows_suffice(made: Any) -> bool:
-    """Whether rows without a gradient stay as they are with a dense gradient too."""
+    """True if a row whose gradient is zero does not change, even when the gradient is dense."""
     return isinstance(made, Adagrad) or (isinstance(made, SGD) and not made.uses("momentum"))
 
 
 def _trained_variables(optimizer: Any, library: str, variables: Any) -> list[Any]:
-    """The variables that have slots in an optimizer, all of them; empty if none has."""
+    """Returns all variables that have slots in an optimizer; an empty list if none has."""
     if library == KERAS_3:
         known = [tf_variables.key(v) for v in getattr(optimizer, "_trainable_variables", ())]
     elif library == TF_KERAS:
@@ -261,7 +261,7 @@ def _key_of(variable: Any, library: str) -> Any:
 def _state(
     optimizer: Any, library: str, name: str, made: Any, trained: Sequence[Any]
 ) -> list[tuple[Any, Any]]:
-    """(variable of ours, variable of theirs) for all state beside `iterations`."""
+    """Returns (variable of tfopt, variable of the other) for all state except `iterations`."""
     pairs = []
     if name == "Nadam":
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
@@ -285,17 +285,17 @@ def _state(
 
 
 def _micro_steps(optimizer: Any) -> tuple[Any, Any]:
-    """How many steps it has taken, and how many batches have accumulated since the last one."""
+    """Returns how many steps were taken, and how many batches have accumulated since then."""
     window = getattr(optimizer, "gradient_accumulation_steps", None) or 1
     counter = optimizer.iterations
-    if window > 1:  # then that is the number of steps, but in the first versions
+    if window > 1:  # `iterations` counts steps there, except in the first versions
         counter = getattr(optimizer, "_iterations", counter)
     batches = tf.convert_to_tensor(counter)
     return batches // window, batches % window
 
 
 def _policy(optimizer: Any, slot: str, ours: Any) -> Any:
-    """The value of a slot in which our policies count; None for any other slot."""
+    """Returns the value of a slot that counts for a policy of tfopt; None for any other slot."""
     if slot == exponential_moving_average.STEP:
         return tf.fill(ours.shape, _micro_steps(optimizer)[0])
     if slot == gradient_accumulation.STEPS:

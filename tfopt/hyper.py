@@ -1,8 +1,8 @@
-"""Hyperparameters: declared once on the class, live on the instance.
+"""Declarations of hyperparameters: `Hyper`, `Static` and `Alias`.
 
-`Hyper` declares a number that may change while training, `Static` a choice that
-shapes slots or graph, `Alias` a second name. `_config` makes the constructor and
-`get_config` of them.
+`Hyper` declares a number that may change while training. `Static` declares a choice that
+decides about slots or about the graph. `Alias` declares a second name. `_declarations` makes the
+constructor and `get_config` from them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 from tfopt._libraries.serialization import plain
 
-NEVER = object()  # a value that no hyperparameter ever has
+NEVER = object()  # a default that equals no hyperparameter
 
 
 class _Ranged:
-    """A declared default with a range; the common part of `Hyper` and `Static`."""
+    """A declared default with a range: the common part of `Hyper` and `Static`."""
 
     name = ""
 
@@ -56,22 +56,22 @@ class _Ranged:
 class Hyper(_Ranged):
     """Declares a hyperparameter that may change while training.
 
-    Assign a number, a scalar tensor, a `tf.Variable` (kept by reference), a
-    callable (called with the step if it has one required positional argument,
-    else with nothing) or a learning-rate schedule of tfopt, Keras 3 or tf-keras.
-    A number lives in a float32 variable: assigning another number takes effect
-    everywhere, in functions traced earlier too, without a retrace. In a v1 graph that
-    needs a default session.
+    The value is a number, a scalar tensor, a `tf.Variable` (kept by reference), a callable or a
+    learning-rate schedule of tfopt, Keras 3 or tf-keras. A callable is called with the step if it
+    has one required positional argument, and without arguments otherwise.
+
+    A number lives in a float32 variable. If you assign another number, functions that are already
+    traced use it, too, without a retrace. In a v1 graph an assignment needs a default session.
 
     Args:
         default: the value when the user gives none.
-        low, high: the inclusive bounds that a number must keep.
-        above, below: the exclusive ones.
-        off: the value at which the hyperparameter takes no part in the update
-            (no slot, no op); see `Optimizer.uses`. It cannot be left or entered
-            from elsewhere once the optimizer has seen variables.
-        tracked: the name under which the variable is saved in a
-            `tf.train.Checkpoint`; `True` for its own, `False` for not at all.
+        low, high: the smallest and the largest number allowed.
+        above, below: bounds that the number must not reach.
+        off: the value at which the hyperparameter takes no part in the update: it has no slot
+            and no op; see `Optimizer.uses`. Once the optimizer has seen variables, it cannot be
+            switched on or off.
+        tracked: the name under which a `tf.train.Checkpoint` saves the variable. True: the
+            hyperparameter's own name. False: it is not saved.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Hyper(_Ranged):
         self._tracked = tracked
 
     def for_rule(self, name: str, what: str) -> Hyper:
-        """The declaration of a rule's number: a value keeps this one's bounds, a factor is >= 0."""
+        """Declares a number of a rule: a value has this one's bounds, a factor is at least 0."""
         twin = Hyper(None, tracked=False, **({} if what == "value" else {"low": 0}))
         twin.name = name
         twin.rules = self.rules if what == "value" else twin.rules
@@ -101,14 +101,15 @@ class Hyper(_Ranged):
 
 
 class Static(_Ranged):
-    """Declares a choice that shapes slots or graph: frozen once slots exist.
+    """Declares a choice that decides about slots or about the graph: it is fixed once slots exist.
 
     Args:
-        default: the value when the user gives none. Its type is the rule: a
-            `bool` takes only a bool, a number only a number, `None` anything.
-        choices: the values allowed, if few.
-        whole: whether it is a whole number, or None.
-        in_config: False for what no config can hold, such as functions: `get_config` warns of it.
+        default: the value when the user gives none. Its type is the rule: for a bool only a bool
+            is allowed, for a number only a number, for `None` anything.
+        choices: the values that are allowed, if there are few.
+        whole: True if the value must be a whole number or None.
+        in_config: False if no config can hold the value, such as a function; then `get_config`
+            warns of it.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
@@ -133,7 +134,7 @@ class Static(_Ranged):
         owner._engine.set_static(self.name, self.check(value))
 
     def check(self, value: Any) -> Any:
-        """The value, or an error that says what is allowed."""
+        """Returns the value, or raises an error that says what is allowed."""
         if self.choices:
             if not any(
                 value is choice or (value == choice and type(value) is type(choice))
@@ -161,7 +162,7 @@ class Static(_Ranged):
 
 
 class Alias:
-    """A second name for a hyperparameter: reads, writes and keywords go to `target`."""
+    """Declares a second name for a hyperparameter: reads, writes and keywords go to `target`."""
 
     def __init__(self, target: str):
         self.target = target
@@ -174,5 +175,5 @@ class Alias:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a real number of Python or NumPy, and not a bool."""
+    """Returns whether `value` is a real number of Python or NumPy, and not a bool."""
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)

@@ -1,13 +1,14 @@
-"""Initial values for variables, by formula: constants, random draws, and their names.
+"""Initializers for weights: Glorot (Xavier), He, LeCun, orthogonal, normal, uniform, constant.
 
-An initializer is a function of a shape and a dtype. Those that draw take a `seed`:
+An initializer is called with a shape and a dtype, and returns the initial value. Random
+initializers take a `seed`:
 
-- An integer gives the same values at every call, eagerly, in a `tf.function`,
-  under XLA and in a v1 graph: the draw is stateless.
-- `None` gives new values at every call. They start from an integer that
-  `tf.random.uniform` draws, hence `tf.random.set_seed` makes them repeatable.
+- An integer gives the same values at every call: eagerly, in a `tf.function`, under XLA and in
+  a v1 graph. The random numbers are stateless.
+- `None` gives new values at every call. They start from an integer that `tf.random.uniform`
+  draws, so `tf.random.set_seed` makes them repeatable.
 
-Draws for 16-bit dtypes are made in float32 and rounded.
+Random numbers for 16-bit dtypes are made in float32 and rounded.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _TRUNCATED_STDDEV = 0.87962566103423978
 
 
 class Initializer(Described, abc.ABC):
-    """Base of initializers: override `__call__`.
+    """Base class of initializers: override `__call__`.
 
-    The config consists of the constructor's arguments, read from attributes of the same
-    names; override `get_config` where they are kept otherwise.
+    The config consists of the constructor's arguments, which are read from attributes of the same
+    names. Override `get_config` if you keep them in another way.
 
     >>> class Half(Initializer):
     ...     def __call__(self, shape, dtype=tf.float32):
@@ -53,10 +54,10 @@ class Initializer(Described, abc.ABC):
 
 
 class _Formula(Initializer):
-    """Base of the initializers here: a formula for a checked shape and dtype."""
+    """Base class of tfopt's initializers: a formula for a checked shape and dtype."""
 
-    _any_dtype = False  # else only the floating ones
-    _any_shape = False  # else not a tensor whose value is known only when run
+    _any_dtype = False  # True: also dtypes that are not floating
+    _any_shape = False  # True: also a tensor whose value is known only at run time
 
     def __call__(self, shape: Any, dtype: Any = tf.float32) -> tf.Tensor:
         """Makes the initial value.
@@ -81,11 +82,11 @@ class _Formula(Initializer):
 
     @abc.abstractmethod
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
-        """The formula; `shape` is a list of integers."""
+        """Computes the formula; `shape` is a list of integers."""
 
 
 class Zeros(_Formula):
-    r"""Zero everywhere.
+    r"""Initialization with zeros.
 
     $$w_i = 0$$
 
@@ -102,7 +103,7 @@ class Zeros(_Formula):
 
 
 class Ones(_Formula):
-    r"""One everywhere.
+    r"""Initialization with ones.
 
     $$w_i = 1$$
 
@@ -119,7 +120,7 @@ class Ones(_Formula):
 
 
 class Constant(_Formula):
-    r"""The same value everywhere.
+    r"""Initialization with the same value everywhere.
 
     $$w_i = \mathrm{value}$$
 
@@ -146,7 +147,7 @@ class Constant(_Formula):
 
 
 class Identity(_Formula):
-    r"""A multiple of the identity matrix; of a rectangle, its main diagonal.
+    r"""Identity initialization: a multiple of the identity matrix.
 
     $$w_{ij} = \mathrm{gain} \cdot [i = j]$$
 
@@ -169,24 +170,24 @@ class Identity(_Formula):
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         if len(shape) != 2:
             raise ValueError(f"`shape` must have two dimensions for Identity; got {shape!r}.")
-        # Chosen rather than multiplied, so that it works for every dtype.
+        # `tf.where` rather than a product, so that it works for every dtype.
         diagonal = tf.eye(*shape, dtype=tf.bool)
         return tf.where(diagonal, _scalar("gain", self.gain, dtype), tf.zeros([], dtype))
 
 
 class STFT(_Formula):
-    r"""The kernel of a convolution that computes one side of a short-time Fourier transform.
+    r"""Short-time Fourier transform: the kernel of a convolution that computes one side of it.
 
     $$w_{t,0,k} = \frac{v_t}{s} \cos\!\left(\frac{-2\pi t k}{2(F - 1)}\right)$$
 
-    for a shape of `(T, 1, F)`, with the sine for `side="imag"`. The window is
-    $v_t = a - (1 - a) \cos(2\pi t / (T - 1))$ with $a = 0.5$ for Hann's and $0.54$ for
-    Hamming's, and $T$ in place of $T - 1$ if `periodic`.
+    for a shape of `(T, 1, F)`. With `side="imag"`, the sine takes the place of the cosine. The
+    window is $v_t = a - (1 - a) \cos(2\pi t / (T - 1))$, where $a$ is 0.5 for `"hann"` and 0.54
+    for `"hamming"`. With `periodic`, $T$ takes the place of $T - 1$.
 
     Args:
         side: `"real"` or `"imag"`.
-        window: `"hann"`, `"hamming"`, one value for each of the T samples, or `None`
-            for no window (and then no scaling).
+        window: `"hann"`, `"hamming"`, a list of T values, or `None` for no window (and then no
+            scaling).
         scaling: `"density"` divides by $s = \sqrt{\sum v_t^2}$, `"spectrum"` by
             $s = \sum |v_t|$, `None` by 1.
         periodic: whether the window continues periodically, rather than symmetrically.
@@ -252,7 +253,7 @@ _COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
 
 
 class _Random(_Formula):
-    """Base of those that draw: keeps the seed."""
+    """Base class of random initializers: keeps the seed."""
 
     def __init__(self, seed: int | None = None):
         if seed is not None:
@@ -275,7 +276,7 @@ class _Random(_Formula):
 
 
 class RandomNormal(_Random):
-    r"""Independent draws from a normal distribution.
+    r"""Normal initialization: independent draws from a normal distribution.
 
     $$w_i \sim \mathcal{N}(\mathrm{mean}, \mathrm{stddev}^2)$$
 
@@ -305,7 +306,7 @@ class RandomNormal(_Random):
 
 
 class TruncatedNormal(_Random):
-    r"""Independent draws from a normal distribution, cut at two standard deviations.
+    r"""Truncated normal initialization: draws from a normal distribution cut at two deviations.
 
     $$w_i \sim \mathcal{N}(\mathrm{mean}, \mathrm{stddev}^2)
     \;\big|\; |w_i - \mathrm{mean}| \le 2\,\mathrm{stddev}$$
@@ -338,7 +339,7 @@ class TruncatedNormal(_Random):
 
 
 class RandomUniform(_Random):
-    r"""Independent draws from an interval, each part of it equally likely.
+    r"""Uniform initialization: independent draws from an interval.
 
     $$w_i \sim \mathcal{U}[\mathrm{minval}, \mathrm{maxval})$$
 
@@ -368,21 +369,20 @@ class RandomUniform(_Random):
 
 
 class VarianceScaling(_Random):
-    r"""Draws whose variance falls with the number of connections of a unit.
+    r"""Variance scaling initialization: the variance falls with the number of connections (fan).
 
     $$\mathrm{Var}(w_i) = \frac{\mathrm{scale}}{\max(1, n)}$$
 
-    A kernel of shape `(..., inputs, outputs)` has a fan-in of `inputs`, a fan-out of
-    `outputs`, each times the number of positions of the leading dimensions; a vector has
-    its length for both, a scalar 1.
+    A kernel of shape `(..., inputs, outputs)` has the fan-in `inputs` and the fan-out `outputs`,
+    each times the product of the leading dimensions. For a vector both are its length; for a
+    scalar both are 1.
 
     Args:
         scale: the variance times n, > 0; in the squared units of the variable.
         mode: what n is: `"fan_in"`, `"fan_out"`, or `"fan_avg"` for their mean.
-        distribution: `"truncated_normal"` (or `"normal"`, the same) is cut at two
-            standard deviations and widened to have the variance above;
-            `"untruncated_normal"` is not cut; `"uniform"` lies within
-            $\pm\sqrt{3 \mathrm{Var}}$.
+        distribution: `"truncated_normal"` (also called `"normal"`) is cut at two standard
+            deviations and widened, so that it has the variance above; `"untruncated_normal"`
+            is not cut; `"uniform"` lies within $\pm\sqrt{3 \mathrm{Var}}$.
         seed: an integer for the same values at each call, `None` for new ones.
 
     Raises:
@@ -441,7 +441,7 @@ class VarianceScaling(_Random):
 
 
 class GlorotNormal(VarianceScaling):
-    r"""Glorot's draws, also called Xavier's, from a cut normal distribution.
+    r"""Glorot normal initialization, also called Xavier normal.
 
     $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}$$
 
@@ -463,7 +463,7 @@ class GlorotNormal(VarianceScaling):
 
 
 class GlorotUniform(VarianceScaling):
-    r"""Glorot's draws, also called Xavier's, from an interval.
+    r"""Glorot uniform initialization, also called Xavier uniform.
 
     $$w_i \sim \mathcal{U}[-r, r), \quad
     r = \sqrt{\frac{6}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}}$$
@@ -486,7 +486,7 @@ class GlorotUniform(VarianceScaling):
 
 
 class HeNormal(VarianceScaling):
-    r"""He's draws, meant for layers with ReLU, from a cut normal distribution.
+    r"""He normal initialization, for layers with ReLU.
 
     $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}}}$$
 
@@ -507,7 +507,7 @@ class HeNormal(VarianceScaling):
 
 
 class HeUniform(VarianceScaling):
-    r"""He's draws, meant for layers with ReLU, from an interval.
+    r"""He uniform initialization, for layers with ReLU.
 
     $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{6}{\mathrm{fan_{in}}}}$$
 
@@ -528,7 +528,7 @@ class HeUniform(VarianceScaling):
 
 
 class LecunNormal(VarianceScaling):
-    r"""LeCun's draws, from a cut normal distribution.
+    r"""LeCun normal initialization.
 
     $$\mathrm{Var}(w_i) = \frac{1}{\mathrm{fan_{in}}}$$
 
@@ -549,7 +549,7 @@ class LecunNormal(VarianceScaling):
 
 
 class LecunUniform(VarianceScaling):
-    r"""LeCun's draws, from an interval.
+    r"""LeCun uniform initialization.
 
     $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{3}{\mathrm{fan_{in}}}}$$
 
@@ -570,13 +570,13 @@ class LecunUniform(VarianceScaling):
 
 
 class Orthogonal(_Random):
-    r"""A random orthogonal matrix, every one equally likely.
+    r"""Orthogonal initialization: a random orthogonal matrix, uniformly distributed.
 
     $$w^\top w = \mathrm{gain}^2 I$$
 
-    The columns are orthonormal up to `gain`; if the matrix is wider than high, the rows.
-    A shape of more than two dimensions is filled from the matrix of shape
-    `(product of all but the last, last)`.
+    The columns are orthonormal, times `gain`. If the matrix is wider than high, its rows are. For a
+    shape of more than two dimensions, the matrix has the shape
+    `(product of all dimensions but the last, last dimension)` and is reshaped.
 
     Args:
         gain: the length of each column, any finite number; in the units of the variable.
@@ -660,17 +660,16 @@ _ALIASES: dict[str, type[Initializer]] = {
 
 _NAMES = {cls.__name__: cls for cls in INITIALIZERS} | _ALIASES
 
-# The modules whose initializers of these names are meant; never imported.
+# A config of one of these modules means an initializer of tfopt. The modules are not imported.
 _MODULES = (None, "tfopt.initializers", "keras.initializers", "tf_keras.initializers")
 
 
 def get(identifier: Any) -> Any:
-    """Finds an initializer.
+    """Returns an initializer for a name, a config, a class or a callable.
 
     Args:
-        identifier: the name of one (`"GlorotUniform"` or `"glorot_uniform"`, case
-            matters), what `serialize` returned, a class, or a callable that takes a
-            shape and a dtype.
+        identifier: a name such as `"GlorotUniform"` or `"glorot_uniform"` (case matters), what
+            `serialize` returned, a class, or a callable that takes a shape and a dtype.
 
     Returns:
         An `Initializer`; a callable that is no class is returned as it is.
@@ -707,7 +706,7 @@ def get(identifier: Any) -> Any:
 
 
 def serialize(initializer: Initializer) -> dict[str, Any]:
-    """Describes an initializer by a dict fit for JSON.
+    """Describes an initializer by a dict that JSON can hold.
 
     Args:
         initializer: an instance of an `Initializer`.
@@ -729,7 +728,7 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Initializer:
-    """Makes an initializer from its description, ours or Keras'.
+    """Makes an initializer from its description, which tfopt, Keras 3 or tf-keras wrote.
 
     Only the initializers of this module and `custom_objects` are found; nothing is
     imported.
@@ -758,7 +757,7 @@ def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _scalar(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
-    """The value as a tensor of the dtype, which must be able to hold it."""
+    """Returns the value as a tensor of the dtype; raises if the dtype cannot hold it."""
     kind: Any = int
     if dtype.is_bool:
         kind = bool
@@ -778,7 +777,7 @@ def _scalar(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
 
 
 def _dimensions(shape: Any, *, any_shape: bool) -> Any:
-    """The shape as a list of integers; if `any_shape`, also a tensor known only when run."""
+    """Returns the shape as integers; with `any_shape`, also a tensor known only at run time."""
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
     if static is None and any_shape and shape is not None:
         return shape
@@ -794,5 +793,5 @@ def _dimensions(shape: Any, *, any_shape: bool) -> Any:
 
 
 def _wide(dtype: tf.DType) -> tf.DType:
-    """The dtype to compute in: at least float32."""
+    """Returns the dtype to compute in: at least float32."""
     return tf.float64 if dtype == tf.float64 else tf.float32

@@ -1,4 +1,4 @@
-"""The base of all optimizers: declarations, hooks for authors, and verbs of one line."""
+"""The base class of all optimizers: what authors declare and override, and `apply_gradients`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tfopt._declarations.constructor import Configurable
 from tfopt._engine import apply_gradients, hooks
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
+from tfopt._engine.scalars import Scalars
 from tfopt._engine.step_in_progress import current_step
 from tfopt._engine.update_paths import Path
-from tfopt._engine.variable_groups import Scalars
 from tfopt._keras.optimizer import KerasOptimizer
 from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import plain_python
@@ -25,70 +25,77 @@ from tfopt.hyper import Alias, Static
 
 
 class Optimizer(Configurable, StateMethods, KerasOptimizer):
-    """Base class of all optimizers: a `tf.Module` that Keras 3 and tf-keras accept as theirs.
+    """Base class of all optimizers, for Keras 3, tf-keras and training loops of your own.
 
-    A subclass declares hyperparameters (`Hyper`, `Static`), slots and an `update`; or it
-    overrides the hooks `create_slots`, `resource_apply_dense` and `resource_apply_sparse`.
-    The constructor creates no variable: `iterations` and hyperparameters appear on first use,
-    slots when a variable is first updated, each beside its variable.
+    It is a `tf.Module`. A subclass declares hyperparameters (`Hyper`, `Static`), slots and an
+    `update`; or it overrides the hooks `create_slots`, `resource_apply_dense` and
+    `resource_apply_sparse`. The constructor creates no variable: `iterations` and hyperparameters
+    are created on first use, and slots when a variable is first updated, placed as it is.
 
-    The order of a step: gradients are unscaled, accumulated, summed over replicas and checked
-    to be finite; repeated indices are summed; then clipping, gradient transformers, weight
-    decay, update, constraint, averages, `iterations` + 1. Newer Keras clips and decays before
-    it sums over replicas.
+    The order of a step: unscale, accumulate, sum over replicas, check that all gradients are
+    finite, sum repeated indices, clip, transform, decay, update, constraint, average,
+    `iterations` + 1. Weight decay is part of the update and comes before the formula. Keras 3, in
+    contrast, clips gradients and decays weights before it sums over replicas.
 
-    These are the keywords that all optimizers share. Numbers may be changed while training,
-    by assigning to the attribute; what was None stays None once slots exist.
+    All optimizers share the following keywords. Assign to change a number while training:
+    `opt.learning_rate = 1e-4`. An option that was None when the slots were created cannot be
+    switched on afterwards.
 
     Args:
         name: any non-empty name; the class name by default.
         lr: another name for `learning_rate`.
-        decay: inverse-time decay of the learning rate, at least 0: it is divided by
-            1 + decay * iterations.
-        clipvalue: gradients are clipped to [-clipvalue, clipvalue], at least 0.
-        clipnorm: each gradient is scaled down to this Euclidean norm, at least 0.
+        decay: inverse-time decay of the learning rate, at least 0: the learning rate is divided
+            by 1 + decay * iterations.
+        clipvalue: each number of a gradient is clipped to [-clipvalue, clipvalue]; at least 0.
+        clipnorm: each gradient is scaled down so that its Euclidean norm is at most this; at
+            least 0.
         global_clipnorm: all gradients are scaled down by one factor, so that their joint norm
-            is at most this; not together with `clipnorm`. A norm that is not finite makes the
-            scaled gradients not finite.
-        weight_decay: decoupled weight decay: before the update x becomes
-            x - learning_rate * weight_decay * x; of rows only, where only rows are updated.
-        exclude_from_weight_decay: variables, and regular expressions searched for in
-            variables' paths, that do not decay. Also a method.
-        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, in
-            place of the sum over replicas.
-        gradient_transformers: functions from such pairs to such pairs, called in turn after
-            clipping.
-        lazy: what an `IndexedSlices` gradient does. None: what OptimizerV2 does, as each
-            optimizer's page says. True: only the gradient's rows of variable and slots are
-            read or written, and the cost does not grow with the table. False: exactly what the
-            dense gradient would.
-        jit_compile: "auto" takes a fused kernel where there is one, else a function compiled
-            by XLA that variables of a shape share. True always compiles, False never.
-        gradient_accumulation_steps: how many calls' gradients are averaged before they are
-            applied, at least 1: replicas sum, and `iterations`, schedules, clipping and averages
-            advance, only then. Calls are counted for each set of variables that was first seen
-            together; each of them should come with a gradient, or without, in all calls of a
-            window: what one has accumulated waits for the last call of a window that brings a
-            gradient for it. See `flush`.
-        use_ema: whether to keep an average of each variable, from its first value on: after
-            each step it becomes ema_momentum * average + (1 - ema_momentum) * variable. See
-            `averaged_weights` and `finalize_variable_values`.
+            is at most this; not together with `clipnorm`. If a norm is not finite, the scaled
+            gradients are not finite either.
+        weight_decay: decoupled weight decay: before the update, x becomes
+            x - learning_rate * weight_decay * x. Where only the rows in the batch are updated,
+            only these rows decay.
+        exclude_from_weight_decay: what does not decay: a list of variables, and of regular
+            expressions that are searched for in variables' paths. Also a method.
+        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
+            called in place of the sum over replicas.
+        gradient_transformers: functions from such pairs to such pairs, which are called in turn
+            after clipping.
+        lazy: what happens to rows that are not in the batch, for `IndexedSlices` gradients.
+            True: they do not change, and the cost does not grow with the table. False: exactly
+            what a dense gradient would give. None: what OptimizerV2 does, as each optimizer's
+            page says.
+        jit_compile: "auto" uses a fused kernel if there is one, or else a function compiled by
+            XLA that variables of one shape share. True always compiles, False never.
+        gradient_accumulation_steps: how many calls make one step, with the mean of their
+            gradients; at least 1. Gradients are summed over replicas, and `iterations`,
+            schedules, clipping and averages advance, only at the last call. Calls are counted
+            for each set of variables that was first seen together. Each variable should have
+            a gradient in all calls of a step, or in none: without one in the last call, its sum
+            waits for the last call of a later step that has one. See `flush`.
+        use_ema: whether to keep an exponential moving average (EMA) of each variable. It starts
+            as a copy of the variable; after each step it becomes
+            ema_momentum * average + (1 - ema_momentum) * variable. See `averaged_weights` and
+            `finalize_variable_values`.
         ema_momentum: between 0 and 1.
-        ema_overwrite_frequency: after how many steps, each time, variables become their
-            averages; None for never.
-        loss_scale_factor: what the loss was multiplied by, see `scale_loss`; above 0.
-            Gradients are divided by it. `minimize` does both.
-        skip_nonfinite: whether a step is left out, with nothing changed, when a gradient,
-            summed over replicas, has an infinity or NaN; `skipped_steps` counts them.
-        master_weights: whether variables of float16 and bfloat16 are kept in float32 as well,
-            so that small steps add up. A value assigned to the variable counts.
-        shard_slots: the name of a dimension of a DTensor mesh over which slots are split, each
-            along its first axis that divides evenly, while variables stay as they are (ZeRO-1):
-            each device keeps, and computes, a part of the update, and all get the whole.
+        ema_overwrite_frequency: after every so many steps variables become their averages; None
+            for never.
+        loss_scale_factor: the number by which the loss was multiplied (see `scale_loss`); above
+            0. Gradients are divided by it. `minimize` does both.
+        skip_nonfinite: whether to skip a step, with nothing changed, if a gradient has an
+            infinity or NaN after the sum over replicas. `skipped_steps` counts these steps.
+        master_weights: whether to keep variables of float16 and bfloat16 in float32 as well,
+            so that small steps add up. If you assign a value to the variable, the next step
+            starts from that value.
+        shard_slots: the name of a dimension of a DTensor mesh over which slots are split, while
+            variables stay as they are (ZeRO-1). Each device keeps a part of the slots and
+            computes this part of the update; all devices get the whole variable. A slot is
+            split along its first axis that divides evenly.
 
     Dtypes:
-        Variables of float16, bfloat16, float32 and float64; arithmetic and slots are float32
-        at least, with one rounding at the write. Complex variables where the optimizer says so.
+        Variables may be float16, bfloat16, float32 or float64, and complex where the optimizer's
+        page says so. Arithmetic and slots are float32 at least; a result is rounded once, when it
+        is written.
 
     Raises:
         TypeError: for an unknown keyword, or one given twice.
@@ -112,15 +119,20 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
 
     # --- what an optimizer declares ---------------------------------------------------------------
 
-    sparse: Any = "whole"  # what an IndexedSlices gradient means: a word of `engine.SPARSE`
-    decays: str | None = "base"  # who decays weights: "base", "own" (`update`), None (nobody)
-    complex_numbers = False  # whether complex variables are taken
-    state: Mapping[str, float] = {}  # scalars of the whole optimizer: {name: initial value}
-    fused_takes: frozenset[str] = frozenset()  # of "clip_factor", "decay_rate": see `fused`
-    slot_order = "slot"  # in a block: "slot" after slot, or "variable" after variable
+    # What happens to rows that are not in the batch, when the gradient is an `IndexedSlices`:
+    # rows: nothing; of the variable and its slots, only the rows in the batch are updated.
+    # exact: what a dense gradient would give; `update` works row by row.
+    # rows_move: the weights stay as they are; slots change as with a dense gradient.
+    # whole: the gradient is made dense first, since `update` needs the whole variable.
+    sparse: Any = "whole"
+    decays: str | None = "base"  # weight decay: "base" before `update`, "own" in it; None raises
+    complex_numbers = False  # whether variables may be complex
+    state: Mapping[str, float] = {}  # scalars that belong to no variable: {name: initial value}
+    fused_takes: frozenset[str] = frozenset()  # of "clip_factor" and "decay_rate": see `fused`
+    slot_order = "slot"  # in `weights`: "slot" after slot, or "variable" after variable
 
     def slots(self, x: Any) -> dict[str, Any]:
-        """The slots of a variable, by name.
+        """Declares the slots of a variable.
 
         Args:
             x: the variable.
@@ -134,24 +146,24 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
     def begin(self, h: Scalars, state: Scalars) -> None:
         """Adds to `h` what all variables share, and advances `state`.
 
+        A step calls it once for each dtype of arithmetic, and for each group of variables that has
+        numbers of its own. `state` is taken from the call for variables without numbers of their
+        own, in the dtype in which the scalar is stored.
+
         Args:
             h: the hyperparameters and `h.t`, as in `update`.
             state: the scalars that the class declares in `state`; assign to its attributes.
-
-        It is called once a step for each dtype of arithmetic, and for each group of variables
-        that has numbers of its own. What counts of `state` is what the group of everybody makes
-        of it, in the dtype in which the scalar is stored.
         """
 
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
-        """The update of one variable, or of any rows of it.
+        """Computes the update of one variable, or of any rows of it.
 
         Args:
             g: the gradient, in the compute dtype.
             x: the value.
             s: the slots; assign to its attributes to change them.
-            h: the hyperparameters and `h.t`, the number of this step from 1, as scalars,
-                and what `begin` added.
+            h: the hyperparameters; `h.t`, the number of this step from 1; and what `begin` added.
+                All are scalars.
 
         Returns:
             The new value.
@@ -161,22 +173,31 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         )
 
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
-        """The same as `update`, by a kernel on variables; `NotImplemented` where there is none.
+        """Does the same as `update` by a kernel on variables, or returns `NotImplemented`.
 
-        It is called for dense gradients of the variable's dtype, float32 or float64, where slots
-        have that dtype, too, and where there is neither a clip factor nor weight decay: but for
-        those that `fused_takes` names.
+        It is called only under these conditions:
+
+        - The gradient is dense.
+        - Variable, gradient and slots have the same dtype, float32 or float64, and are stored as
+          they are, without a codec.
+        - There is neither a clip factor nor weight decay, unless `fused_takes` names them. The
+          gradient of a small variable is multiplied by its clip factor before.
+        - The variable is not DTensor's, and `jit_compile` is not True.
+        - No subclass overrides `update`, `begin` or `slots` without overriding `fused`.
 
         Args:
             g: the gradient.
             var: the variable.
             s: the slots, as variables.
             h: as in `update`.
+
+        Returns:
+            Anything but `NotImplemented`, if the kernel has changed variable and slots.
         """
         return NotImplemented
 
     def uses(self, name: str) -> bool:
-        """Whether a hyperparameter that can be off takes part in the update."""
+        """Returns whether a hyperparameter that can be off takes part in the update."""
         return self._engine.uses(name)
 
     # --- a step -----------------------------------------------------------------------------------
@@ -190,18 +211,17 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         *,
         skip_gradients_aggregation: bool = False,
     ) -> Any:
-        """Applies gradients to variables: one step.
+        """Makes one step: applies gradients to variables.
 
-        Under a `tf.distribute.Strategy` the gradients of all replicas are summed first.
-        Then repeated indices of `IndexedSlices` are summed, gradients clipped, weights
-        decayed, variables and slots updated, constraints applied, `iterations` advanced.
+        The docstring of the class gives the order of a step. Under a `tf.distribute.Strategy` the
+        gradients of all replicas are summed.
 
         Args:
             grads_and_vars: (gradient, variable) pairs. A gradient is a tensor or
                 `tf.IndexedSlices` of the variable's shape and dtype, or None.
             name: a name for the operation in a graph.
             experimental_aggregate_gradients: False if the gradients are summed already.
-            skip_gradients_aggregation: tf-keras' word for the opposite.
+            skip_gradients_aggregation: the same for tf-keras: True if they are summed already.
 
         Returns:
             The new value of `iterations`; in a v1 graph the operation.
@@ -209,10 +229,10 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         Raises:
             TypeError: if `grads_and_vars` is malformed.
             ValueError: if a gradient does not fit its variable, or no variable has one.
-            RuntimeError: in cross-replica context; or if a gradient of rows meets a
-                variable with a constraint.
-            NotImplementedError: for summed gradients, where replicas share variables; for
-                a gradient of rows of a DTensor variable.
+            RuntimeError: in cross-replica context; or if a variable has a constraint and a
+                gradient that updates only rows.
+            NotImplementedError: for gradients that are summed already, where replicas share
+                variables; for a sparse gradient of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         return apply_gradients.apply(self._engine, grads_and_vars, name, aggregate)
@@ -221,7 +241,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
 
         Args:
-            grad: the gradient, aggregated and clipped.
+            grad: the gradient, summed over replicas and clipped.
             var: the variable: one replica's copy, if it is mirrored.
 
         Returns:
@@ -231,7 +251,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         hooks.run_declared(self._engine, step, var, self._engine.work_of(var, grad))
 
     def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        """Updates one variable with a gradient for some of its rows.
+        """Updates one variable with a gradient for some of its rows. May be overridden, too.
 
         Args:
             grad: the rows of the gradient.
@@ -248,7 +268,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         hooks.run_declared(self._engine, step, var, self._engine.work_of(var, slices))
 
     def _decayed_lr(self, var_dtype: Any) -> Any:
-        """The learning rate of this step, after `decay`, for use in hooks."""
+        """Returns the learning rate of this step, after `decay`, for hooks."""
         rate = self._get_hyper("learning_rate", var_dtype)
         steps = tf_variables.as_scalar(self.iterations, var_dtype)
         return rate / (1 + self._get_hyper("decay", var_dtype) * steps)
@@ -269,14 +289,14 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         """Collects what the class declares.
 
         Args:
-            policies: further policies that it may use, which act after those of its base.
+            policies: further policies that optimizers may use, which act after those of its base.
             paths: further ways to run updates, which are asked before those of its base.
-            engine: the class of its parts, for another order of a step.
-            uncalled: names that must not be defined, as nothing calls them, and what is called.
+            engine: the class of an optimizer's parts, for another order of a step.
+            uncalled: names that must not be defined since nothing calls them; with what is called.
             reserved: further names that tfopt keeps for itself: subclasses must not redefine them.
-            tracks_attributes: False if what is assigned to attributes is not to be saved.
-            shared: the promise that `begin` and `update` read nothing but what the class declares:
-                then its optimizers share what XLA compiles, as tfopt's own do.
+            tracks_attributes: False if checkpoints shall not save what is assigned to attributes.
+            shared: True if you promise that `begin` and `update` read only what the class declares.
+                Then its optimizers share what XLA compiles, as tfopt's own do.
             **kwargs: for other base classes.
         """
         super().__init_subclass__(**kwargs)

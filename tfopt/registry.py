@@ -1,6 +1,6 @@
-"""Optimizers by name: `get`, `serialize`, `deserialize`.
+"""Optimizers by name: `get`, `register`, `serialize`, `deserialize`.
 
-Only registered names resolve: no config can import or call anything else.
+Only registered names can be used: a config cannot import or call anything else.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tfopt._libraries import keras as keras_libraries
 from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
-_WRAPPERS: dict[type, type[Optimizer]] = {}  # of optimizers of other kinds
+_WRAPPERS: dict[type, type[Optimizer]] = {}  # by the class that they wrap
 _OTHER_NAMES = {"lossscaleoptimizerv3": "lossscaleoptimizer"}  # of tf-keras
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
 
 def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
-    """Makes a class known by its name: here, and in both Kerases for loading models.
+    """Registers a class under its name: in tfopt, and in Keras 3 and tf-keras for loading models.
 
     Args:
         cls: a subclass of `tfopt.Optimizer`.
-        package: who it is from; names are `package>ClassName`, and for tfopt's own also
-            `ClassName` in any case.
+        package: the package that the class is from. The name is `package>ClassName`; a class of
+            tfopt is also found as `ClassName`, in upper or lower case.
 
     Returns:
         The class, so that this can be used as a decorator.
@@ -46,17 +46,17 @@ def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
 
 
 def wrap(kind: type, wrapper: type[Optimizer]) -> None:
-    """Makes `get` wrap whatever is of a kind."""
+    """Makes `get` wrap objects of a class in a class of tfopt."""
     _WRAPPERS[kind] = wrapper
 
 
 def get(identifier: Any) -> Any:
-    """The optimizer that an identifier stands for.
+    """Returns the optimizer for a name, a config or an object.
 
     Args:
-        identifier: a name in any case ("adam"); a config dict, as `serialize` or either
-            Keras writes it; an optimizer, of tfopt or of either Keras, which comes back
-            unchanged; a subclass of `tfopt.Optimizer`; a `tf.compat.v1.train.Optimizer`,
+        identifier: a name in upper or lower case ("adam"); a config, as `serialize`, Keras 3 or
+            tf-keras writes it; an optimizer of tfopt, Keras 3 or tf-keras, which is returned
+            unchanged; a subclass of `tfopt.Optimizer`; or a `tf.compat.v1.train.Optimizer`,
             which is wrapped.
 
     Returns:
@@ -83,16 +83,16 @@ def get(identifier: Any) -> Any:
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """The class and config of an optimizer, as `deserialize` and Keras 3 read them.
+    """Returns the class and config of an optimizer, as `deserialize` and Keras 3 read them.
 
     Args:
         optimizer: an optimizer of tfopt.
 
     Returns:
-        A dict fit for JSON.
+        A dict that JSON can hold.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if `optimizer` is not one of tfopt.
     """
     if not isinstance(optimizer, KerasOptimizer):
         raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
@@ -106,10 +106,10 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The optimizer that a class name and config stand for.
+    """Makes an optimizer from a class name and a config.
 
     Args:
-        config: {"class_name": ..., "config": {...}}, as `serialize` or either Keras writes
+        config: {"class_name": ..., "config": {...}}, as `serialize`, Keras 3 or tf-keras writes
             it. A module named in it is not imported.
         custom_objects: more classes by name.
 
@@ -117,7 +117,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
         An optimizer of tfopt.
 
     Raises:
-        ValueError: if it is malformed, or names no registered optimizer.
+        ValueError: if `config` is malformed, or names no registered optimizer.
     """
     if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
         raise ValueError(

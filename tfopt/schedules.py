@@ -1,8 +1,8 @@
-"""Learning rates as functions of the step.
+"""Learning-rate schedules: cosine decay, exponential decay, piecewise constant and others.
 
-A schedule is called with the step, counted from 0, and returns the rate. It works eagerly,
-in a `tf.function`, under XLA and in a v1 graph. The rate is float32, unless the initial one
-is a tensor or NumPy value of another float dtype.
+A schedule is called with the step, counted from 0, and returns the learning rate. It works
+eagerly, in a `tf.function`, under XLA and in a v1 graph. The rate is float32, unless the initial
+rate is a tensor or NumPy value of another float dtype.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tfopt._libraries.serialization import Described, describe, number, recover
 
 
 class LearningRateSchedule(Described, abc.ABC):
-    """Base of schedules: override `__call__`.
+    """Base class of learning-rate schedules: override `__call__`.
 
-    The config consists of the constructor's arguments, read from attributes of the same
-    names; override `get_config` where they are kept otherwise.
+    The config consists of the constructor's arguments, which are read from attributes of the same
+    names. Override `get_config` if you keep them in another way.
 
     >>> class Halving(LearningRateSchedule):
     ...     def __init__(self, start):
@@ -38,11 +38,11 @@ class LearningRateSchedule(Described, abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, step: Any) -> tf.Tensor:
-        """Computes the rate.
+        """Computes the learning rate.
 
         Args:
-            step: how many steps were taken, >= 0; a number, tensor or variable. More than
-                one give a rate each.
+            step: how many steps were taken, >= 0: a number, tensor or variable. It may have any
+                shape.
 
         Returns:
             The rate as a tensor of the shape of `step`.
@@ -50,18 +50,18 @@ class LearningRateSchedule(Described, abc.ABC):
 
 
 class _Decay(LearningRateSchedule):
-    """Base of the schedules that are one formula of an initial rate and the step."""
+    """Base class of the schedules that are one formula of an initial rate and the step."""
 
     def __init__(self, initial_learning_rate: Any, name: str | None):
         self.initial_learning_rate = _rate("initial_learning_rate", initial_learning_rate)
         self.name = name
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """Computes the rate.
+        """Computes the learning rate.
 
         Args:
-            step: how many steps were taken, >= 0; a number, tensor or variable. More than
-                one give a rate each.
+            step: how many steps were taken, >= 0: a number, tensor or variable. It may have any
+                shape.
 
         Returns:
             The rate as a tensor of the shape of `step`.
@@ -74,15 +74,17 @@ class _Decay(LearningRateSchedule):
 
     @abc.abstractmethod
     def _decay(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The formula; `rate` is the initial one.
+        """Computes the formula.
 
-        `step` is float64, which counts exactly and far; what is made of it is cast to the
-        dtype of `rate`, float32 or float64.
+        Args:
+            rate: the initial rate, float32 or float64.
+            step: the step in float64, which counts far and exactly. Cast what you compute from it
+                to the dtype of `rate`.
         """
 
 
 class ExponentialDecay(_Decay):
-    r"""Multiplies the rate by a constant factor every so many steps.
+    r"""Exponential decay of the learning rate: a constant factor every so many steps.
 
     $$\eta_t = \eta_0 \, r^{t / T}$$
 
@@ -122,7 +124,7 @@ class ExponentialDecay(_Decay):
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
-    r"""Keeps the rate constant between boundaries.
+    r"""Piecewise constant learning rate: one value for each interval of steps.
 
     $$\eta_t = v_k, \quad k = \#\{i : b_i < t\}$$
 
@@ -159,11 +161,11 @@ class PiecewiseConstantDecay(LearningRateSchedule):
             )
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """Computes the rate.
+        """Computes the learning rate.
 
         Args:
-            step: how many steps were taken, >= 0; a number, tensor or variable. More than
-                one give a rate each.
+            step: how many steps were taken, >= 0: a number, tensor or variable. It may have any
+                shape.
 
         Returns:
             The rate as a tensor of the shape of `step`.
@@ -178,7 +180,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 class PolynomialDecay(_Decay):
-    r"""Goes from one rate to another along a power of the steps that remain.
+    r"""Polynomial or linear decay from one learning rate to another.
 
     $$\eta_t = (\eta_0 - \eta_T) \left(1 - \frac{\min(t, T)}{T}\right)^p + \eta_T$$
 
@@ -225,7 +227,7 @@ class PolynomialDecay(_Decay):
 
 
 class InverseTimeDecay(_Decay):
-    r"""Divides the rate by a linear function of the step.
+    r"""Inverse-time decay: the learning rate is divided by a linear function of the step.
 
     $$\eta_t = \frac{\eta_0}{1 + r \, t / T}$$
 
@@ -265,7 +267,7 @@ class InverseTimeDecay(_Decay):
 
 
 class CosineDecay(_Decay):
-    r"""Lets the rate fall along half a cosine wave, if asked for after a linear warm-up.
+    r"""Cosine decay of the learning rate, optionally after a linear warm-up.
 
     $$\eta_t = \eta_{\max} \left(\alpha + \frac{1 - \alpha}{2}
     \left(1 + \cos \frac{\pi \min(t - W, T)}{T}\right)\right)$$
@@ -329,7 +331,7 @@ class CosineDecay(_Decay):
 
 
 class CosineDecayRestarts(_Decay):
-    r"""Lets the rate fall along half a cosine wave, again and again.
+    r"""Cosine decay with warm restarts (SGDR): the rate falls along half a cosine, again and again.
 
     $$\eta_t = \eta_0 \left(\alpha + \frac{1 - \alpha}{2} \, m^i
     \left(1 + \cos \frac{\pi (t - t_i)}{T_i}\right)\right), \quad
@@ -395,7 +397,7 @@ SCHEDULES: tuple[type[LearningRateSchedule], ...] = (
 
 _NAMES = {cls.__name__: cls for cls in SCHEDULES}
 
-# The modules whose schedules of these names are meant; never imported.
+# A config of one of these modules means a schedule of tfopt. The modules are not imported.
 _MODULES = (
     None,
     "tfopt.schedules",
@@ -405,14 +407,13 @@ _MODULES = (
 
 
 def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
-    """Describes a schedule by a dict fit for JSON.
+    """Describes a schedule by a dict that JSON can hold.
 
     Args:
         schedule: an instance of a `LearningRateSchedule`.
 
     Returns:
-        A dict for `deserialize`. Keras can read it too, where the class is registered
-        with it.
+        A dict for `deserialize`. Keras can read it too, if the class is registered with Keras.
 
     Raises:
         ValueError: if `schedule` is no `LearningRateSchedule`.
@@ -428,7 +429,7 @@ def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> LearningRateSchedule:
-    """Makes a schedule from its description, ours or Keras'.
+    """Makes a schedule from its description, which tfopt, Keras 3 or tf-keras wrote.
 
     Only the schedules of this module and `custom_objects` are found; nothing is imported.
 
@@ -450,7 +451,7 @@ def deserialize(
 
 
 def serialize_any(schedule: Any) -> dict[str, Any]:
-    """The config of a schedule, whichever library it is from."""
+    """Returns the config of a schedule of any library."""
     if isinstance(schedule, LearningRateSchedule):
         return serialize(schedule)
     cls = type(schedule)
@@ -464,7 +465,7 @@ def serialize_any(schedule: Any) -> dict[str, Any]:
 
 
 def deserialize_any(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
-    """The schedule of a config: one of these by its name, or a class registered with Keras."""
+    """Makes a schedule from a config: one of tfopt by name, or a class registered with Keras."""
     known = dict(custom_objects or {})
     for name in (config.get("registered_name"), config.get("class_name")):
         for cls in registered(name):
@@ -476,26 +477,26 @@ def deserialize_any(config: Mapping[str, Any], custom_objects: Any = None) -> An
 
 
 def _whole(periods: tf.Tensor) -> tf.Tensor:
-    """The number of whole periods, from a float64 quotient or logarithm."""
+    """Returns the number of whole periods, from a float64 quotient or logarithm."""
     # The slack makes up for rounding: in graphs and under XLA a division by a constant
     # is a multiplication by its reciprocal, which gives 49 / 49 < 1.
     return tf.floor(periods + 1e-9)
 
 
 def _half_cosine(progress: tf.Tensor, alpha: float, dtype: tf.DType, height: Any = 1) -> tf.Tensor:
-    """From `height` (1 - alpha) + alpha down to alpha, as `progress` goes from 0 to 1."""
+    """Falls from `height` (1 - alpha) + alpha to alpha, as `progress` goes from 0 to 1."""
     angle = math.pi * tf.cast(tf.clip_by_value(progress, 0, 1), dtype)
     return (1 - alpha) * (0.5 * height * (1 + tf.cos(angle))) + alpha
 
 
 def _float_dtype(value: Any) -> tf.DType:
-    """The dtype of a tensor or array, if it is a float one; else float32."""
+    """Returns the dtype of a tensor or array if it is a float dtype, otherwise float32."""
     dtype = tf.as_dtype(getattr(value, "dtype", tf.float32)).base_dtype
     return dtype if dtype.is_floating else tf.float32
 
 
 def _rate(name: str, value: Any) -> Any:
-    """A rate >= 0 as it was given; one known only when run is not checked."""
+    """Returns a rate as it was given; raises if it is < 0, where it is known before run time."""
     if tf.is_tensor(value) and tf.get_static_value(value) is None:
         return value
     number(name, value, low=0)

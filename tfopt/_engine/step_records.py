@@ -54,9 +54,7 @@ class Step(NamedTuple):
     aggregate: bool  # whether gradients are yet to be summed over replicas
     alike: bool = False  # whether the sums are surely the same on all of them
     flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
-    iterations: Any = (
-        None  # before this step; known from `variable_groups.add_scalars` on, as are these:
-    )
+    iterations: Any = None  # before this step; known from `scalars.add_scalars` on, as are these:
     scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine import devices, variable_groups, xla_functions
+from tfopt._engine.scalars import Scalars
 from tfopt._engine.step_records import H, Step, Update, Work
-from tfopt._engine.variable_groups import Scalars
 from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._values import rows
 from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._libraries.tf_variables import as_scalar, compute_dtype
+from tfopt._libraries.tf_variables import compute_dtype
 
 if TYPE_CHECKING:
-    from tfopt._engine.step_records import Step, Work
-
-
-class Scalars(types.SimpleNamespace):
-    """Named tensors: `h` and `s` in an optimizer's `update`."""
+    from tfopt._engine.step_records import Work
 
 
 class Rule:
@@ -75,62 +70,3 @@ def key_of(work: Work) -> Key:
 def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
     """The dtypes and groups of works."""
     return tuple(dict.fromkeys(map(key_of, works)))
-
-
-def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
-    """The step with the scalars of each dtype and group; advances the optimizer's own state.
-
-    Groups that differ in nothing but what is off share what `begin` computes. The state is one
-    for all groups, so it is the group of everybody that advances it.
-    """
-    engine, optimizer = step.engine, step.engine.optimizer
-    step = step._replace(iterations=engine.state.iterations.read_value())
-    state = engine.state.scalars
-    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
-    if state:  # somebody must advance it
-        keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
-    begun: dict[Any, Scalars] = {}
-    advanced: dict[tf.DType, Mapping[str, Any]] = {}
-    scalars: dict[Any, Mapping[str, Any]] = {}
-    for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
-        if (dtype, numeric) not in begun:
-            h = _hyperparameters(step, dtype, numeric)
-            own = Scalars(**{name: as_scalar(scalar, dtype) for name, scalar in state.items()})
-            for policy in step.policies:
-                policy.change_rates(step, h)
-            optimizer.begin(h, own)
-            unknown = vars(own).keys() - state.keys()
-            if unknown:
-                raise ValueError(
-                    f"{type(optimizer).__name__}.begin set {sorted(unknown)} in `state`, which is "
-                    f"not declared; declared are {sorted(state)}."
-                )
-            begun[dtype, numeric] = h
-            if not numeric:
-                advanced[dtype] = vars(own)
-        h = Scalars(**vars(begun[dtype, numeric]))
-        for policy in step.policies:
-            policy.change_scalars(step, h, group)
-        scalars[dtype, group] = vars(h)
-    for name, scalar in state.items():
-        new = advanced.get(scalar.dtype) or next(iter(advanced.values()))
-        scalar.assign(tf.cast(new[name], scalar.dtype), read_value=False)
-    return step._replace(scalars=scalars)
-
-
-def _numeric(group: Group) -> Group:
-    """The rules of a group that have numbers of their own."""
-    return tuple(rule for rule in group if rule.factors or rule.values)
-
-
-def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
-    """The hyperparameters in use, and `t`, the number of this step from 1."""
-    names = step.engine.names_of_rules
-    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
-    for rule in group:
-        for name in rule.values:
-            h[name] = as_scalar(step.values[names[rule, f"{name}_value"]], dtype)
-    for rule in group:
-        for name in rule.factors:
-            h[name] *= as_scalar(step.values[names[rule, f"{name}_factor"]], dtype)
-    return Scalars(**h, t=as_scalar(step.iterations, dtype) + 1)

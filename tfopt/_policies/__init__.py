@@ -1,1 +1,1 @@
-"""What happens around an update: one policy a file. `ORDER` in `order.py` is their order."""
+"""Options of every optimizer, called policies: one in each file. `order.py` has their order."""

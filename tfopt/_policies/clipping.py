@@ -14,7 +14,7 @@ LIMITS = ("clipvalue", "clipnorm", "global_clipnorm")
 
 
 class Clipping(Policy):
-    """Clips the sums over replicas. What a norm makes of a gradient is left to the update."""
+    """Clips the summed gradients. The update multiplies dense ones by the factor of a norm."""
 
     clipnorm = Hyper(None, off=None, low=0, tracked=False)
     clipvalue = Hyper(None, off=None, low=0, tracked=False)
@@ -24,7 +24,7 @@ class Clipping(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """One norm at most."""
+        """Raises if both norms are set."""
         if engine.uses("clipnorm") and engine.uses("global_clipnorm"):
             raise ValueError(
                 "`clipnorm` and `global_clipnorm` cannot both be set; got "
@@ -34,11 +34,11 @@ class Clipping(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With any of the three."""
+        """Returns whether any of the three limits is set."""
         return any(map(engine.uses, LIMITS))
 
     def change_gradients(self, step: Step, works: Works) -> Works:
-        """Clips by value; finds the factors of norms, by which rows are scaled at once."""
+        """Clips by value and finds the clip factors of norms; scales only gradients of rows."""
         value, norm, global_norm = map(step.values.get, LIMITS)
         clipped, factors = gradient_arithmetic.clip(
             [work.gradient for work in works],
@@ -54,10 +54,10 @@ class Clipping(Policy):
 
     @staticmethod
     def factor(update: Update, h: H) -> Any:
-        """What the gradient is yet to be multiplied by."""
+        """Returns the number by which the gradient is still to be multiplied."""
         return update.clip_factor
 
     @staticmethod
     def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
-        """Scales the gradient."""
+        """Multiplies the gradient by its clip factor."""
         return g * factor, x

@@ -1,4 +1,4 @@
-"""Constraints of variables: what a variable's own `constraint` makes of it after an update."""
+"""Constraints: after an update, a variable's own `constraint` changes its value."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tfopt._libraries import replicas
 
 
 class Constraints(Policy):
-    """Applies constraints, which are for whole variables."""
+    """Applies the constraints of variables, which need whole variables."""
 
     def check_rows(self, works: Works) -> None:
-        """None where only rows move."""
+        """Raises for a variable with a constraint of which only rows are updated."""
         for work in works:
             if work.constraint is not None and self.engine.moves_rows(work.variable):
                 raise RuntimeError(
@@ -25,7 +25,7 @@ class Constraints(Policy):
                 )
 
     def after_update(self, step: Step, works: Works) -> None:
-        """Constrains."""
+        """Replaces the value of each variable by what its constraint makes of it."""
 
         def constrain(copy: Any, work: Work) -> None:
             copy.assign(tf.cast(work.constraint(copy), copy.dtype), read_value=False)

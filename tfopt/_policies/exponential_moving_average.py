@@ -1,8 +1,9 @@
-r"""Averages of the weights: $a \leftarrow \beta a + (1 - \beta) x$ after each step.
+r"""Exponential moving average (EMA) of the weights: $a \leftarrow \beta a + (1 - \beta) x$.
 
-Where a gradient of rows moves only these, the average is kept by rows, too: a row that does
-not move for $n$ steps tends to its $x$ by $\beta^n$, so it is enough to do that before the
-row moves, and before the average is read. `ema_step` says up to which step a row is done.
+Where only the rows in the batch are updated, averages are updated by rows, too. While a row $x$
+does not change for $n$ steps, its average approaches $x$ by the factor $\beta^n$. So it is enough
+to update the average before the row moves, and before the average is read. The slot `ema_step`
+has the step up to which each row's average is computed.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ AVERAGE, STEP = "ema_average", "ema_step"
 
 @contextlib.contextmanager
 def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterator[None]:
-    """A context in which variables have their averages as values: to evaluate, or to save.
+    """Gives variables their averages as values inside a `with` block, to evaluate or to save.
 
-    On leaving it they have their own values again; it is no place to train.
+    At the end of the block the variables have their own values again. Do not train inside it.
 
     Args:
         var_list: the variables; all that the optimizer has seen by default.
@@ -62,19 +63,19 @@ def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterat
 
 
 def finalize_variable_values(self: Any, var_list: Iterable[Any]) -> None:
-    """Gives variables their averages as values, for good. Keras' `fit` does so at its end.
+    """Gives variables their averages as values, permanently. Keras' `fit` calls it at its end.
 
     Args:
-        var_list: the variables; those without an average are left as they are.
+        var_list: the variables. A variable without an average does not change.
     """
     if self.use_ema:
         _assign(up_to_date(self._engine, var_list))
 
 
 def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
-    """(variable, average) pairs, all up to date, which the slots are too from then on.
+    """Returns (variable, average) pairs, and brings the averages up to date, also in the slots.
 
-    That is for when variables are about to change in another way than by a step.
+    Call it before variables change in another way than by a step.
     """
     if var_list is not None:
         engine.state.build_if_waiting(list(var_list))
@@ -105,9 +106,9 @@ def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
 
 
 class UpToDateAverages:
-    """The slots that hold the averages, brought up to date when somebody goes through them.
+    """The slots that hold the averages, brought up to date whenever Keras iterates over them.
 
-    Not a list, which Keras would go through when it saves what it finds in an optimizer.
+    This is not a list, because Keras would save every list that it finds in an optimizer.
     """
 
     def __init__(self, engine: Engine):
@@ -123,7 +124,7 @@ class UpToDateAverages:
 
 
 class Averages(Policy):
-    """Averages in what the variables of a step have become; sometimes puts averages in."""
+    """Updates the averages of a step's variables; every so many steps, puts them into these."""
 
     use_ema = Static(False)
     ema_momentum = Static(0.99, low=0, high=1)
@@ -136,18 +137,18 @@ class Averages(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With `use_ema`."""
+        """Returns whether `use_ema` is True."""
         return bool(engine.statics["use_ema"])
 
     def slots(self, x: Any, first: bool) -> dict[str, Initial | Any]:
-        """The average, which starts from the variable, and the step of each of its rows."""
+        """Declares the average, a copy of the variable, and the step of each row's average."""
         slots = {AVERAGE: copy(x)}
         if self.engine.moves_rows(x):
             slots[STEP] = per_row(tf_variables.first_value(self.engine.state.iterations))
         return slots
 
     def before_update(self, step: Step, works: Works) -> None:
-        """Brings the averages of those rows up to date that are about to move."""
+        """Brings the averages of the rows that are about to move up to date."""
 
         def catch_up(own: Any, work: Work) -> None:
             average, x, done = self._cells(own, work)
@@ -168,7 +169,7 @@ class Averages(Policy):
         replicas.each_copy(works, catch_up)
 
     def after_update(self, step: Step, works: Works) -> None:
-        """Follows the variables of this step, and no others."""
+        """Updates the averages of this step's variables, and of no others."""
 
         def follow(own: Any, work: Work) -> None:
             average, x, done = self._cells(own, work)
@@ -196,7 +197,7 @@ class Averages(Policy):
             replicas.each_copy(works, overwrite)
 
     def _cells(self, own: Any, work: Work) -> tuple[Cell, Cell, Cell | None]:
-        """Of one copy: its average, its value, and the steps of its rows."""
+        """Returns, for one copy, its average, its value, and the steps of its rows."""
         cells = self.engine.state.cells(work.variable, own)
         return cells[AVERAGE], cells[VALUE], cells.get(STEP)
 
@@ -221,7 +222,7 @@ def _catch_up(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
 
 
 def _average_after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:
-    """The average after one step at `x`; or after `idle` steps, a number for each row."""
+    """Returns the average after one step at `x`; or after `idle` steps, a number for each row."""
     x = tf.cast(x, average.dtype)
     if idle is None:
         return x + (average - x) * momentum

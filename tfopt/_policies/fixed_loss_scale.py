@@ -1,4 +1,4 @@
-"""A fixed loss scale: gradients are divided by what the loss was multiplied by."""
+"""A fixed loss scale: gradients are divided by the number that multiplied the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfopt.hyper import Hyper
 
 
 def scale_loss(self: Any, loss: Any) -> Any:
-    """The loss times `loss_scale_factor`, if there is one: what is to be differentiated."""
+    """Multiplies the loss by `loss_scale_factor`, if there is one. Differentiate the result."""
     factor = self._engine.value_now("loss_scale_factor")
     return loss if factor is None else loss * tf.cast(factor, loss.dtype)
 
@@ -27,16 +27,16 @@ class Unscaling(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With a `loss_scale_factor`."""
+        """Returns whether there is a `loss_scale_factor`."""
         return engine.uses("loss_scale_factor")
 
     def change_own_gradients(self, step: Step, works: Works) -> Works:
-        """Unscales."""
+        """Divides the gradients by `loss_scale_factor`."""
         return divided(works, step.values["loss_scale_factor"])
 
 
 def divided(works: Works, scale: Any) -> Works:
-    """The works with gradients divided by a scale."""
+    """Returns the works with their gradients divided by a scale."""
     return [
         work._replace(gradient=gradient_arithmetic.divided(work.gradient, scale)) for work in works
     ]

@@ -1,8 +1,8 @@
-"""Gradient accumulation: each replica adds up gradients of its own, and their mean is applied.
+"""Gradient accumulation: several calls make one step with the mean of their gradients.
 
-Replicas talk to each other only when a window is full. A window counts the calls for one
-block of variables, those that the optimizer first saw together: so two networks that take
-turns have a window each.
+Each replica keeps sums of its own. Replicas communicate only when a window is full. A window
+counts the calls for one block of variables, those that the optimizer first saw together: so two
+networks that take turns have a window each.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps
 
 @plain_python
 def flush(self: Any) -> Any:
-    """Applies gradients that have accumulated in a window which is not full.
+    """Makes a step with the gradients that have accumulated in a window that is not full.
 
-    The last window of an epoch may be one: it counts as much as any other, since its
-    gradient is the mean over the calls that there were. Under a strategy it belongs into
-    `strategy.run`, as `apply_gradients` does.
+    Call it after the last batch of an epoch, for example. The step has the mean of the gradients of
+    the calls so far, so it counts as much as any other step. Under a strategy, call it inside
+    `strategy.run`, as `apply_gradients`.
 
     Returns:
         The new value of `iterations`; in a v1 graph the operation.
@@ -42,29 +42,29 @@ def flush(self: Any) -> Any:
 
 
 class Accumulation(Policy):
-    """The rest of a step happens at every n-th call, with the mean gradient of n calls."""
+    """Runs the rest of a step at every n-th call, with the mean gradient of n calls."""
 
     gradient_accumulation_steps = Static(None, whole=True, low=1)
     offers = {"flush": flush}
     kept = {
         GRADIENT: Kept(per_replica=True),
-        ROWS: Kept(tf.float32, per_replica=True),  # which rows have a gradient
-        STEPS: Kept(tf.int64),  # the calls of a window, for a whole block
+        ROWS: Kept(tf.float32, per_replica=True),  # a flag for each row: whether it has a gradient
+        STEPS: Kept(tf.int64),  # the calls of a window, one counter for a block
     }
 
     def __init__(self, engine: Engine):
         super().__init__(engine)
-        # What the last call of each window was for, by its counter. Steps note it while they
-        # are traced, and cached ones when they are called.
+        # By the counter of each window: the works of the last call, and whether to aggregate.
+        # Steps note them while they are traced, and cached steps when they are called.
         self._last_calls: dict[Any, tuple[Works, bool]] = {}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With two calls a step or more."""
+        """Returns whether a step has two calls or more."""
         return (engine.statics["gradient_accumulation_steps"] or 1) > 1
 
     def slots(self, x: Any, first: bool) -> dict[str, Initial | Any]:
-        """The sum of a variable's gradients, which rows it has, and the counter of its block."""
+        """Declares the sum of gradients, flags of the rows in it, and the block's counter."""
         replicas.require_copies("`gradient_accumulation_steps`")
         slots: dict[str, Any] = {GRADIENT: zeros(x)}
         if self.engine.moves_rows(x):
@@ -74,12 +74,12 @@ class Accumulation(Policy):
         return slots
 
     def note_call(self, works: Works, aggregate: bool) -> None:
-        """Remembers what a call was for, in case its window ends by `flush`."""
+        """Remembers the variables of the last call, which `flush` takes for the whole window."""
         targets = [work._replace(gradient=_without_values(work)) for work in works]
         self._last_calls = {**self._last_calls, self._counter(works).ref(): (targets, aggregate)}
 
     def gate(self, step: Step, works: Works, rest: Callable[[Works], None]) -> None:
-        """Adds the gradients; goes on with their means at the last call of a window."""
+        """Adds the gradients; runs the rest of the step with their means if the window is full."""
         counter = self._counter(works)
         if not step.flush:
             self.note_call(works, step.aggregate)
@@ -95,12 +95,15 @@ class Accumulation(Policy):
 
             @replicas.when(calls >= full)
             def end_window() -> None:
-                # For all replicas at once: none can leave its own branch for the others.
+                # Decided for all replicas at once: a replica cannot communicate inside a branch.
                 replicas.on_each_replica(lambda: rest([self._with_mean(w, calls) for w in works]))
                 counter.assign(tf.zeros_like(calls), read_value=False)
 
     def open_windows(self) -> list[tuple[Works, bool]]:
-        """All windows that may have begun: before any call here, those of whole blocks."""
+        """Returns the accumulation windows that hold gradients, which may be every window.
+
+        For a window that no call has noted, as after loading, it returns the whole block.
+        """
         found = []
         for block in self.engine.blocks():
             kinds = [
@@ -116,7 +119,7 @@ class Accumulation(Policy):
         return self.engine.state.cells(first)[STEPS].variable
 
     def _sum_and_flags(self, work: Work) -> tuple[Cell, Cell | None]:
-        """The sum, and the flags of rows; None where whole gradients are kept."""
+        """Returns the sum, and the flags of rows; None where whole gradients are kept."""
         cells = self.engine.state.cells(work.variable)
         return cells[GRADIENT], cells.get(ROWS)
 
@@ -133,7 +136,7 @@ class Accumulation(Policy):
             flags.write(tf.ones_like(indices, flags.variable.dtype), indices)
 
     def _with_mean(self, work: Work, calls: Any) -> Work:
-        """The work with the mean gradient, of which nothing is left in the slots."""
+        """Returns the work with the mean gradient, and empties its slots."""
         total, flags = self._sum_and_flags(work)
         calls = tf.cast(calls, total.variable.dtype)
         sparse = isinstance(work.gradient, tf.IndexedSlices | tf.IndexedSlicesSpec)
@@ -149,7 +152,7 @@ class Accumulation(Policy):
             flags.write(tf.zeros_like(there, flags.variable.dtype))
             if not sparse:
                 return work._replace(gradient=mean)
-            # XLA cannot do with a number of rows that it does not know.
+            # XLA must know the number of rows: this one is padded to all rows.
             every = tf.range(tf.shape(there, out_type=tf.int64)[0])
             indices = tf.where(there, every, every.dtype.max)
         else:

@@ -1,4 +1,4 @@
-"""Functions of the user's on gradients: in place of the sum over replicas, and after clipping."""
+"""Functions of the user on gradients: in place of the sum over replicas, and after clipping."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Aggregator(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """A function, or None."""
+        """Raises if `gradient_aggregator` is neither a function nor None."""
         aggregator = engine.statics["gradient_aggregator"]
         if aggregator is not None and not callable(aggregator):
             raise TypeError(f"`gradient_aggregator` must be a function; got {aggregator!r}.")
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With a `gradient_aggregator`."""
+        """Returns whether there is a `gradient_aggregator`."""
         return engine.statics["gradient_aggregator"] is not None
 
     def aggregate(self, step: Step, works: Works) -> Works:
-        """Calls it with (gradient, variable) pairs."""
+        """Calls the function with (gradient, variable) pairs."""
         aggregator = self.engine.statics["gradient_aggregator"]
         return passed_through(aggregator, works, "gradient_aggregator")
 
@@ -44,7 +44,7 @@ class Transformers(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """A list of functions, or None."""
+        """Raises if `gradient_transformers` is neither a list of functions nor None."""
         transformers = engine.statics["gradient_transformers"]
         if transformers is not None and not (
             isinstance(transformers, list | tuple) and all(map(callable, transformers))
@@ -55,11 +55,11 @@ class Transformers(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With any of them."""
+        """Returns whether there are `gradient_transformers`."""
         return bool(engine.statics["gradient_transformers"])
 
     def change_gradients(self, step: Step, works: Works) -> Works:
-        """Calls one after the other, on gradients that are scaled already."""
+        """Multiplies gradients by their clip factors, and passes them through each function."""
         works = [
             work._replace(
                 gradient=gradient_arithmetic.scaled(work.gradient, work.clip_factor),
@@ -73,7 +73,7 @@ class Transformers(Policy):
 
 
 def passed_through(function: Callable[[Any], Any], works: Works, name: str) -> Works:
-    """The works with the gradients that a function of the user's returned."""
+    """Returns the works with the gradients that a function of the user returned."""
     returned = list(function([(work.gradient, work.original) for work in works]))
     variables = [variable for _, variable in returned]
     if len(returned) != len(works) or any(

@@ -1,7 +1,7 @@
-"""Master weights: variables of 16 bits are kept in float32 as well.
+"""Master weights: a float32 copy of each variable of 16 bits.
 
-A 16-bit variable may round a small step away. Its master weight does not: it is what is updated,
-and the variable is what it rounds to. All of it is how the variable is stored.
+A variable of 16 bits may round a small step away, but its master weight does not. A step updates
+the master weight, and the variable is the master weight rounded. A codec stores both.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tfopt.hyper import Static
 
 
 class MasterWeights(Policy):
-    """Stores variables by the codec `MASTER`."""
+    """Stores variables of 16 bits by the codec `MASTER`."""
 
     master_weights = Static(False)
     kept = {MASTER.suffixes[1]: Kept()}
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """Not beside hooks, which see the variable alone."""
+        """Raises if the optimizer is written by hooks, which see the variable alone."""
         if engine.statics["master_weights"] and engine.declared.is_hooked:
             raise ValueError(
                 f"`master_weights` must be False: {type(engine.optimizer).__name__} updates "
@@ -33,10 +33,10 @@ class MasterWeights(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With `master_weights`."""
+        """Returns whether `master_weights` is True."""
         return bool(engine.statics["master_weights"])
 
     def codec(self, x: Any, name: str) -> Codec | None:
-        """That codec, for a variable of less precision than arithmetic has."""
+        """Returns `MASTER` for a variable that is less precise than arithmetic."""
         narrow = tf_variables.compute_dtype(x.dtype) != x.dtype
         return MASTER if name == VALUE and narrow else None

@@ -14,7 +14,7 @@ from tfopt._policies.master_weights import MasterWeights
 from tfopt._policies.skip_nonfinite import SkipNonfinite
 from tfopt._policies.weight_decay import WeightDecay
 
-# Their slots come in the opposite order: what acts last is the first in `weights`.
+# Their slots are in the opposite order: the policy that acts last is the first in `weights`.
 ORDER: tuple[type[Policy], ...] = (
     Unscaling,
     Accumulation,

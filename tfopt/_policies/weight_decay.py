@@ -19,7 +19,7 @@ KEYWORD = "exclude_from_weight_decay"
 
 
 class Excluded(Rule):
-    """The variables that weight decay leaves alone: by object, or by pattern of their path."""
+    """The variables without weight decay: variables, and regular expressions for their paths."""
 
     def __init__(self) -> None:
         super().__init__(self._is_excluded, off=["weight_decay"])
@@ -27,7 +27,7 @@ class Excluded(Rule):
         self._patterns: list[str] = []
 
     def copied(self) -> Excluded:
-        """The same exclusions, to be added to."""
+        """Returns a copy, to which other variables can be added."""
         twin = Excluded()
         twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
         return twin
@@ -51,7 +51,7 @@ class Excluded(Rule):
             )
 
     def patterns(self) -> list[str]:
-        """Regular expressions that say the same, for a config."""
+        """Returns regular expressions for all of these variables, for a config."""
         return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
 
     def _is_excluded(self, variable: Any) -> bool:
@@ -62,11 +62,11 @@ class Excluded(Rule):
 
 
 def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = None) -> None:
-    """Keeps weight decay off some variables. Also a keyword of the constructor.
+    """Excludes variables from weight decay. Also a keyword of the constructor.
 
     Args:
-        var_list: variables; regular expressions among them are taken as such.
-        var_names: regular expressions, searched for in variables' paths.
+        var_list: variables; strings among them are taken as regular expressions.
+        var_names: regular expressions that are searched for in variables' paths.
 
     Raises:
         ValueError: if the optimizer has seen variables already.
@@ -81,9 +81,9 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
 
 
 class WeightDecay(Policy):
-    """Decoupled weight decay, x - learning_rate * weight_decay * x, but where it is off.
+    """Decoupled weight decay: x - learning_rate * weight_decay * x, except where it is off.
 
-    It is inside the update, so that it costs no pass over the weights.
+    It is part of the update, so it needs no extra pass over the weights.
     """
 
     weight_decay = Hyper(None, off=None, low=0, tracked=False)
@@ -94,7 +94,7 @@ class WeightDecay(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """Not where nothing would decay."""
+        """Raises if the optimizer does not support weight decay."""
         if engine.uses("weight_decay") and engine.optimizer.decays is None:
             raise ValueError(
                 "`weight_decay` must be None: it would have no effect in "
@@ -104,12 +104,12 @@ class WeightDecay(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """With `weight_decay`."""
+        """Returns whether `weight_decay` is set."""
         return engine.uses("weight_decay")
 
     @classmethod
     def rule(cls) -> Rule:
-        """What does not decay."""
+        """Returns the rule by which excluded variables do not decay."""
         return Excluded()
 
     @classmethod
@@ -120,13 +120,13 @@ class WeightDecay(Policy):
 
     @classmethod
     def config(cls, engine: Engine) -> dict[str, Any]:
-        """The exclusions, for `get_config`."""
+        """Returns the exclusions, for `get_config`."""
         rule = engine.rules.get(cls)
         patterns = rule.patterns() if isinstance(rule, Excluded) else []
         return {KEYWORD: patterns} if patterns else {}
 
     def change_scalars(self, step: Step, h: Any, group: Group) -> None:
-        """Adds `decay_rate`, the part of the weights that decays, where they do."""
+        """Adds `decay_rate`, the part of the weights that decays, unless the group has it off."""
         off = any("weight_decay" in rule.off for rule in group)
         if self.engine.optimizer.decays == "own":
             if off:
@@ -141,7 +141,7 @@ class WeightDecay(Policy):
 
     @staticmethod
     def factor(update: Update, h: H) -> Any:
-        """The part of the weights that decays."""
+        """Returns the part of the weights that decays; None if they do not."""
         return h.get("decay_rate")
 
     @staticmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import update_paths, variable_groups
+from tfopt._engine import scalars, update_paths, variable_groups
 from tfopt._engine.policy import Works
 from tfopt._engine.step_records import Work
 from tfopt._libraries import dtensor, tf_variables
@@ -166,7 +166,7 @@ def _slots_and_paths(
                     works = [work._replace(clip_factor=None) for work in works]
                 else:
                     works = policy.change_gradients(step, works)
-            begun = variable_groups.add_scalars(step, variable_groups.keys_of(works))
+            begun = scalars.add_scalars(step, variable_groups.keys_of(works))
             [((path, _, key), updates)] = update_paths.plan(begun, works).items()
             if isinstance(path, update_paths.Fused) and not path.accepts(
                 updates[0], begun.scalars[key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine.variable_groups import Scalars
+from tfopt._engine.scalars import Scalars
 from tfopt._libraries import replicas
 from tfopt._values import rows
 from tfopt._values.initial_values import Initial

@@ -1,4 +1,4 @@
-"""The optimizers, one a file. A new file here is found by itself."""
+"""The optimizers, one in each file. tfopt finds a new file in this folder by itself."""
 
 from __future__ import annotations
 

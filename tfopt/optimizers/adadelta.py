@@ -1,4 +1,4 @@
-"""Adadelta: steps in the units of past steps."""
+"""Adadelta: step sizes from averages of past gradients and past steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfopt.optimizer import Optimizer
 
 
 class Adadelta(Optimizer):
-    r"""Scales the gradient by the ratio of past steps to past gradients.
+    r"""Adadelta: scales the gradient by the ratio of past steps to past gradients.
 
     $$v_t = \rho v_{t-1} + (1-\rho) g_t^2, \qquad
       d_t = \frac{\sqrt{u_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}} g_t$$
@@ -21,8 +21,8 @@ class Adadelta(Optimizer):
     $$u_t = \rho u_{t-1} + (1-\rho) d_t^2, \qquad x_t = x_{t-1} - \alpha d_t$$
 
     Args:
-        learning_rate: the factor $\alpha$ on the step, at least 0; the paper has 1.
-        rho: how slowly the averages forget, $\rho$ in [0, 1].
+        learning_rate: the factor $\alpha$ of the step, at least 0; 1 in the paper.
+        rho: the decay rate $\rho$ of the averages, in [0, 1].
         epsilon: the small number $\epsilon$ in both roots, at least 0. It sets the size of
             the first steps.
         name: a name for the optimizer.
@@ -32,7 +32,7 @@ class Adadelta(Optimizer):
         `accum_grad` ($v$) and `accum_var` ($u$), of the variable's shape.
 
     Sparse gradients:
-        Rows: rows without a gradient are not read or written; their averages do not decay.
+        Rows: only the rows in the batch are updated. The averages of all other rows do not decay.
 
     Raises:
         ValueError: if a number is out of its range.

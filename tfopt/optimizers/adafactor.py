@@ -1,4 +1,4 @@
-"""Adafactor: a second moment of rows and columns."""
+"""Adafactor: a second moment for rows and columns instead of entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfopt.optimizer import Optimizer
 
 
 class Adafactor(Optimizer):
-    r"""Adaptive rates with memory for the rows and columns of a matrix, not for its entries.
+    r"""Adafactor: adaptive learning rates with little memory, by rows and columns of a matrix.
 
     With $\hat\beta_t = 1 - t^\gamma$, for each row $i$ and column $j$
 
@@ -27,17 +27,17 @@ class Adafactor(Optimizer):
     $$x_t = x_{t-1} - \rho_t \max(\epsilon_2, \mathrm{RMS}(x_{t-1}))
       \frac{u_t}{\max(1, \mathrm{RMS}(u_t) / d)}$$
 
-    where RMS is the root mean square of all entries. Of more than two axes the last two are
-    rows and columns. Scalars and vectors keep each entry's
+    where RMS is the root mean square of all entries. If there are more than two axes, the last
+    two are rows and columns. Scalars and vectors keep for each entry
     $v_t = \hat\beta_t v_{t-1} + (1-\hat\beta_t) (g_t^2 + \epsilon_1)$.
 
     Args:
-        learning_rate: the step size $\alpha$, at least 0, as a part of the variable's RMS.
-        beta_2_decay: the power $\gamma$, at most 0, with which $\hat\beta_t$ goes to 1.
-        epsilon_1: the small number $\epsilon_1$ under the root, at least 0.
-        epsilon_2: the RMS $\epsilon_2$ that a variable counts as at least, at least 0.
-        clip_threshold: the RMS $d$ that a direction is clipped to, above 0.
-        relative_step: whether $1/\sqrt t$ bounds the step size; if not, $\rho_t = \alpha$.
+        learning_rate: the step size $\alpha$, at least 0, relative to the variable's RMS.
+        beta_2_decay: the power $\gamma$ by which $\hat\beta_t$ approaches 1, at most 0.
+        epsilon_1: the small number $\epsilon_1$ that is added to squared gradients, at least 0.
+        epsilon_2: the lower bound $\epsilon_2$ of the variable's RMS, at least 0.
+        clip_threshold: the RMS $d$ to which $u_t$ is clipped, above 0.
+        relative_step: whether $1/\sqrt t$ bounds the step size. If False, $\rho_t = \alpha$.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` is
             in units of $\alpha$, not of $\rho_t$.
@@ -47,7 +47,7 @@ class Adafactor(Optimizer):
         `v`, of the variable's shape, for scalars and vectors.
 
     Sparse gradients:
-        Whole: the result of the dense gradient. `lazy=True` raises, as the means need the
+        Whole: the gradient is made dense first. `lazy=True` raises, because the means need the
         whole variable.
 
     Raises:
@@ -60,9 +60,9 @@ class Adafactor(Optimizer):
     array([[2.6464467], [3.6464467]], dtype=float32)
 
     Source: Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost"
-    (2018), algorithms 4 and 5 in means for sums, which is the same. Theirs is $\alpha = 0.01$;
-    0.001 is Keras'. In Keras 3 `relative_step=False` has no effect, and each variable has a
-    slot of its own shape beside $r$ and $c$.
+    (2018), algorithms 4 and 5, with means in place of sums, which gives the same. The paper's
+    default is $\alpha = 0.01$; 0.001 is Keras'. In Keras 3 `relative_step=False` has no effect,
+    and each variable has a slot of its own shape in addition to $r$ and $c$.
     """
 
     learning_rate = Hyper(1e-3, low=0)
@@ -99,7 +99,7 @@ class Adafactor(Optimizer):
         else:
             s.r = average(s.r, tf.reduce_mean(squares, axis=-1))
             s.c = average(s.c, tf.reduce_mean(squares, axis=-2))
-            # Root by root: where a row and a column are 0, their product vanishes in float32.
+            # Two roots, not the root of the product: that may underflow to 0 in float32.
             mean = tf.reduce_mean(s.r, axis=-1, keepdims=True)
             scale = tf.sqrt(mean) / tf.sqrt(s.c)
             u = g / tf.sqrt(s.r)[..., tf.newaxis] * scale[..., tf.newaxis, :]
@@ -108,5 +108,5 @@ class Adafactor(Optimizer):
 
 
 def rms(x: Any) -> Any:
-    """The root mean square."""
+    """Returns the root mean square."""
     return tf.sqrt(tf.reduce_mean(x * x))

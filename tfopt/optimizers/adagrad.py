@@ -1,4 +1,4 @@
-"""Adagrad: a learning rate for each weight, by all its past gradients."""
+"""Adagrad: a learning rate for each weight, from all its past gradients."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tfopt.optimizer import Optimizer
 
 
 class Adagrad(Optimizer):
-    r"""Divides the gradient by the root of the sum of its past squares.
+    r"""Adagrad: divides the gradient by the root of the sum of its past squares.
 
     $$v_t = v_{t-1} + g_t^2, \qquad x_t = x_{t-1} - \alpha \frac{g_t}{\sqrt{v_t} + \epsilon}$$
 
     Args:
         learning_rate: the step size $\alpha$, at least 0. The paper's experiments use values
             near 1.
-        initial_accumulator_value: where the sum starts, at least 0.
-        epsilon: the small number in the denominator, at least 0.
+        initial_accumulator_value: the first value of the sum $v$, at least 0.
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
@@ -29,8 +29,8 @@ class Adagrad(Optimizer):
         `accumulator`, of the variable's shape.
 
     Sparse gradients:
-        Rows: rows without a gradient are not read or written. The result is that of the
-        dense gradient, since nothing decays.
+        Rows: only the rows in the batch are updated. The result is that of the dense gradient,
+        because nothing decays.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -42,7 +42,7 @@ class Adagrad(Optimizer):
     0.9
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
-    stochastic optimization" (2011). Keras 3 has $\epsilon$ inside the root.
+    stochastic optimization" (2011). Keras 3 adds $\epsilon$ inside the root.
     """
 
     learning_rate = Hyper(1e-3, low=0)

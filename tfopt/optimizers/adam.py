@@ -14,21 +14,21 @@ from tfopt.optimizer import Optimizer
 
 
 class Adam(Optimizer):
-    r"""Adaptive moment estimation, with AMSGrad as an option.
+    r"""Adam: adaptive moment estimation, with AMSGrad as an option.
 
     $$m_t = \beta_1 m_{t-1} + (1-\beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1-\beta_2) g_t^2$$
 
     $$x_t = x_{t-1} - \alpha \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t}
       \frac{m_t}{\sqrt{v_t} + \epsilon}$$
 
-    With AMSGrad, $\hat v_t = \max(\hat v_{t-1}, v_t)$ takes the place of $v_t$ in the last one.
+    With AMSGrad, $\hat v_t = \max(\hat v_{t-1}, v_t)$ replaces $v_t$ in the last equation.
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
-        beta_1: how slowly the first moment forgets, in [0, 1).
-        beta_2: how slowly the second moment forgets, in [0, 1).
-        epsilon: the small number in the denominator, at least 0; 0 is taken as 0.
-        amsgrad: whether to divide by the largest second moment so far.
+        beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
+        beta_2: the decay rate $\beta_2$ of the second moment, in [0, 1).
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
+        amsgrad: whether to divide by the root of the largest second moment so far.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
@@ -36,9 +36,8 @@ class Adam(Optimizer):
         `m` and `v`, and `vhat` with AMSGrad, of the variable's shape.
 
     Sparse gradients:
-        Exact: the result of the dense gradient, in which the moments of every row decay at
-        every step. `lazy=True` updates only the rows that have a gradient, at the cost of
-        those rows.
+        Exact: the result is that of the dense gradient: the moments of all rows decay at every
+        step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -51,8 +50,8 @@ class Adam(Optimizer):
 
     Sources: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), in the form
     before their section 2.1, where $\epsilon$ is not corrected for bias ("epsilon hat"), as
-    in all Kerases; Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018),
-    without bias correction inside the maximum.
+    in Keras 3 and tf-keras; Reddi, Kale and Kumar, "On the convergence of Adam and beyond"
+    (2018), without bias correction inside the maximum.
     """
 
     learning_rate = Hyper(1e-3, low=0)

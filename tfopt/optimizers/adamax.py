@@ -13,7 +13,7 @@ from tfopt.optimizer import Optimizer
 
 
 class Adamax(Optimizer):
-    r"""Adam with the infinity norm in place of the second moment.
+    r"""Adamax: Adam with the infinity norm in place of the second moment.
 
     $$m_t = \beta_1 m_{t-1} + (1-\beta_1) g_t, \qquad v_t = \max(\beta_2 v_{t-1}, |g_t|)$$
 
@@ -21,9 +21,9 @@ class Adamax(Optimizer):
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
-        beta_1: how slowly the first moment forgets, in [0, 1).
-        beta_2: how slowly the norm forgets, in [0, 1).
-        epsilon: the small number in the denominator, at least 0.
+        beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
+        beta_2: the decay rate $\beta_2$ of the infinity norm, in [0, 1).
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
@@ -31,7 +31,7 @@ class Adamax(Optimizer):
         `m` and `v`, of the variable's shape.
 
     Sparse gradients:
-        Rows: rows without a gradient are not read or written; their moments do not decay.
+        Rows: only the rows in the batch are updated. The moments of all other rows do not decay.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -13,7 +13,7 @@ from tfopt.optimizer import Optimizer
 
 
 class Ftrl(Optimizer):
-    r"""Follow the regularized leader, for sparse linear models.
+    r"""FTRL-Proximal (follow the regularized leader), for sparse linear models.
 
     With $\hat g_t = g_t + 2 \lambda_s x_{t-1}$ and $n_t = n_{t-1} + g_t^2$
 
@@ -24,29 +24,29 @@ class Ftrl(Optimizer):
       \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
 
     Args:
-        learning_rate: the step size $\alpha$, at least 0. It divides: at 0 the weights are
-            not numbers, so a warm-up must start above it.
-        learning_rate_power: $p$, at most 0; -0.5 gives a rate that falls as Adagrad's, 0 a
-            constant one.
-        initial_accumulator_value: where $n$ starts, at least 0.
-        l1_regularization_strength: $\lambda_1$, at least 0; makes weights exactly 0.
+        learning_rate: the step size $\alpha$, at least 0. The formula divides by it: at 0 the
+            weights become NaN, so a warm-up must start above 0.
+        learning_rate_power: $p$, at most 0. With -0.5 the rate falls as Adagrad's does; with 0
+            it is constant.
+        initial_accumulator_value: the first value of $n$, at least 0.
+        l1_regularization_strength: $\lambda_1$, at least 0. It makes weights exactly 0.
         l2_regularization_strength: $\lambda_2$, at least 0.
-        l2_shrinkage_regularization_strength: $\lambda_s$, at least 0; a penalty on the size
-            of the weights, where $\lambda_2$ stabilizes. Not changeable once slots exist
-            if it was 0.
+        l2_shrinkage_regularization_strength: $\lambda_s$, at least 0: a penalty on the size
+            of the weights, whereas $\lambda_2$ stabilizes. If it is 0 when the slots are
+            created, it cannot change afterwards.
         beta: the paper's $\beta$, at least 0.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay`
-            raises: the weights are computed anew from `linear` at every step.
+            raises, because each step computes the weights anew from `linear`.
 
     Slots:
-        `accumulator` ($n$) and `linear` ($z$), of the variable's shape; in `weights` variable
-        by variable.
+        `accumulator` ($n$) and `linear` ($z$), of the variable's shape. `weights` lists them
+        variable by variable.
 
     Sparse gradients:
-        Rows: rows without a gradient are not read or written. The result is that of the
-        dense gradient for rows that have had a gradient; others keep their initial value,
-        where the dense gradient would set them to what $z = 0$ gives, 0.
+        Rows: only the rows in the batch are updated. For a row that has had a gradient, the
+        result is that of the dense gradient. A row that never had one keeps its initial value;
+        the dense gradient would set it to 0, the value for $z = 0$.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -1,4 +1,4 @@
-"""LAMB: Adam's direction, scaled to each variable."""
+"""LAMB: Adam's direction, scaled by the norm of each variable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfopt.optimizer import Optimizer
 
 
 class LAMB(Optimizer):
-    r"""Layer-wise adaptive moments, for large batches.
+    r"""LAMB: layer-wise adaptive moments, for large batches.
 
     $$m_t = \beta_1 m_{t-1} + (1-\beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1-\beta_2) g_t^2$$
 
@@ -20,22 +20,22 @@ class LAMB(Optimizer):
 
     $$x_t = x_{t-1} - \alpha \frac{\|x_{t-1}\|}{\|u_t\|} u_t$$
 
-    The norms are those of the whole variable; their ratio is 1 where one of them is 0.
+    The norms are those of the whole variable. If one of them is 0, their ratio is 1.
 
     Args:
-        learning_rate: the step size $\alpha$, at least 0, as a part of the variable's norm.
-        beta_1: how slowly the first moment forgets, in [0, 1).
-        beta_2: how slowly the second moment forgets, in [0, 1).
-        epsilon: the small number in the denominator, at least 0.
+        learning_rate: the step size $\alpha$, at least 0, relative to the variable's norm.
+        beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
+        beta_2: the decay rate $\beta_2$ of the second moment, in [0, 1).
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` is
-            $\lambda$, here inside the step that the ratio scales.
+            $\lambda$, which is part of $u_t$ here.
 
     Slots:
         `m` and `v`, of the variable's shape.
 
     Sparse gradients:
-        Whole: the result of the dense gradient. `lazy=True` raises, as the norms need the
+        Whole: the gradient is made dense first. `lazy=True` raises, because the norms need the
         whole variable.
 
     Raises:
@@ -48,9 +48,9 @@ class LAMB(Optimizer):
     array([2.6464467, 3.6464467], dtype=float32)
 
     Source: You et al., "Large batch optimization for deep learning: training BERT in 76
-    minutes" (2020), with the identity as $\phi$ and without bounds on the ratio. Their
-    $\epsilon$ is 1e-6 and their $\lambda$ 0.01; 1e-7 and None are Keras'. Keras 3 decays the
-    weights outside of the ratio, by $\alpha \lambda$ as AdamW does.
+    minutes" (2020), with the identity as $\phi$ and without bounds on the ratio. The paper's
+    defaults are $\epsilon$ = 1e-6 and $\lambda$ = 0.01; 1e-7 and None are Keras'. Keras 3 decays
+    the weights outside of the ratio, by $\alpha \lambda$, as AdamW does.
     """
 
     learning_rate = Hyper(1e-3, low=0)

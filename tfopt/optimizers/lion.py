@@ -1,4 +1,4 @@
-"""Lion: the sign of an interpolated momentum."""
+"""Lion: the sign of a mean of momentum and gradient."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tfopt.optimizer import Optimizer
 
 
 class Lion(Optimizer):
-    r"""Evolved sign momentum: every weight moves by the same amount.
+    r"""Lion (evolved sign momentum): every weight moves by the same amount.
 
     $$x_t = x_{t-1} - \alpha\, \mathrm{sign}(\beta_1 m_{t-1} + (1-\beta_1) g_t)$$
 
     $$m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t$$
 
     Args:
-        learning_rate: the step size $\alpha$, at least 0. It suits Lion smaller than Adam, by
-            a factor of 3 to 10.
-        beta_1: the part of the momentum in the direction of a step, in [0, 1].
-        beta_2: how slowly the momentum forgets, in (0, 1].
+        learning_rate: the step size $\alpha$, at least 0. Take it smaller than Adam's, by a
+            factor of 3 to 10.
+        beta_1: the part $\beta_1$ of the momentum in the direction of a step, in [0, 1].
+        beta_2: the decay rate $\beta_2$ of the momentum, in (0, 1].
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` is
-            the paper's $\lambda$, and suits Lion larger than AdamW by the same factor.
+            the paper's $\lambda$. Take it larger than AdamW's, by the same factor.
 
     Slots:
         `m`, of the variable's shape.
 
     Sparse gradients:
-        Exact: the result of the dense gradient, in which every row moves at every step, by
-        its momentum. `lazy=True` moves only the rows that have a gradient.
+        Exact: the result is that of the dense gradient: every row moves at every step, by its
+        momentum. `lazy=True` updates only the rows in the batch.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -43,8 +43,8 @@ class Lion(Optimizer):
     >>> float(x)
     0.9
 
-    Source: Chen et al., "Symbolic discovery of optimization algorithms" (2023). Their code's
-    learning rate is 1e-4 by default; 1e-3 is Keras'.
+    Source: Chen et al., "Symbolic discovery of optimization algorithms" (2023). The
+    default learning rate of the authors' code is 1e-4; 1e-3 is Keras'.
     """
 
     learning_rate = Hyper(1e-3, low=0)
@@ -61,5 +61,5 @@ class Lion(Optimizer):
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         s.m = h.beta_2 * s.m + (1 - h.beta_2) * g
-        # The same direction, by the new momentum: with the old one XLA would have to copy it.
+        # The direction is written with the new momentum: XLA would have to copy the old one.
         return x - h.learning_rate * tf.sign(h.part * s.m + (1 - h.part) * g)

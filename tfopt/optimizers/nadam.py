@@ -1,4 +1,4 @@
-"""Nadam: Adam with Nesterov's momentum."""
+"""Nadam: Adam with Nesterov momentum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASE = float(np.float32(0.96))  # as OptimizerV2 rounds it, whatever the variabl
 
 
 class Nadam(Optimizer):
-    r"""Adam with Nesterov's momentum, on a schedule.
+    r"""Nadam: Adam with Nesterov momentum, which follows a schedule.
 
     With the schedule $\mu_t = \beta_1 (1 - \tfrac12 0.96^{t\psi})$ and its product
     $\Pi_t = \prod_{i \le t} \mu_i$
@@ -28,21 +28,21 @@ class Nadam(Optimizer):
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
-        beta_1: how slowly the first moment forgets, in [0, 1).
-        beta_2: how slowly the second moment forgets, in [0, 1).
-        epsilon: the small number in the denominator, at least 0.
-        schedule_decay: how fast the momentum's schedule rises, $\psi$, at least 0. `decay`
-            is its other name, as in OptimizerV2, and not a decay of the learning rate.
+        beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
+        beta_2: the decay rate $\beta_2$ of the second moment, in [0, 1).
+        epsilon: the small number $\epsilon$ in the denominator, at least 0.
+        schedule_decay: how fast the momentum's schedule rises, $\psi$, at least 0. As in
+            OptimizerV2, `decay` is another name for it, not a decay of the learning rate.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
     Slots:
-        `m` and `v`, of the variable's shape; the optimizer keeps $\Pi_t$ in
-        `momentum_cache`.
+        `m` and `v`, of the variable's shape. The scalar `momentum_cache` of the optimizer
+        is $\Pi_t$.
 
     Sparse gradients:
-        Rows move: the moments of all rows decay as with the dense gradient, but only rows
-        that have a gradient move.
+        Rows move: the moments of all rows decay as with the dense gradient, but only the rows
+        in the batch move.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -54,7 +54,7 @@ class Nadam(Optimizer):
     0.894355
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the schedule of
-    OptimizerV2, which Keras 3 replaced by another.
+    OptimizerV2. Keras 3 has another schedule.
     """
 
     learning_rate = Hyper(1e-3, low=0)

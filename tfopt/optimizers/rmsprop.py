@@ -1,4 +1,4 @@
-"""RMSprop: gradients over a running root mean square."""
+"""RMSprop: gradients divided by a running root mean square."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfopt.optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
-    r"""Divides the gradient by a running root mean square of it.
+    r"""RMSprop: divides the gradient by the running root mean square of its past values.
 
     $$v_t = \rho v_{t-1} + (1-\rho) g_t^2$$
 
@@ -23,16 +23,17 @@ class RMSprop(Optimizer):
 
     $$u_t = \mu u_{t-1} + \alpha \frac{g_t}{\sqrt{v_t + \epsilon}}, \qquad x_t = x_{t-1} - u_t$$
 
-    Centered, the variance $v_t - \bar g_t^2$ takes the place of $v_t$ below the gradient,
-    where $\bar g_t = \rho \bar g_{t-1} + (1-\rho) g_t$; rounding below 0 counts as 0.
+    With `centered`, the variance $v_t - \bar g_t^2$ takes the place of $v_t$ below the gradient,
+    where $\bar g_t = \rho \bar g_{t-1} + (1-\rho) g_t$. A variance that is rounded below 0
+    counts as 0.
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
-        rho: how slowly the averages forget, $\rho$ in [0, 1].
+        rho: the decay rate $\rho$ of the averages, in [0, 1].
         momentum: the part $\mu$ of the last step that is kept, in [0, 1]. At 0 there is no
-            slot, and it stays so once variables were updated.
+            slot; then momentum cannot change once slots exist.
         epsilon: the small number $\epsilon$ in the denominator, at least 0.
-        centered: whether to divide by the standard deviation instead.
+        centered: whether to divide by the standard deviation of the gradient instead.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
@@ -40,8 +41,8 @@ class RMSprop(Optimizer):
         `rms`, `momentum` if used, `mg` if centered; of the variable's shape.
 
     Sparse gradients:
-        Exact without momentum: the result of the dense gradient. With momentum, rows:
-        rows without a gradient are not read or written.
+        Exact without momentum: the result is that of the dense gradient. Rows with momentum:
+        only the rows in the batch are updated.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -53,7 +54,7 @@ class RMSprop(Optimizer):
     0.6837723
 
     Source: Tieleman and Hinton, "Lecture 6.5: rmsprop" (2012), as OptimizerV2 computes it:
-    the place of $\epsilon$ depends on momentum. Keras 3 has it inside the root always.
+    $\epsilon$ is inside the root with momentum only. In Keras 3 it is always inside.
     """
 
     learning_rate = Hyper(1e-3, low=0)

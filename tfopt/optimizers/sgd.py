@@ -1,4 +1,4 @@
-"""SGD: gradient descent, with momentum."""
+"""SGD: stochastic gradient descent, with momentum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfopt.optimizer import Optimizer
 
 
 class SGD(Optimizer):
-    r"""Gradient descent, with momentum and Nesterov's momentum.
+    r"""SGD: stochastic gradient descent, with momentum and Nesterov momentum.
 
     Without momentum
 
@@ -23,13 +23,13 @@ class SGD(Optimizer):
 
     $$m_t = \mu m_{t-1} - \alpha g_t, \qquad x_t = x_{t-1} + m_t$$
 
-    and with Nesterov's, in the second equation, $x_t = x_{t-1} + \mu m_t - \alpha g_t$.
+    and with Nesterov momentum the second equation is $x_t = x_{t-1} + \mu m_t - \alpha g_t$.
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         momentum: the part $\mu$ of the last step that is kept, in [0, 1]. At 0 there is no
-            slot, and it stays so once variables were updated.
-        nesterov: whether the gradient counts as taken after the momentum's step.
+            slot; then momentum cannot change once slots exist.
+        nesterov: whether to use Nesterov momentum.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
@@ -37,9 +37,12 @@ class SGD(Optimizer):
         `momentum`, of the variable's shape, if momentum is used.
 
     Sparse gradients:
-        Rows: rows without a gradient are not read or written, and so neither is their
-        momentum, which a dense gradient of zeros would let roll on. Without momentum the
-        result is that of the dense gradient. Complex variables are taken.
+        Rows: only the rows in the batch are updated. The momentum of all other rows does not
+        move them, as it would with the dense gradient. Without momentum the result is that of
+        the dense gradient.
+
+    Dtypes:
+        Variables may also be complex.
 
     Raises:
         ValueError: if a number is out of its range.
