@@ -9,11 +9,12 @@ import strategies
 from cases import CASES
 from on_mesh import KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
 from processes import run_side_by_side
+from training import PLAIN
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
-VARIANTS = [case.name for case in CASES if case.note]
+VARIANTS = [case.name for case in CASES if case not in PLAIN]
 VARIANTS += [f"{cls.__name__}-{note}" for note, (cls, _) in WITH_OPTIONS.items()]
-CELLS = [f"{case.name}/{kind}" for case in CASES if not case.note for kind in KINDS]
+CELLS = [f"{case.name}/{kind}" for case in PLAIN for kind in KINDS]
 CELLS += [f"{name}/columns-graph" for name in VARIANTS]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from strategies import difference
 from tensorflow.experimental import dtensor
-from training import slots_of
+from training import PLAIN, slots_of
 
 import tfopt
 
@@ -72,7 +72,7 @@ def run(file):
     ]
     results = {}
     for case in [*CASES, *others]:
-        for kind in KINDS if not case.note else ["columns-graph"]:
+        for kind in KINDS if case in PLAIN else ["columns-graph"]:
             name, changes = KINDS[kind]
             layout = dtensor.Layout(LAYOUTS[name], mesh)
             results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
