@@ -1,4 +1,4 @@
-"""The ways into a step: gradients that are applied, and windows that are flushed."""
+"""The entries into a step: `apply_gradients` and `flush`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def apply(
     aggregate: bool = True,
     more: tuple[Policy, ...] = (),
 ) -> Any:
-    """One step, once everything has been checked; with more policies, if a wrapper takes it."""
+    """Makes one step, after all checks; with more policies, if a wrapper makes the step."""
     works = gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     if not works:
         return _result(engine, engine.state.iterations.read_value(), name)
@@ -45,7 +45,7 @@ def apply(
 
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
-    """Ends the windows of gates that keep gradients: each is a step without any."""
+    """Makes one step for each window that a gate keeps open; such a step gets no gradients."""
     gates, built = engine.policies.gates, engine.state.built
     if gates and not built and tf.inside_function():
         raise RuntimeError(
@@ -70,7 +70,7 @@ def _flush_windows(engine: Engine, more: tuple[Policy, ...]) -> Any:
 
 
 def _result(engine: Engine, iterations: Any, name: str | None) -> Any:
-    """What `apply_gradients` returns: in a v1 graph an operation."""
+    """Returns what `apply_gradients` returns: in a v1 graph an operation."""
     if tf_variables.in_v1_graph() and not tf.inside_function():
         return tf.group(iterations, name=tf_variables.scope_name(name or engine.name))
     return iterations

@@ -1,4 +1,4 @@
-"""Groups of variables, and the scalars of a step: one `h` for each compute dtype and group."""
+"""Groups of variables, and the scalars `h` of a step for each compute dtype and group."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 
 class Scalars(types.SimpleNamespace):
-    """Named tensors: `h` and `s` in an optimizer's `update`."""
+    """Named tensors: the arguments `h` and `s` of an optimizer's `update`."""
 
 
 class Rule:
-    """What is otherwise for some variables. All rules that match a variable are its group.
+    """What differs for some variables. The rules that match a variable are its group.
 
     Rules combine: factors multiply, and a variable may get its learning rate from one rule and
-    its decay from another.
+    its weight decay from another.
 
     Args:
-        match: tells of a variable, as the user knows it, whether the rule holds for it.
-        factors: by hyperparameter, what it is multiplied by: whatever a hyperparameter may be.
-        values: by hyperparameter, what takes its place.
-        off: hyperparameters that these variables do without. That is part of the graph: there
-            is no op for them, where a factor of 0 would leave one.
+        match: a function that returns whether the rule holds for a variable, which it gets as
+            the user knows it.
+        factors: by hyperparameter, a factor: anything that a hyperparameter may be.
+        values: by hyperparameter, a value that replaces it.
+        off: hyperparameters that these variables do without. This is part of the graph: there
+            is no op for them, while a factor of 0 would leave one.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class Rule:
         self.off = frozenset(off)
 
     def covers(self, variable: Any) -> bool:
-        """Whether the rule holds for a variable, as the user knows it."""
+        """Returns whether the rule holds for a variable, given as the user knows it."""
         return self.match(variable)
 
     def copied(self) -> Rule:
-        """The rule for a deep copy of the optimizer."""
+        """Returns the rule for a deep copy of the optimizer."""
         return self
 
     @property
     def numbers(self) -> dict[tuple[str, str], Any]:
-        """The numbers of its own, by what they are and by hyperparameter."""
+        """The numbers of the rule: by "factor" or "value", and by hyperparameter."""
         factors = {("factor", name): value for name, value in self.factors.items()}
         return {**factors, **{("value", name): value for name, value in self.values.items()}}
 
@@ -63,31 +64,31 @@ Key = tuple[tf.DType, Group]
 
 
 def group_of(rules: Sequence[Rule], variable: Any) -> Group:
-    """The rules that hold for a variable."""
+    """Returns the rules that hold for a variable."""
     return tuple(rule for rule in rules if rule.covers(variable))
 
 
 def key_of(work: Work) -> Key:
-    """Under which key a work finds its scalars in `Step.scalars`."""
+    """Returns the key under which a work finds its scalars in `Step.scalars`."""
     return compute_dtype(work.variable.dtype), work.group
 
 
 def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
-    """The dtypes and groups of works."""
+    """Returns the dtypes and groups of works."""
     return tuple(dict.fromkeys(map(key_of, works)))
 
 
 def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
-    """The step with the scalars of each dtype and group; advances the optimizer's own state.
+    """Returns the step with the scalars of each dtype and group; advances the optimizer's state.
 
-    Groups that differ in nothing but what is off share what `begin` computes. The state is one
-    for all groups, so it is the group of everybody that advances it.
+    Groups that differ only in what is off share what `begin` computes. All groups share one state,
+    which is advanced by the group of variables without numbers of their own.
     """
     engine, optimizer = step.engine, step.engine.optimizer
     step = step._replace(iterations=engine.state.iterations.read_value())
     state = engine.state.scalars
     keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
-    if state:  # somebody must advance it
+    if state:  # the group without rules must be there, to advance it
         keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
     begun: dict[Any, Scalars] = {}
     advanced: dict[tf.DType, Mapping[str, Any]] = {}
@@ -119,12 +120,12 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
 
 
 def _numeric(group: Group) -> Group:
-    """The rules of a group that have numbers of their own."""
+    """Returns the rules of a group that have numbers of their own."""
     return tuple(rule for rule in group if rule.factors or rule.values)
 
 
 def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
-    """The hyperparameters in use, and `t`, the number of this step from 1."""
+    """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
     names = step.engine.names_of_rules
     h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
     for rule in group:

@@ -1,4 +1,4 @@
-"""The scalars of a step, which `begin` computes: also of a step that runs op by op."""
+"""The scalars of a step, which `begin` computes: with the same bits in eager mode and traced."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ScalarsOfSteps:
         self._functions: dict[Any, _ScalarsFunction] = {}
 
     def add_to(self, step: Step, works: Sequence[Work]) -> Step:
-        """The step with its scalars; of an eager step by a function, whose bits a trace has."""
+        """Returns the step with its scalars; an eager step gets them from a function."""
         keys = groups.keys_of(works)
         declared = step.engine.declared
-        # What the engine computes is alike; what users compute may be more than tensors.
+        # The engine's own scalars have the same bits anyway; `begin` of a user may use Python.
         alike = not declared.begins or not declared.is_known
         if alike or not tf.executing_eagerly() or replicas.has_strategy():
             return groups.add_scalars(step, keys)
@@ -41,14 +41,14 @@ class ScalarsOfSteps:
 class _ScalarsFunction:
     """`groups.add_scalars` as a function of the hyperparameters that live in no variable.
 
-    TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one. So op by op the
-    scalars of a step could differ in the last bit from those of a step that is traced.
+    TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for example. So the
+    scalars of a step that runs op by op could differ in the last bit from those of a traced step.
     """
 
     def __init__(self, step: Step, keys: Sequence[groups.Key]):
         self._step, self._keys = step, keys
         self._others: dict[Any, dict[str, Any]] = {}  # what `begin` sets that is no tensor
-        # A partial, as TensorFlow would count traces of all optimizers together by one code object.
+        # A partial, because TensorFlow counts traces by code object, for all optimizers together.
         self._function = tf.function(functools.partial(self._compute), autograph=False)
 
     def __call__(self, step: Step, tensors: Mapping[str, Any]) -> Step:
