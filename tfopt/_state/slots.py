@@ -47,7 +47,7 @@ class Slots:
         self._originals: dict[Any, Any] = {}  # the variables as the user knows them
 
     def copy_late(self) -> None:
-        """Copies variables that have a value by now; the first trace of a `tf.function` gives none."""
+        """Copies variables that have a value by now; in the first trace they had none."""
         with tf.init_scope():
             late = [(v, name) for v, name in self._late if v.is_initialized()]
             self._late = [(v, n) for v, n in self._late if not any(v is x for x, _ in late)]
@@ -171,7 +171,7 @@ class Slots:
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
-        """Creates the slot `name` of `variable` from an `Initial` or a value, if it is not there."""
+        """Creates the slot `name` of `variable`, if it is not there, from an `Initial` or a value."""
         codec = initial.codec if isinstance(initial, Initial) else None
         if codec is not None:
             self._declare_parts(variable, name, initial, codec)
