@@ -1,4 +1,4 @@
-"""The one category of warning that tfopt raises."""
+"""`TfoptWarning`, the only category of warnings that tfopt gives."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import warnings
 
 
 class TfoptWarning(UserWarning):
-    """Something in the use of an optimizer that probably is not what was meant."""
+    """You probably use an optimizer in another way than you mean to."""
 
 
 def warn(message: str) -> None:
-    """Warns, pointing at the first caller outside tfopt."""
+    """Warns, and names the first caller outside of tfopt."""
     here = os.path.dirname(__file__)
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
