@@ -1,1 +1,1 @@
-"""What the class of an optimizer declares, and the constructor and config that follow from it."""
+"""What the class of an optimizer declares, and the constructor and config made from it."""

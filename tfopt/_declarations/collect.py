@@ -1,4 +1,4 @@
-"""What the class of an optimizer declares, collected once, when the class is made."""
+"""What the class of an optimizer declares, collected when the class is created."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Field = Hyper | Static
 
 @dataclasses.dataclass(frozen=True)
 class Declarations:
-    """What engine, constructor and config need to know of a class.
+    """What engine, constructor and config must know about a class.
 
     Attributes:
         fields: hyperparameters and statics by name, its own first, then those of all optimizers.
         aliases: other names of fields.
         common: the fields that all optimizers have; they are keyword-only.
         policies: the policies that it may use, in the order of a step.
-        paths: the paths on which its updates may run; the first that takes one runs it.
-        engine: the class of its parts.
+        paths: the paths on which its updates may run; the first path that takes an update runs it.
+        engine: the class of the optimizer's parts.
         uncalled: names that a subclass must not define, since nothing would call them, and
             what is called instead.
-        reserved: names that neither a subclass of a user's nor an attribute may have.
+        reserved: names that neither a user's subclass nor an attribute may have.
         tracks_attributes: whether checkpoints save what is assigned to an attribute.
-        is_hooked: whether hooks that a subclass overrides make updates, and not `update`.
-        has_kernel: whether `fused` is of the same class as `update`, or of one below it.
-        goes_by_rows: whether `sparse` speaks of this `update`, and not of a parent's.
+        is_hooked: whether updates are made by hooks that a subclass overrides, not by `update`.
+        has_kernel: whether `fused` is defined in the same class as `update`, or in a subclass.
+        goes_by_rows: whether `sparse` is declared for this `update`, not for a parent's.
         begins: whether it overrides `begin`.
-        is_known: whether what it computes depends on nothing but what it declares: so it is of
-            tfopt's own classes, and of those that promise it. Others may read what they like.
-        has_own_getattr: whether it answers for attributes in a way of its own.
+        is_known: whether what it computes depends only on what it declares. This holds for
+            tfopt's own classes, and for those that promise it; others may read anything.
+        has_own_getattr: whether it defines a `__getattr__` of its own.
     """
 
     fields: Mapping[str, Field]
@@ -55,7 +55,7 @@ class Declarations:
 
     @property
     def own_statics(self) -> list[str]:
-        """The statics of the class itself."""
+        """The statics that the class itself declares."""
         own = (n for n, field in self.fields.items() if isinstance(field, Static))
         return [name for name in own if name not in self.common]
 
@@ -66,10 +66,10 @@ class Declarations:
 
 
 def lift(cls: type, policies: Sequence[type[Policy]]) -> None:
-    """Gives a class the keywords and the verbs of policies.
+    """Gives a class the keywords and the methods of policies.
 
     Raises:
-        TypeError: if it has something else under such a name.
+        TypeError: if the class has something else under such a name.
     """
     for policy in policies:
         fields = {n: f for n, f in vars(policy).items() if isinstance(f, Hyper | Static)}
@@ -91,19 +91,19 @@ def collect(
     tracks_attributes: bool,
     shared: bool,
 ) -> Declarations:
-    """What a class declares: by itself, and by its bases.
+    """Returns what a class declares: by itself, and by its bases.
 
     Args:
         cls: the class.
-        base: the base of all optimizers, whose defaults stand for "not overridden".
+        base: the base of all optimizers: an attribute that equals its own is not overridden.
         parent: what its base class declares; None for the base itself.
         policies: further policies, after those of the base class.
         paths: further paths, asked before those of the base class.
-        engine: the class of its parts; None for that of the base class.
-        uncalled: hooks that nothing calls; none for those of the base class.
+        engine: the class of the optimizer's parts; None for that of the base class.
+        uncalled: hooks that nothing calls; if empty, those of the base class.
         reserved: further names that tfopt keeps for itself.
-        tracks_attributes: False if what is assigned to attributes is not to be saved.
-        shared: whether the class promises to read nothing but what it declares.
+        tracks_attributes: False if what is assigned to attributes shall not be saved.
+        shared: whether the class promises to read only what it declares.
     """
     fields: dict[str, Field] = {}
     aliases: dict[str, str] = {}
@@ -135,7 +135,7 @@ def collect(
         has_kernel=all(
             _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
         ),
-        # Rows apart must give what the whole does: a parent's word for it is not enough.
+        # A parent's `sparse` does not say that this `update` works row by row.
         goes_by_rows=not hooked[0] and _definer(cls, "sparse") <= first,
         begins=cls.begin is not base.begin,
         is_known=(shared or cls.__module__.startswith("tfopt."))
@@ -148,12 +148,12 @@ _HOOKS = ("resource_apply_dense", "resource_apply_sparse")
 
 
 def _defines(cls: type, name: str) -> bool:
-    """Whether the class has a name that is not one of TensorFlow's or Keras' own."""
+    """Returns whether the class has a name that is not one of TensorFlow's or Keras' own."""
     theirs = ("builtins", "keras", "tensorflow", "tf_keras")
     ours = (base for base in cls.__mro__ if base.__module__.split(".")[0] not in theirs)
     return any(name in vars(base) for base in ours)
 
 
 def _definer(cls: type, name: str) -> int:
-    """How far up the bases an attribute is defined."""
+    """Returns how far up the bases an attribute is defined."""
     return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))

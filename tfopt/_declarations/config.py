@@ -1,4 +1,4 @@
-"""Configs of optimizers: written, and read from tfopt, OptimizerV2, tf-keras and Keras 3."""
+"""Configs of optimizers: written by tfopt; read from tfopt, OptimizerV2, tf-keras and Keras 3."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tfopt import schedules
 from tfopt._libraries.warnings import warn
 from tfopt.hyper import Hyper
 
-# By these keys a config is told. Ours never has both of the norms, and leaves out what is None.
+# A config with these keys is Keras'. One of tfopt never has both norms, and has no None.
 _KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
 _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 
 
 def get_config(optimizer: Any) -> dict[str, Any]:
-    """The arguments that make an equal optimizer, without its state."""
+    """Returns the arguments that make an equal optimizer, without its state."""
     engine, declared = optimizer._engine, optimizer._declared
     config: dict[str, Any] = {"name": optimizer.name}
     for name, field in declared.fields.items():
@@ -37,7 +37,7 @@ def get_config(optimizer: Any) -> dict[str, Any]:
 def from_config(
     cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
 ) -> Any:
-    """An optimizer of a class, from a config of that class or of its namesake in Keras."""
+    """Makes an optimizer of a class, from a config of that class or of its namesake in Keras."""
     if not isinstance(config, Mapping):
         raise ValueError(f"`config` must be a dict; got {config!r}.")
     config = dict(config)
@@ -60,15 +60,15 @@ def from_config(
 
 
 def _origin(config: Mapping[str, Any]) -> str:
-    """The library whose newer optimizers write such a config; empty for any other."""
+    """Returns the library whose newer optimizers write such a config; empty for any other."""
     if _KERAS_3_KEYS <= config.keys():
         return "Keras 3"
     return "tf-keras" if _TF_KERAS_KEYS <= config.keys() else ""
 
 
 def _without_neutral_keys(cls: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what says nothing there: None, and settings of averages that are off."""
-    neutral = {"jit_compile"}  # there it says whether a GPU was found
+    """Returns the config without keys that have no effect: None, and averages that are off."""
+    neutral = {"jit_compile"}  # Keras sets it by whether there is a GPU
     neutral |= {n for n in cls._declared.common & config.keys() if config[n] is None}
     if not config.get("use_ema"):
         neutral |= {"use_ema", "ema_momentum", "ema_overwrite_frequency"}

@@ -1,4 +1,4 @@
-"""The constructor of an optimizer and its attributes, made of what its class declares."""
+"""The constructor of an optimizer and its attributes, made from what its class declares."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfopt.hyper import Hyper
 
 
 class Configurable:
-    """A class whose constructor, attributes and config follow from its declarations."""
+    """Base class whose constructor, attributes and config are made from declarations."""
 
     name: str
 
-    _engine: Any  # an `Engine`; or a `Blueprint`, in a function that optimizers share
+    _engine: Any  # an `Engine`; in a function that optimizers share, a `Blueprint`
     _declared: Declarations
     _positional: tuple[str, ...] = ()
 
@@ -50,23 +50,23 @@ class Configurable:
     # --- hyperparameters, as OptimizerV2's subclasses set and read them ---------------------------
 
     def _set_hyper(self, name: str, value: Any) -> None:
-        """Sets a hyperparameter; one that the class does not declare is added."""
+        """Sets a hyperparameter; adds one that the class does not declare."""
         self._engine.set_hyper(name, value)
 
     def _get_hyper(self, name: str, dtype: Any = None) -> Any:
-        """The current value of a hyperparameter, as a tensor of `dtype` if given."""
+        """Returns the current value of a hyperparameter, as a tensor of `dtype` if given."""
         if name not in self._engine.hypers:
             raise AttributeError(f"{type(self).__name__} has no hyperparameter `{name}`.")
         value = self._engine.value_now(name)
         return value if dtype is None else tf.cast(value, dtype)
 
     def _serialize_hyperparameter(self, name: str) -> Any:
-        """A hyperparameter as `get_config` stores it: a number or a schedule's config."""
+        """Returns a hyperparameter as `get_config` stores it: a number or a schedule's config."""
         return self._engine.hypers[name].config()
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate, of a class that does not declare it but calls `_set_hyper`."""
+        """The learning rate, for a class that does not declare it but calls `_set_hyper`."""
         return _read_undeclared(self, "learning_rate")
 
     @learning_rate.setter
@@ -101,13 +101,13 @@ class Configurable:
     # --- config -----------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer, without its state.
+        """Returns the arguments that make an equal optimizer, without its state.
 
         Returns:
-            A dict fit for JSON. Numbers are the very ones given while unchanged,
-            else their current value; a schedule is its config; a callable without
-            a config is its current value. Of the keywords that all optimizers
-            share, those at their default are left out.
+            A dict that JSON can hold. A number that is unchanged is exactly the one given; a
+            changed number is its current value. A schedule is its config. A callable without a
+            config is its current value. Keywords that all optimizers share are left out if they
+            have their default value.
         """
         return config_module.get_config(self)
 
@@ -115,11 +115,11 @@ class Configurable:
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> Any:
-        """Makes an optimizer from a config: ours, OptimizerV2's, tf-keras' or Keras 3's.
+        """Makes an optimizer from a config of tfopt, OptimizerV2, tf-keras or Keras 3.
 
         Args:
-            config: what `get_config` returned. Keys that only say what another
-                library's optimizer has, at their neutral value, are dropped.
+            config: what `get_config` returned. Keys of options that only another library has are
+                dropped if they have their neutral value.
             custom_objects: names of schedules or functions that the config uses.
 
         Returns:
@@ -132,12 +132,12 @@ class Configurable:
         return config_module.from_config(cls, config, custom_objects)
 
     def _formula_differs_in_keras(self) -> str:
-        """How the formula of Keras 3 and newer tf-keras differs; empty if it does not."""
+        """Says how the formula of Keras 3 and newer tf-keras differs; empty if it does not."""
         return ""
 
 
 def _read_undeclared(optimizer: Any, name: str) -> Any:
-    """The value of a hyperparameter that `_set_hyper` added."""
+    """Returns the value of a hyperparameter that `_set_hyper` added."""
     if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
         return optimizer._engine.hypers[name].read()
     raise AttributeError(f"{type(optimizer).__name__!r} object has no attribute {name!r}")
@@ -165,12 +165,12 @@ def declare(cls: Any, base: type, **more: Any) -> None:
 
 
 def start_engine(optimizer: Any, name: Any) -> Engine:
-    """Gives an optimizer its name and its engine: all that tfopt keeps on it."""
+    """Gives an optimizer its name and its engine, the only attributes that tfopt keeps on it."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
     declared = type(optimizer)._declared
     engine: Engine = declared.engine(optimizer, name, declared)
-    # `tf.Module` has the first two, and its own constructor would refuse many a name.
+    # `tf.Module` has the first two, but its constructor would refuse many names.
     scope = tf_variables.scope_name(name)
     optimizer.__dict__.update(_name=name, _scope_name=scope, _engine=engine)
     return engine
@@ -201,7 +201,7 @@ def _signature(cls: Any) -> inspect.Signature:
 
 
 def _bound_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments by canonical name."""
+    """Returns the constructor's arguments by canonical name."""
     declared = cls._declared
     if len(args) > len(cls._positional):
         raise TypeError(
@@ -229,7 +229,7 @@ def _bound_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def name_is_reserved(cls: type, name: str) -> AttributeError:
-    """The error for a name that tfopt uses for itself."""
+    """Returns the error for a name that tfopt uses for itself."""
     return AttributeError(
         f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself. "
         "Rename it."

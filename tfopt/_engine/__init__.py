@@ -1,1 +1,1 @@
-"""The life of a step: from gradients to variables."""
+"""A step of an optimizer: from gradients to updated variables."""

@@ -1,4 +1,4 @@
-"""The ways into a step: gradients that are applied, and windows that are flushed."""
+"""The entries into a step: `apply_gradients` and `flush`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def apply(
 
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
-    """Ends the windows of gates that keep gradients: each is a step without any."""
+    """Makes one step for each window that a gate keeps open; such a step gets no gradients."""
     gates, built = engine.policies.gates, engine.state.built
     if gates and not built and tf.inside_function():
         raise RuntimeError(
@@ -69,7 +69,7 @@ def _flush_windows(engine: Engine, more: tuple[Policy, ...]) -> Any:
 
 
 def _result(engine: Engine, iterations: Any, name: str | None) -> Any:
-    """What `apply_gradients` returns: in a v1 graph an operation."""
+    """Returns what `apply_gradients` returns: in a v1 graph an operation."""
     if tf_variables.in_v1_graph() and not tf.inside_function():
         return tf.group(iterations, name=tf_variables.scope_name(name or engine.name))
     return iterations

@@ -1,4 +1,4 @@
-"""The state of variables that an optimizer sees for the first time: all of it, or nothing."""
+"""Creates the state of variables that an optimizer sees for the first time: all or nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build(engine: Engine, var_list: Sequence[Any]) -> None:
-    """Creates the state of variables not seen before: all of it, or nothing if one fails."""
+    """Creates the state of variables not seen before: all of it, or nothing if a part fails."""
     variables = [tf_variables.unwrap(variable) for variable in var_list]
     engine.state.copy_late()
     if engine.state.slots.knows(variables):
@@ -86,7 +86,7 @@ def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:
 
 
 def _create_kept(engine: Engine, policies: Policies, var_list: Sequence[Any]) -> None:
-    """Creates what policies keep; what acts last in a step comes first."""
+    """Creates the slots of policies; a policy that acts last in a step comes first."""
     for policy in reversed(policies):
         for variable in var_list:
             codec = policy.codec(variable, VALUE)
@@ -116,17 +116,17 @@ def _declare(
 
 
 def _codec(engine: Engine, variable: Any, name: str) -> Any:
-    """How policies in use want a declared slot to be stored."""
+    """Returns the codec by which a policy in use stores a declared slot; None if there is none."""
     codecs = [policy.codec(variable, name) for policy in engine.policies]
     return next((codec for codec in codecs if codec is not None), None)
 
 
 def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
-    """The slot a checkpoint holds a value for, or None to wait until it is created."""
+    """Returns the slot for which a checkpoint has a value; None to wait until it is created."""
     unwrapped = tf_variables.unwrap(variable)
     with engine.state.lock:
         slots = engine.state.slots
-        if engine.declared.is_hooked:  # as `add_slot` will make it
+        if engine.declared.is_hooked:  # the dtype with which `add_slot` will create it
             dtype = unwrapped.dtype
         else:
             dtype = slots.dtype_of(unwrapped, name)
@@ -136,7 +136,7 @@ def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
 
 
 def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
-    """Whether a declared slot is of the dtype of arithmetic, stored as it is."""
+    """Returns whether a declared slot has the dtype of arithmetic and no codec."""
     if isinstance(variable, tf_variables.ShardedVariable):
         return True
     declared = engine.optimizer.slots(variable)
@@ -146,7 +146,7 @@ def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
 
 
 def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
-    """An `update` that needs the whole variable must not see the shards of one."""
+    """Raises if an `update` that needs the whole variable would get a shard of it."""
     for variable in variables:
         is_shard = tf_variables.whole(variable) is not variable
         if is_shard and engine.optimizer.sparse == "whole" and not engine.declared.is_hooked:
@@ -159,7 +159,7 @@ def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
 
 
 def _join_mesh(engine: Engine, variable: Any) -> None:
-    """Puts the scalars on the DTensor mesh of the variables, if these are on one."""
+    """Places the scalars on the DTensor mesh of the variables, if these are on one."""
     state = engine.state
     state.layout = dtensor.layout_of_scalars(
         variable,
@@ -172,7 +172,7 @@ def _join_mesh(engine: Engine, variable: Any) -> None:
 
 
 def _coded(initial: Any, codec: Any) -> Any:
-    """How a slot starts, stored by a codec if a policy wants that."""
+    """Returns how a slot starts, with the codec by which a policy stores it, if any."""
     if codec is None:
         return initial
     if not isinstance(initial, Initial):

@@ -17,11 +17,11 @@ FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
 
 
 def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool) -> list[Work]:
-    """The works of the pairs that have a gradient; raises for any pair that is malformed.
+    """Returns the works of the pairs that have a gradient; raises for any malformed pair.
 
     Args:
         grads_and_vars: what the user passed to `apply_gradients`.
-        warned: sets of variables without gradients that were warned of; added to.
+        warned: the sets of variables without gradients of which a warning was given; added to.
         complex_numbers: whether the optimizer takes complex variables.
     """
     try:
@@ -68,7 +68,7 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
 
 
 def _check_pair(gradient: Any, variable: Any, original: Any, complex_numbers: bool) -> Any:
-    """The gradient as a tensor or `IndexedSlices`. Quick: eager steps come here for each."""
+    """Returns the gradient as a tensor or `IndexedSlices`. It is fast, for eager steps."""
     dtype = variable.dtype
     if dtype not in FLOATING and not (dtype.is_complex and complex_numbers):
         rule = "floating-point or complex" if complex_numbers else "floating-point"

@@ -1,4 +1,4 @@
-"""Where XLA is, and where a launch of compiled code costs more than it computes."""
+"""Which devices have XLA, and which updates are too small to launch compiled code for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfopt._libraries.warnings import warn
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
 
-SMALL = 2**12  # elements; to launch a compiled update of so few on a CPU costs more than it does
+SMALL = 2**12  # elements; on a CPU, launching compiled code for so few costs more than the update
 
 
 def compiles(engine: Engine, x: Any) -> bool:
@@ -25,7 +25,7 @@ def compiles(engine: Engine, x: Any) -> bool:
 
 
 def is_small(x: Any) -> bool:
-    """Whether the launch of an update costs more than its computation."""
+    """Returns whether launching an update costs more than its computation."""
     on_cpu = _device_type(x) in (None, "CPU")
     return on_cpu and x.shape.is_fully_defined() and x.shape.num_elements() <= SMALL
 
@@ -36,13 +36,13 @@ def _device_type(x: Any) -> str | None:
 
 
 def _xla_is_there(device_type: str | None) -> bool:
-    # GPUs of pluggable devices have none.
+    # GPUs of pluggable devices have no XLA.
     native = device_type in (None, "CPU", "TPU") or tf.test.is_built_with_gpu_support()
     return bool(tf.test.is_built_with_xla() and native)
 
 
 def warn_without_xla(engine: Engine, x: Any) -> None:
-    """Warns once of plain ops that run where XLA was wanted and is not there."""
+    """Warns once if plain ops run although XLA was wanted."""
     wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
     if not wanted or dtensor.is_on_mesh(x) or "XLA" in engine.warned:
         return

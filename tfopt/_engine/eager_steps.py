@@ -1,8 +1,8 @@
-"""Eager mode: a whole step by one cached function over all its variables.
+"""Eager mode: one cached function runs a whole step over all its variables.
 
-A set of gradients that came once or twice is not worth a trace: its step runs op by op, right
-here, where that gives the same bits. So a first step costs no trace, and sets that change all the
-time cost none either.
+A set of gradients that came once or twice is not worth a trace: its step runs op by op, if that
+gives the same bits. So a first step costs no trace, and sets that change all the time cost no
+traces either.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
 
-MAX_STEPS = 64  # functions kept: one a set of variables that were updated together
-TWICE = 2  # times that a set runs op by op before it is worth a trace
-OFTEN = 4  # the same, where another one loses its function for it
+MAX_STEPS = 64  # how many functions are kept: one for each set of variables updated together
+TWICE = 2  # how often a set runs op by op before it is traced
+OFTEN = 4  # the same if the function replaces that of another set
 Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
 class EagerSteps:
-    """The steps that one optimizer has traced. The lock is never held while one is."""
+    """The steps that one optimizer has traced. The lock is not held while a step is traced."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._steps: dict[Any, Function] = {}
-        self._seen: dict[Any, int] = {}  # how often what has no function came, the oldest first
+        self._seen: dict[Any, int] = {}  # how often a set without a function came, the oldest first
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -46,7 +46,7 @@ class EagerSteps:
         more: tuple[Policy, ...],
         works: Sequence[Work],
     ) -> Any:
-        """A step; `values` are the hyperparameters that live in no variable."""
+        """Makes a step; `values` are the hyperparameters that live in no variable."""
         policies = engine.policies_of_step(more)
         key = (
             tuple([(id(w.variable), id(w.constraint), *_kind(w.gradient)) for w in works]),
@@ -69,7 +69,7 @@ class EagerSteps:
         return function([work.gradient for work in works], values)
 
     def _is_new(self, key: Any) -> bool:
-        """Whether a set did not come lately; where functions are many, not often."""
+        """Returns whether a set came too rarely to be traced."""
         with self._lock:
             times = self._seen.pop(key, 0)
             if times >= (TWICE if len(self._steps) < MAX_STEPS else OFTEN):
@@ -87,7 +87,7 @@ def _trace(
     more: tuple[Policy, ...],
     works: Sequence[Work],
 ) -> Function:
-    # The targets also keep the ids in the key from being given to others.
+    # The targets also keep variables alive, so that no other object gets the ids in the key.
     targets = [work._replace(gradient=None) for work in engine.grouped(works)]
     step = functools.partial(_whole_step, engine, aggregate, more, targets)
     concrete = tf.function(step, autograph=False).get_concrete_function(
@@ -97,7 +97,7 @@ def _trace(
     call, captures = tensorflow_private.flat_call(concrete)
 
     def run(gradients: Sequence[Any], values: Mapping[str, Any]) -> Any:
-        # To call the function itself would have Python look at each argument, for 20 us.
+        # The public call would look at each argument in Python, which takes 20 us.
         return call(*tf.nest.flatten([gradients, values], expand_composites=True), *captures)[0]
 
     return run
@@ -116,7 +116,7 @@ def _whole_step(
 
 
 def _kind(gradient: Any) -> tuple[Any, ...]:
-    """What may not vary between calls of one function; the number of rows may."""
+    """Returns what may not differ between calls of one function; the number of rows may."""
     if isinstance(gradient, tf.IndexedSlices):
         shape = gradient.dense_shape
         return gradient.values.dtype, gradient.indices.dtype, shape is None or shape.dtype

@@ -1,4 +1,4 @@
-"""The parts of an optimizer, which stand behind its public face."""
+"""The engine: all parts of an optimizer that are not public."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Engine:
     """Everything behind an optimizer's public face: its one private attribute.
 
     Args:
-        optimizer: for what it declares, and for its mathematics.
+        optimizer: the optimizer, for its declarations and its formula.
         name: its name.
         declared: what its class declares.
     """
 
-    # What tfopt keeps on an optimizer; whatever else is there is the user's own.
+    # The attributes that tfopt keeps on an optimizer. All others are the user's.
     ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
     # Functions rather than methods, so that nothing waits here while a step runs.
     life: ClassVar[Any] = staticmethod(step.run)  # of a step and its works
@@ -51,8 +51,8 @@ class Engine:
         self.state = self.make_state()
         made = {policy: policy.rule() for policy in declared.policies}
         self.rules = {policy: rule for policy, rule in made.items() if rule is not None}
-        self.more_rules: tuple[Rule, ...] = ()  # beside those of policies
-        self.names_of_rules: dict[tuple[Rule, str], str] = {}  # of their numbers, in `hypers`
+        self.more_rules: tuple[Rule, ...] = ()  # in addition to those of policies
+        self.names_of_rules: dict[tuple[Rule, str], str] = {}  # names of rules' numbers in `hypers`
         self._groups: dict[Any, Group] = {}
         self.eager_steps, self.compiled = EagerSteps(), Compiled()
         self.scalars = ScalarsOfSteps()
@@ -65,7 +65,7 @@ class Engine:
         self.pending_lr: Any = None  # `lr`, for a subclass' own `_set_hyper`
 
     def make_state(self) -> State:
-        """The state, empty."""
+        """Returns an empty state."""
         kept = {
             name: what for policy in self.declared.policies for name, what in policy.kept.items()
         }
@@ -82,7 +82,7 @@ class Engine:
 
     @property
     def policies(self) -> Policies:
-        """The policies in use: as keywords have it, or had it when the first slots were made."""
+        """The policies in use: by the keywords; once there are slots, those in use at that time."""
         if self._policies_in_use is not None:
             return self._policies_in_use
         return Policies(
@@ -90,45 +90,45 @@ class Engine:
         )
 
     def policies_of_step(self, more: Sequence[Policy]) -> Policies:
-        """These, those of a wrapper that takes the step, and what watches them."""
+        """Returns the policies in use, those of a wrapper that makes the step, and a `Watch`."""
         policies = Policies((*self.policies, *more))
         return policies if self.watch is None else self.watch.add_recording(policies)
 
     def policy(self, cls: type[Policy]) -> Policy | None:
-        """The policy of a class, if it is in use."""
+        """Returns the policy of a class, if it is in use; else None."""
         return next((policy for policy in self.policies if isinstance(policy, cls)), None)
 
     def first_counts(self) -> Mapping[str, int | float]:
         return {name: first for policy in self.policies for name, first in policy.counters.items()}
 
     def uses(self, name: str) -> bool:
-        """Whether a hyperparameter that can be off takes part in updates."""
+        """Returns whether a hyperparameter that can be off takes part in updates."""
         return self.hypers[name].active
 
     def active(self) -> frozenset[str]:
-        """The names of the hyperparameters that do."""
+        """Returns the names of the hyperparameters that take part in updates."""
         return self.hypers.active()
 
     def own_statics(self) -> dict[str, Any]:
-        """The statics that `update` may read: the class' own."""
+        """Returns the statics that the class itself declares, which `update` may read."""
         return {name: self.statics[name] for name in self.declared.own_statics}
 
     def has_own_attributes(self) -> bool:
-        """Whether the optimizer has anything that its class does not declare."""
+        """Returns whether the optimizer has any attribute that its class does not declare."""
         cls = type(self.optimizer)
         if cls.__getattribute__ is not object.__getattribute__ or self.declared.has_own_getattr:
             return True
         return any(n not in self.ATTRIBUTES and n[:6] != "_self_" for n in vars(self.optimizer))
 
     def value_now(self, name: str) -> Any:
-        """The value of a hyperparameter in the step that is going on, or outside of one."""
+        """Returns the value of a hyperparameter in the current step, or outside of a step."""
         going_on = step_of(self)
         if going_on is not None and name in going_on.values:
             return going_on.values[name]
         return self.hypers[name].read()
 
     def set_hyper(self, name: str, value: Any) -> None:
-        """Gives a hyperparameter a value; one that the class does not declare is added."""
+        """Gives a hyperparameter a value; adds one that the class does not declare."""
         if name in self.hypers:
             self.hypers[name].restore()
             self.hypers[name].set(value)
@@ -140,7 +140,7 @@ class Engine:
         self.hypers.add(hyper, value)
 
     def set_static(self, name: str, value: Any) -> None:
-        """Gives a static a value that was checked, if there are no slots yet."""
+        """Gives a static a value that is checked already; raises if there are slots."""
         if self.state.built and value != self.statics[name]:
             raise ValueError(
                 f"`{name}` cannot change once slots exist: it is {self.statics[name]!r}; "
@@ -150,29 +150,29 @@ class Engine:
 
     @property
     def rows_word(self) -> str:
-        """What an `IndexedSlices` gradient means, given `lazy`."""
+        """What happens to rows that are not in the batch: `sparse`, as `lazy` changes it."""
         word, lazy = str(self.optimizer.sparse), self.statics["lazy"]
         return "rows" if lazy is True else "exact" if lazy is False and word != "whole" else word
 
     def moves_rows(self, x: Any) -> bool:
-        """Whether an `IndexedSlices` gradient of this variable moves its rows only."""
+        """Returns whether an `IndexedSlices` gradient of this variable moves only its rows."""
         return self.rows_word in ("rows", "rows_move") and bool(x.shape.rank)
 
     @property
     def densifies(self) -> bool:
         """Whether an `IndexedSlices` gradient is made dense.
 
-        Rows apart must give what the whole does: a parent's word for it is not enough.
+        An inherited "exact" is not enough where `update` is overridden: it may not work row by row.
         """
         word = self.rows_word
         return word == "whole" or (word == "exact" and not self.declared.goes_by_rows)
 
     def is_own_slot(self, name: str) -> bool:
-        """Whether the slot is one of the formula's: not of a policy, nor the variable's value."""
+        """Returns whether a slot is one of the formula: neither of a policy nor the variable."""
         return name != VALUE and name not in self.state.table.kept
 
     def copy_for(self, optimizer: Optimizer, memo: dict[int, Any]) -> Engine:
-        """The parts of a deep copy, yet without slots."""
+        """Returns the parts of a deep copy, still without slots."""
         twin = type(self)(optimizer, self.name, self.declared)
         twin.statics.update(self.statics)
         twin.state.hypers = self.hypers.copy_for(twin.state, memo)
@@ -182,7 +182,7 @@ class Engine:
         return twin
 
     def blank_copy(self) -> Engine:
-        """The parts of a copy without state, whose hyperparameters are all numbers."""
+        """Returns the parts of a copy without state, whose hyperparameters are all numbers."""
         optimizer = type(self.optimizer).__new__(type(self.optimizer))
         own = {n: value for n, value in vars(self.optimizer).items() if n[:6] != "_self_"}
         optimizer.__dict__.update(own)
@@ -195,11 +195,11 @@ class Engine:
     # --- a step -----------------------------------------------------------------------------------
 
     def brought(self) -> tuple[Policy, ...]:
-        """What a wrapper has brought to this step by another way than an argument."""
+        """Returns the policies that a wrapper adds to this step in another way than by argument."""
         return ()
 
     def runs_in_place(self) -> bool:
-        """Whether the step is traced, or run, right here rather than in a cached function."""
+        """Returns whether the step is traced or run here, rather than in a cached function."""
         if tf.inside_function():
             return True
         if not tf.executing_eagerly():
@@ -208,11 +208,11 @@ class Engine:
         return users or replicas.has_strategy()
 
     def runs_alike_op_by_op(self, works: Sequence[Work]) -> bool:
-        """Whether eager ops give the bits of a function: where kernels and XLA do the computing.
+        """Returns whether eager ops give the same bits as a function: if kernels or XLA compute.
 
-        TensorFlow rewrites plain ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one.
+        TensorFlow rewrites plain ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for example.
         """
-        if not self.declared.is_known:  # whose errors must not come when half is done
+        if not self.declared.is_known:  # an error of the user's must not leave half a step
             return False
         if (
             not tf.executing_eagerly()
@@ -228,7 +228,7 @@ class Engine:
     def step(
         self, evaluated: Mapping[str, Any], aggregate: bool, more: tuple[Policy, ...] = ()
     ) -> Step:
-        """A step, given the hyperparameters that live in no variable."""
+        """Returns a step, given the hyperparameters that live in no variable."""
         active = {name: value for name, value in self.hypers.items() if value.active}
         values = {
             n: evaluated[n] if n in evaluated else v.variable_of_number() for n, v in active.items()
@@ -239,28 +239,28 @@ class Engine:
     # --- variables --------------------------------------------------------------------------------
 
     def grouped(self, works: Sequence[Work]) -> list[Work]:
-        """The works with the groups of their variables."""
+        """Returns the works with the groups of their variables."""
         return [work._replace(group=self._group(work.variable)) for work in works]
 
     def work_of(self, variable: Any, gradient: Any = None) -> Work:
-        """A variable that was seen, as a step sees it."""
+        """Returns the work of a variable that the optimizer has seen."""
         original = self.state.slots.original(variable)
         constraint = getattr(original, "constraint", None)
         return Work(gradient, variable, original, constraint, self._group(variable))
 
     def blocks(self) -> list[list[Work]]:
-        """The variables seen, as sets of them turned up, without gradients."""
+        """Returns the works of all variables seen, without gradients, block by block."""
         return [[self.work_of(v) for v in block] for block in list(self.state.slots.blocks)]
 
     def _group(self, variable: Any) -> Group:
         return self._groups.get(tf_variables.key(variable), ())
 
     def all_rules(self) -> list[Rule]:
-        """Those of policies, and those that were added."""
+        """Returns the rules of policies, and those that were added."""
         return [*self.rules.values(), *self.more_rules]
 
     def add_rule(self, rule: Rule) -> None:
-        """Adds a rule, whose numbers become hyperparameters: they change without a retrace."""
+        """Adds a rule. Its numbers become hyperparameters, so they can change without a retrace."""
         if self.state.built:
             raise ValueError("A rule must be added before the optimizer sees variables.")
         for name in (*rule.factors, *rule.values):
@@ -276,11 +276,11 @@ class Engine:
         self.more_rules = (*self.more_rules, rule)
 
     def build(self, var_list: Sequence[Any]) -> None:
-        """Creates the state of variables not seen before: all of it, or nothing if one fails."""
+        """Creates the state of new variables: all of it, or nothing if a part fails."""
         building.build(self, var_list)
 
     def freeze_choices(self, policies: Policies, groups: Mapping[Any, Group]) -> None:
-        """Fixes what is in use, now that there are slots; notes the groups of new variables."""
+        """Fixes what is in use, once there are slots; keeps the groups of new variables."""
         self._policies_in_use = policies
         self._groups = {**self._groups, **groups}
         self.hypers.freeze()
@@ -290,20 +290,20 @@ class Engine:
         building.create_declared(self, var_list)
 
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
-        """The slot a checkpoint holds a value for, or None to wait until it is created."""
+        """Returns the slot for which a checkpoint has a value; None to wait until it is created."""
         return building.restore(self, variable, name, position)
 
     def expose(self) -> None:
         """Lets a `tf.Module` that holds the optimizer find its variables.
 
-        Not a tracked attribute: checkpoints know slots by the slot-variable protocol.
+        The attribute is not tracked: checkpoints save slots by the slot-variable protocol.
         """
         self.optimizer.__dict__["_module_variables"] = list(self.optimizer.weights)
 
     # --- checks -----------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """What must hold between arguments; checked again before slots are created."""
+        """Raises if arguments do not fit together. It is called again before slots are created."""
         name = type(self.optimizer).__name__
         if self.optimizer.sparse not in SPARSE:
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.optimizer.sparse!r}.")
@@ -315,6 +315,6 @@ class Engine:
         dtensor.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
 
     def check_rows(self, works: Sequence[Work]) -> None:
-        """What must hold of gradients of rows, before anything is created."""
+        """Raises for gradients of rows that are not supported, before anything is created."""
         for work in works:
             dtensor.refuse_rows(work.variable, work.variable_path)

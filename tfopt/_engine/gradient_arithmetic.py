@@ -14,20 +14,20 @@ from tfopt._libraries import tf_variables
 def clip(
     gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
 ) -> tuple[list[Any], list[Any]]:
-    """Clips by value, then by the norm of each gradient or of all of them.
+    """Clips by value, then by the norm of each gradient or by the joint norm of all.
 
-    A norm that is not finite makes what it factors not finite either.
+    If a norm is not finite, the gradients that it scales are not finite either.
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
-        variables: theirs; the shards of one have a norm together.
+        variables: their variables; the shards of one variable have a joint norm.
         value: the largest absolute value, or None.
         norm: the largest Euclidean norm of each variable's gradient, or None.
         global_norm: the largest Euclidean norm of all gradients together, or None.
 
     Returns:
-        The gradients; and for each the factor that it is yet to be multiplied by, or None.
-        Dense gradients are left for the update to scale, which saves a pass over them.
+        The gradients; and for each its clip factor, by which it is still to be multiplied, or
+        None. Dense gradients are left for the update to scale, which saves a pass over them.
     """
     if value is not None:
         gradients = [
@@ -57,13 +57,13 @@ def clip(
 
 
 def joint_norm(gradients: Sequence[Any]) -> Any:
-    """The Euclidean norm of all gradients together, in float32."""
+    """Returns the Euclidean norm of all gradients together, in float32."""
     sums = [tf.cast(tf.math.real(_square_sum(g)), tf.float32) for g in gradients]
     return tf.sqrt(tf.add_n(sums))
 
 
 def changed(before: Any, after: Any, clip_factor: Any) -> Any:
-    """Whether clipping has made `after` of a gradient, or is yet to scale it down."""
+    """Returns whether clipping has changed a gradient, or will scale it down in the update."""
     result = tf.constant(False) if clip_factor is None else tf.math.real(clip_factor) < 1
     if after is not before:
         parts = list(map(_values_of, (before, after)))
@@ -72,7 +72,7 @@ def changed(before: Any, after: Any, clip_factor: Any) -> Any:
 
 
 def divided(gradient: Any, by: Any) -> Any:
-    """The gradient divided by a scalar, in its compute dtype."""
+    """Returns the gradient divided by a scalar, in its compute dtype."""
 
     def divide(values: Any) -> Any:
         values = _in_compute_dtype(values)
@@ -82,7 +82,11 @@ def divided(gradient: Any, by: Any) -> Any:
 
 
 def all_finite(gradients: Sequence[Any]) -> Any:
-    """Whether every number is finite: if their squares' sum is, they are, at one pass' cost."""
+    """Returns whether every number is finite.
+
+    If the sum of squares is finite, so are all numbers: this costs one pass. The sum may overflow,
+    so if it is not finite, each number is checked.
+    """
     sums = [tf.math.real(_square_sum(gradient)) for gradient in gradients]
     surely = tf.reduce_all(tf.stack([tf.math.is_finite(square_sum) for square_sum in sums]))
 
@@ -100,7 +104,7 @@ def _is_finite(gradient: Any) -> Any:
 
 
 def scaled(gradient: Any, factor: Any) -> Any:
-    """The gradient times a scalar of its compute dtype. With None it stays as it is."""
+    """Returns the gradient times a scalar of its compute dtype. With None it does not change."""
     return (
         gradient
         if factor is None
@@ -109,7 +113,7 @@ def scaled(gradient: Any, factor: Any) -> Any:
 
 
 def cast(gradient: Any, dtype: Any) -> Any:
-    """The gradient in another dtype."""
+    """Returns the gradient in another dtype."""
     return with_values(lambda values: tf.cast(values, dtype), gradient)
 
 
@@ -127,7 +131,7 @@ def with_values(function: Callable[[Any], Any], gradient: Any) -> Any:
 
 
 def _in_compute_dtype(values: Any) -> Any:
-    """Numbers wide enough to be squared."""
+    """Returns numbers in a dtype that is wide enough to square them."""
     return tf.cast(values, tf_variables.compute_dtype(values.dtype))
 
 
@@ -145,7 +149,7 @@ def _square_sum(gradient: Any) -> Any:
 
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
-    """For each shard of a variable the sum for all of its shards."""
+    """Returns for each shard of a variable the sum over all of its shards."""
     owners = [id(tf_variables.whole(variable)) for variable in variables]
     by_owner: dict[int, list[Any]] = {}
     for owner, square_sum in zip(owners, sums, strict=True):
@@ -155,7 +159,7 @@ def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[A
 
 
 def _clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
-    """Limit / max(norm, limit), and 0 where both are."""
+    """Returns limit / max(norm, limit), and 0 if both are 0."""
     norm = tf.sqrt(tf.math.real(square_sum))
     limit = tf.cast(limit, norm.dtype)
     return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)

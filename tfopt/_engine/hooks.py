@@ -1,6 +1,6 @@
-"""Updates by the hooks of the reference page, which a subclass overrides.
+"""Updates by the hooks that a subclass overrides, such as `resource_apply_dense`.
 
-They have no room for a step, which is ambient while they run.
+Hooks have no argument for the step, so it is kept as the current step while they run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(step: Step, works: Sequence[Work]) -> None:
     """Runs the hooks that a subclass overrides, on every copy of every variable.
 
-    Hooks see weights that have decayed, and gradients that are clipped and of the weights' dtype.
+    Weights have decayed before. Gradients are clipped, and have the dtype of the weights.
     """
     engine, optimizer = step.engine, step.engine.optimizer
 
@@ -43,7 +43,7 @@ def run(step: Step, works: Sequence[Work]) -> None:
 
 
 def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
-    """The update of one copy, as far as policies act inside it."""
+    """Returns the update of one copy, with what policies need that act inside it."""
     cell = engine.state.cells(work.variable, copy)[VALUE]
     update = Update(work.gradient, None, cell, {}, work.clip_factor, engine.policies.acting)
     if not work.is_sparse:
@@ -53,7 +53,7 @@ def _located_for_hooks(engine: Engine, copy: Any, work: Work) -> Update:
 
 
 def _entered(update: Update, h: H) -> Any:
-    """The gradient after what policies do inside an update; the weights are written, too."""
+    """Returns the gradient as policies change it inside an update; writes changed weights."""
     g, x = update.g, None
     wide = tf_variables.compute_dtype(update.x.variable.dtype)
     for policy in update.acting:

@@ -1,4 +1,4 @@
-"""From a loss to gradients."""
+"""Computes gradients from a loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfopt._libraries import tf_variables
 def compute_gradients(
     optimizer: Any, loss: Any, var_list: Any, grad_loss: Any, tape: tf.GradientTape | None
 ) -> list[tuple[Any, Any]]:
-    """(gradient, variable) pairs, of the loss as the optimizer scales it."""
+    """Returns (gradient, variable) pairs of the loss, multiplied by the optimizer's loss scale."""
     if not callable(loss) and tape is None:
         raise ValueError(
             f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
@@ -33,7 +33,7 @@ def compute_gradients(
 
 
 def get_gradients(loss: Any, params: Any) -> list[Any]:
-    """The gradients of a loss tensor, in a graph."""
+    """Returns the gradients of a loss tensor, in a graph."""
     variables = checked_variables(params)
     gradients = tf.compat.v1.gradients(loss, [tf_variables.unwrap(v) for v in variables])
     for gradient, variable in zip(gradients, variables, strict=True):
@@ -46,7 +46,7 @@ def get_gradients(loss: Any, params: Any) -> list[Any]:
 
 
 def checked_variables(var_list: Any) -> list[Any]:
-    """The variables of a nest, shards of sharded ones in their place."""
+    """Returns the variables of a nest, with shards in place of sharded variables."""
     variables = tf_variables.shards(tf.nest.flatten(var_list))
     for variable in variables:
         if not isinstance(tf_variables.unwrap(variable), tf.Variable):

@@ -1,4 +1,4 @@
-"""The scalars of a step, which `begin` computes: also of a step that runs op by op."""
+"""The scalars of a step, which `begin` computes: with the same bits in eager mode and traced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tfopt._libraries.tf_variables import as_scalar
 
 
 class Scalars(types.SimpleNamespace):
-    """Named tensors: `h` and `s` in an optimizer's `update`."""
+    """Named tensors: the arguments `h` and `s` of an optimizer's `update`."""
 
 
 def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
-    """The step with the scalars of each dtype and group; advances the optimizer's own state.
+    """Returns the step with the scalars of each dtype and group; advances the optimizer's state.
 
-    Groups that differ in nothing but what is off share what `begin` computes. The state is one
-    for all groups, so it is the group of everybody that advances it.
+    Groups that differ only in what is off share what `begin` computes. All groups share one state,
+    which is advanced by the group of variables without numbers of their own.
     """
     engine, optimizer = step.engine, step.engine.optimizer
     step = step._replace(iterations=engine.state.iterations.read_value())
@@ -62,12 +62,12 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
 
 
 def _numeric(group: Group) -> Group:
-    """The rules of a group that have numbers of their own."""
+    """Returns the rules of a group that have numbers of their own."""
     return tuple(rule for rule in group if rule.factors or rule.values)
 
 
 def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
-    """The hyperparameters in use, and `t`, the number of this step from 1."""
+    """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
     names = step.engine.names_of_rules
     h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
     for rule in group:
@@ -93,7 +93,7 @@ class ScalarsOfSteps:
         """The step with its scalars; of an eager step by a function, whose bits a trace has."""
         keys = keys_of(works)
         declared = step.engine.declared
-        # What the engine computes is alike; what users compute may be more than tensors.
+        # The engine's own scalars have the same bits anyway; `begin` of a user may use Python.
         alike = not declared.begins or not declared.is_known
         if alike or not tf.executing_eagerly() or replicas.has_strategy():
             return add_scalars(step, keys)
@@ -109,14 +109,14 @@ class ScalarsOfSteps:
 class _ScalarsFunction:
     """`add_scalars` as a function of the hyperparameters that live in no variable.
 
-    TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for one. So op by op the
-    scalars of a step could differ in the last bit from those of a step that is traced.
+    TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for example. So the
+    scalars of a step that runs op by op could differ in the last bit from those of a traced step.
     """
 
     def __init__(self, step: Step, keys: Sequence[Key]):
         self._step, self._keys = step, keys
         self._others: dict[Any, dict[str, Any]] = {}  # what `begin` sets that is no tensor
-        # A partial, as TensorFlow would count traces of all optimizers together by one code object.
+        # A partial, because TensorFlow counts traces by code object, for all optimizers together.
         self._function = tf.function(functools.partial(self._compute), autograph=False)
 
     def __call__(self, step: Step, tensors: Mapping[str, Any]) -> Step:

@@ -1,4 +1,4 @@
-"""The life of a step, on one screen."""
+"""The stages of a step, in order, on one screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfopt._values import rows
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
-    """One step, as one replica runs it. What is nested happens where its decorator says."""
+    """Makes one step, as one replica runs it. Each decorator says where its function runs."""
     policies = step.policies
     for policy in policies if not step.flush else ():
         works = policy.change_own_gradients(step, works)  # unscale
@@ -34,7 +34,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
             def move() -> None:
                 begun = step.engine.scalars.add_to(step, works)  # scalars by dtype and group
                 for policy in policies:
-                    policy.before_update(begun, works)  # averages of rows that are about to move
+                    policy.before_update(begun, works)  # averages of rows, before these move
                 step.engine.update(begun, works)  # decay, update
                 for policy in policies:
                     policy.after_update(begun, works)  # constraint, average
@@ -47,7 +47,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
 
 
 def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Work]], None]], None]:
-    """Runs the function with what all gates let through; a gate may keep it for a later call."""
+    """Returns a decorator that runs a function through all gates, which may keep it for later."""
 
     def run(rest: Callable[[Sequence[Work]], None]) -> None:
         for gate in reversed(step.policies.gates):
@@ -58,5 +58,5 @@ def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Wor
 
 
 def deduplicated(work: Work) -> Work:
-    """The work with the values of repeated indices summed."""
+    """Returns the work with the values of repeated indices summed."""
     return work._replace(gradient=rows.deduplicate(work.gradient)) if work.is_sparse else work

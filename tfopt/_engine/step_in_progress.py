@@ -1,4 +1,4 @@
-"""The one ambient value: the step that is going on, for hooks that have no argument for it."""
+"""The current step, for hooks that have no argument for it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def ambient(step: Step) -> Iterator[None]:
 
 
 def step_of(engine: Engine) -> Step | None:
-    """The step of this optimizer that is going on in this thread; None outside of one.
+    """Returns this optimizer's current step in this thread; None outside of a step.
 
-    Optimizers may nest, as a wrapper's hook may call the hooks of the optimizer inside.
+    Optimizers may nest: a wrapper's hook may call the hooks of the optimizer inside.
     """
     return next((step for step in reversed(_STEPS.get()) if step.engine is engine), None)
 
 
 def current_step(engine: Engine, hook: str) -> Step:
-    """The step of this optimizer that is going on in this thread, for a hook that needs one."""
+    """Returns this optimizer's current step in this thread, for a hook that needs one."""
     step = step_of(engine)
     if step is None:
         raise RuntimeError(

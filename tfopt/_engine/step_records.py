@@ -1,6 +1,6 @@
-"""A step, a variable's part in it, and the update of one copy of it, as values.
+"""The values of a step: `Step`, `Work` (one variable) and `Update` (one copy of a variable).
 
-They are replaced on their way, never changed, and an optimizer holds none of them.
+A stage of a step replaces them and never changes them. An optimizer holds none of them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ H = Mapping[str, Any]  # scalars of a step, by name
 
 
 class Work(NamedTuple):
-    """One variable's part in a step: replaced on its way, never changed.
+    """What a step has for one variable: replaced by each stage, never changed.
 
-    Where all replicas are one (below `across_replicas`) its tensors are values per replica.
+    Below `across_replicas`, where one call stands for all replicas, its tensors are values per
+    replica.
     """
 
     gradient: Any  # a tensor or `IndexedSlices`
     variable: Any  # the `tf.Variable`
-    original: Any  # the same, as the user knows it
+    original: Any  # the same variable, as the user knows it
     constraint: Any = None
-    group: Group = ()  # the rules for its hyperparameters; () is everybody's
-    clip_factor: Any = None  # what the gradient is yet to be multiplied by
+    group: Group = ()  # the rules for its hyperparameters; () if there are none
+    clip_factor: Any = None  # the number by which the gradient is still to be multiplied
 
     @property
     def variable_path(self) -> str:
@@ -46,13 +47,13 @@ class Work(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What all works of a step share. There is no other place for it: an optimizer holds none."""
+    """What all works of a step share. An optimizer does not hold it."""
 
     engine: Engine  # the optimizer's parts, the same in all steps
     policies: Policies  # the optimizer's, and those of a wrapper that takes this step
     values: Mapping[str, Any]  # of the hyperparameters in use, by name: tensors or variables
-    aggregate: bool  # whether gradients are yet to be summed over replicas
-    alike: bool = False  # whether the sums are surely the same on all of them
+    aggregate: bool  # whether gradients are still to be summed over replicas
+    alike: bool = False  # whether gradients are known to be the same on all replicas
     flush: bool = False  # whether it only ends a window of accumulation: it has no gradients
     iterations: Any = None  # before this step; known from `scalars.add_scalars` on, as are these:
     scalars: Mapping[Any, H] = {}  # `h`, by compute dtype and group
@@ -65,6 +66,6 @@ class Update(NamedTuple):
     indices: Any  # which rows `g` is for; None for all
     x: Cell
     slots: dict[str, Cell]
-    clip_factor: Any = None  # what `g` is yet to be multiplied by
+    clip_factor: Any = None  # the number by which `g` is still to be multiplied
     acting: tuple[type[Policy], ...] = ()  # the policies that act inside it
     moves: bool = True  # whether `x` changes, or only slots

@@ -1,8 +1,8 @@
 """How updates run: by rows, by a fused kernel, by XLA or by plain ops.
 
-The mathematics is the optimizer's `update`, whatever runs it. A path says beforehand which
-updates it `takes`, and `run`s any number of them that share a device and scalars: how many go
-into one launch is its own affair. The first path that takes an update gets it.
+All paths compute the optimizer's `update`. A path says which updates it `takes`, and `run`s any
+number of them that share a device and scalars. How many go into one launch is up to the path. An
+update runs on the first path that takes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def update(step: Step, works: Sequence[Work]) -> None:
 
 
 def plan(step: Step, works: Sequence[Work]) -> dict[tuple[Path, str, Any], list[Update]]:
-    """The updates of all copies, by path, device, and the key of their scalars."""
+    """Returns the updates of all copies, by path, device, and the key of their scalars."""
     batches: dict[Any, list[Update]] = {}
 
     def add(copy: Any, work: Work) -> None:
@@ -48,16 +48,16 @@ def plan(step: Step, works: Sequence[Work]) -> dict[tuple[Path, str, Any], list[
 
 
 def choose(paths: Sequence[Path], update: Update, h: H, after: Path | None = None) -> Path:
-    """The first path that takes the update; with `after`, the first of those after that one."""
+    """Returns the first path that takes the update: of all, or of those after the path `after`."""
     rest = paths if after is None else paths[paths.index(after) + 1 :]
     return next(path for path in rest if path.takes(update, h))
 
 
 def located(engine: Engine, copy: Any, work: Work) -> Update:
-    """The update of one copy, on the cells beside it.
+    """Returns the update of one copy, with the cells on the device of this copy.
 
-    Mirrored variables in the arguments of a `tf.function` would be captured silently, and a
-    second call would write the first one's: their copies are passed.
+    A `tf.function` would silently capture a mirrored variable among its arguments, and a second
+    call would write the first one's variable. So the copies of mirrored variables are passed.
     """
     cells = engine.state.cells(work.variable, copy)
     slots = {name: cell for name, cell in cells.items() if engine.is_own_slot(name)}
@@ -75,7 +75,7 @@ def located(engine: Engine, copy: Any, work: Work) -> Update:
 
 
 def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
-    """The gradient, the value and the slots: of all rows, or of those of the gradient."""
+    """Returns the gradient, the value and the slots: all rows, or the rows of the gradient."""
     g, x = update.g, update.x.read(update.indices)
     slots = {name: slot.read(update.indices) for name, slot in update.slots.items()}
     if update.indices is None:
@@ -85,11 +85,7 @@ def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
-    """The mathematics, in the compute dtype: what policies do inside the update, and `update`.
-
-    Returns:
-        The new value, and the new slots by name.
-    """
+    """Computes the update in the compute dtype: what policies do inside it, then `update`."""
     g, x, slots = values
     dtype, s = tf_variables.compute_dtype(x.dtype), Scalars(**slots)
     g, x = tf.cast(g, dtype), tf.cast(x, dtype)
@@ -108,7 +104,7 @@ def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
 
 
 def write(update: Update, x: Any, slots: Mapping[str, Any]) -> None:
-    """Stores what was computed."""
+    """Writes what was computed."""
     if update.moves:
         update.x.write(x, update.indices)
     for name, slot in update.slots.items():
@@ -124,10 +120,10 @@ def advance(optimizer: Any, updates: Sequence[Update], h: H) -> None:
 
 
 def _zeros(x: Any, update: Update, h: H) -> Any:
-    """A gradient of zeros."""
+    """Returns a gradient of zeros."""
     if not update.moves:
         return tf.zeros_like(x)
-    # Zeros that XLA knows of make it compute new slots twice, and copy the old ones for that.
+    # If XLA knows that these are zeros, it computes new slots twice, and copies the old ones.
     return tf.where(h["t"] < 0, x, tf.zeros([], x.dtype))
 
 
@@ -137,17 +133,17 @@ def _zeros(x: Any, update: Update, h: H) -> Any:
 class Path:
     """A way to run updates."""
 
-    name = ""  # as `tfopt.inspect` calls it
+    name = ""  # the name that `tfopt.inspect` shows
 
     def __init__(self, engine: Engine):
         self.engine = engine
 
     def takes(self, update: Update, h: H) -> bool:
-        """Whether it can run this update."""
+        """Returns whether it can run this update."""
         raise NotImplementedError
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Runs updates that it takes, any number: of one device, compute dtype and group.
+        """Runs any number of updates that it takes, of one device, compute dtype and group.
 
         Their variables may be of several dtypes, since 16-bit ones compute in float32.
         """
@@ -155,32 +151,32 @@ class Path:
 
 
 class Plain(Path):
-    """Plain ops, which take everything."""
+    """Runs plain ops, for every update."""
 
     name = "plain"
 
     def takes(self, update: Update, h: H) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """One update after the other."""
+        """Runs one update after the other."""
         for update in updates:
             devices.warn_without_xla(self.engine, update.x.variable)
         advance(self.engine.optimizer, updates, h)
 
 
 class Xla(Path):
-    """One XLA cluster for a shape, or for some small variables of it, passed as arguments."""
+    """Compiles one function for each shape, which gets one or several variables as arguments."""
 
     name = "XLA"
 
     def takes(self, update: Update, h: H) -> bool:
-        """Where XLA is, or where `jit_compile` is True."""
+        """Returns whether the device has XLA, or `jit_compile` is True."""
         return devices.compiles(self.engine, update.x.variable)
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Launches what is small together."""
+        """Launches several small variables together."""
         for launch in _launches(updates):
             form = _form(launch[0])
             function = functools.partial(_advance_form, form)
@@ -198,7 +194,7 @@ def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
         yield from ([update] for update in same[full:])
 
 
-# The form of an update is all that is not a tensor or variable; its inputs are all that is.
+# The inputs of an update are its tensors and variables. Its form is everything else.
 
 
 def _form(update: Update) -> Any:
@@ -213,7 +209,7 @@ def _inputs(update: Update) -> Any:
 
 
 def _signature(update: Update) -> Any:
-    """What compiled code depends on of the inputs."""
+    """Returns the shapes and dtypes of the inputs, on which compiled code depends."""
     leaves = tf.nest.flatten(_inputs(update))
     return tuple(None if leaf is None else (tuple(leaf.shape), leaf.dtype) for leaf in leaves)
 
@@ -231,12 +227,12 @@ def _advance_form(form: Any, optimizer: Any, inputs: Sequence[Any], h: H) -> Non
 
 
 class Fused(Path):
-    """The optimizer's kernel: a raw op on one dtype, with what else it says that it takes."""
+    """Runs the optimizer's `fused` kernel: a raw op on variables of one dtype."""
 
     name = "fused"
 
     def takes(self, update: Update, h: H) -> bool:
-        """A dense gradient in float32 or float64, stored as it is, with factors it knows of."""
+        """Returns whether the kernel can run: `Optimizer.fused` lists the conditions."""
         engine, x = self.engine, update.x.variable
         cells = [update.x, *update.slots.values()]
         return (
@@ -252,7 +248,7 @@ class Fused(Path):
         )
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """A kernel for each; what it declines goes to the paths after this one."""
+        """Runs the kernel for each update; passes what it declines to the paths after this one."""
         declined: dict[Path, list[Update]] = {}
         for update in updates:
             if not self.accepts(update, h):
@@ -262,13 +258,13 @@ class Fused(Path):
             path.run(rest, h)
 
     def accepts(self, update: Update, h: H) -> bool:
-        """Runs the kernel, if there is one for these options."""
+        """Runs the kernel. Returns False if there is none for these options."""
         g, takes = update.g, self.engine.optimizer.fused_takes
         factors = {}
         for policy, factor in self._factors(update, h).items():
             if policy.factor_name in takes:
                 factors[policy.factor_name] = factor
-            else:  # a pass over what is small costs less than a launch of compiled code
+            else:  # a pass over a small gradient costs less than launching compiled code
                 g, _ = policy.enter_update(factor, g, None)
         s = Scalars(**{name: slot.variable for name, slot in update.slots.items()})
         fused: Any = self.engine.optimizer.fused
@@ -285,16 +281,16 @@ class Fused(Path):
 
 
 class Rows(Path):
-    """Rows by gather, update and scatter; the other rows as the optimizer's word has it."""
+    """Updates the rows of the gradient; for other rows, does what the optimizer's `sparse` says."""
 
     name = "rows"
 
     def takes(self, update: Update, h: H) -> bool:
-        """Gradients of rows."""
+        """Returns whether the gradient is one of rows."""
         return update.indices is not None
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """By plain ops: XLA would need to know how many rows there are."""
+        """Runs plain ops, because XLA would need to know the number of rows."""
         engine = self.engine
         for update in updates:
             if engine.rows_word == "rows":
@@ -303,9 +299,10 @@ class Rows(Path):
                 self._run_all_rows(update, h)
 
     def _run_all_rows(self, update: Update, h: H) -> None:
-        """The result of the dense gradient that is zero elsewhere, which is never made.
+        """Computes what the dense gradient would give, without making it dense.
 
-        All rows are updated with zeros, then those with their gradient, from what they were.
+        All rows are updated with a gradient of zeros. Then the rows of the gradient are updated
+        again, from the values that they had before.
         """
         engine = self.engine
         by_rows = all(slot.rowed for slot in update.slots.values())
@@ -323,12 +320,12 @@ PATHS: tuple[type[Path], ...] = (Rows, Fused, Xla, Plain)  # the first that take
 def elementwise(
     engine: Engine, name: str, function: Callable[..., None], cells: Sequence[Cell], *scalars: Any
 ) -> None:
-    """Calls `function(cells, *scalars)` in the way in which dense updates run.
+    """Calls `function(cells, *scalars)`, compiled if dense updates of these cells are compiled.
 
     Args:
-        engine: whose cells they are.
-        name: of the function, for the key of what is compiled.
-        function: it must hold nothing of one optimizer.
+        engine: the engine of the optimizer whose cells they are.
+        name: a name of the function, for the key of what is compiled.
+        function: it must hold nothing that belongs to one optimizer.
         cells: what it reads and writes.
         *scalars: tensors.
     """

@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 class Rule:
-    """What is otherwise for some variables. All rules that match a variable are its group.
+    """What differs for some variables. The rules that match a variable are its group.
 
     Rules combine: factors multiply, and a variable may get its learning rate from one rule and
-    its decay from another.
+    its weight decay from another.
 
     Args:
-        match: tells of a variable, as the user knows it, whether the rule holds for it.
-        factors: by hyperparameter, what it is multiplied by: whatever a hyperparameter may be.
-        values: by hyperparameter, what takes its place.
-        off: hyperparameters that these variables do without. That is part of the graph: there
-            is no op for them, where a factor of 0 would leave one.
+        match: a function that returns whether the rule holds for a variable, which it gets as
+            the user knows it.
+        factors: by hyperparameter, a factor: anything that a hyperparameter may be.
+        values: by hyperparameter, a value that replaces it.
+        off: hyperparameters that these variables do without. This is part of the graph: there
+            is no op for them, while a factor of 0 would leave one.
     """
 
     def __init__(
@@ -39,16 +40,16 @@ class Rule:
         self.off = frozenset(off)
 
     def covers(self, variable: Any) -> bool:
-        """Whether the rule holds for a variable, as the user knows it."""
+        """Returns whether the rule holds for a variable, given as the user knows it."""
         return self.match(variable)
 
     def copied(self) -> Rule:
-        """The rule for a deep copy of the optimizer."""
+        """Returns the rule for a deep copy of the optimizer."""
         return self
 
     @property
     def numbers(self) -> dict[tuple[str, str], Any]:
-        """The numbers of its own, by what they are and by hyperparameter."""
+        """The numbers of the rule: by "factor" or "value", and by hyperparameter."""
         factors = {("factor", name): value for name, value in self.factors.items()}
         return {**factors, **{("value", name): value for name, value in self.values.items()}}
 
@@ -58,15 +59,15 @@ Key = tuple[tf.DType, Group]
 
 
 def group_of(rules: Sequence[Rule], variable: Any) -> Group:
-    """The rules that hold for a variable."""
+    """Returns the rules that hold for a variable."""
     return tuple(rule for rule in rules if rule.covers(variable))
 
 
 def key_of(work: Work) -> Key:
-    """Under which key a work finds its scalars in `Step.scalars`."""
+    """Returns the key under which a work finds its scalars in `Step.scalars`."""
     return compute_dtype(work.variable.dtype), work.group
 
 
 def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
-    """The dtypes and groups of works."""
+    """Returns the dtypes and groups of works."""
     return tuple(dict.fromkeys(map(key_of, works)))

@@ -1,13 +1,15 @@
-"""Functions that XLA compiled: kept by what changes their graph, as long as the process lives.
+"""Functions that XLA compiles, shared by all optimizers for which they would be the same.
 
-XLA's executables are never freed, so a function is shared by all optimizers for which it would
-be the same: of one class, with the same statics and policies, for the same shapes and dtypes.
-No number and no name is part of it. It runs on a blueprint of the optimizer, which has nothing
-but what its class declares. A class of a user's may read attributes, globals and whatever else
-may change unseen, so its optimizers keep functions of their own, unless it promises not to.
+XLA's executables are never freed. So a function is kept as long as the process lives, and shared
+by all optimizers of one class, with the same statics and policies, for the same shapes and dtypes.
+Numbers and names are not part of its key. It runs on a blueprint of the optimizer, which has only
+what its class declares.
+
+A class of a user may read attributes, globals and other values that change unseen. So each of its
+optimizers keeps its own functions, unless the class promises to read only what it declares.
 
 Functions are made of partials: TensorFlow counts retraces by code object, and would warn of the
-second function as if it were the first one's retrace.
+second function as if it were a retrace of the first.
 """
 
 from __future__ import annotations
@@ -29,20 +31,20 @@ Function = Callable[..., None]
 
 
 class UndeclaredError(BaseException):
-    """An update reads what is not declared: its function cannot be shared.
+    """An update reads something that is not declared: its function cannot be shared.
 
-    Not an `Exception`, which the update might take for something else.
+    Not an `Exception`, which the code of the update might catch.
     """
 
 
 class Blueprint:
-    """What stands for an optimizer's parts in a function that others share."""
+    """Stands for the engine of an optimizer in a function that several optimizers share."""
 
     def __init__(self, statics: Mapping[str, Any], active: frozenset[str]):
         self.statics, self._active = statics, active
 
     def uses(self, name: str) -> bool:
-        """Whether a hyperparameter that can be off takes part in the update."""
+        """Returns whether a hyperparameter that can be off takes part in the update."""
         return name in self._active
 
     def __getattr__(self, name: str) -> Any:
@@ -50,13 +52,13 @@ class Blueprint:
 
 
 class _VariableByHandle:
-    """A variable in a compiled function: its handle, and what is known of it."""
+    """A variable in a compiled function: its handle, shape and dtype."""
 
     def __init__(self, handle: Any, shape: Any, dtype: tf.DType):
         self.handle, self.shape, self.dtype, self.device = handle, shape, dtype, ""
 
     def read_value(self) -> Any:
-        """The value now."""
+        """Returns the current value."""
         value = tf.raw_ops.ReadVariableOp(resource=self.handle, dtype=self.dtype)
         value.set_shape(self.shape)
         return value
@@ -67,11 +69,11 @@ class _VariableByHandle:
 
 
 class CompiledFunction:
-    """A function that XLA compiles, of a flat list of tensors and handles.
+    """A function that XLA compiles, called with a flat list of tensors and handles.
 
-    Variables go in as their handles: a function that knew of variables could not be called any
-    more when those are gone that it was traced with. XLA would compile it anew for eager calls,
-    so these go by a function that does nothing but call it.
+    Variables are passed as their handles: a function that captured variables could not be called
+    any more when these variables are deleted. XLA would compile the function again for eager
+    calls, so these run an outer function that only calls it.
     """
 
     def __init__(self, function: Callable[..., None]):
@@ -80,7 +82,7 @@ class CompiledFunction:
         self._outer: Function | None = None
 
     def __call__(self, *tensors: Any) -> None:
-        """Calls it, in the context at hand."""
+        """Calls the function, in eager mode or in the graph being built."""
         if tf.config.functions_run_eagerly():
             self.traced(*tensors)
             return
@@ -101,7 +103,7 @@ class CompiledFunction:
         def flat(*tensors: Any) -> None:
             call(*tensors, *captures)
 
-        # What is captured from a function that is being traced is of no use in another one.
+        # A capture from a function that is being traced cannot be used in another function.
         if function is self.traced and all(hasattr(tensor, "numpy") for tensor in captures):
             self._inner = flat
         return flat
@@ -119,7 +121,7 @@ class Compiled:
         self._functions: dict[Any, CompiledFunction] = {}
 
     def get(self, key: Any, make: Callable[[], Function]) -> CompiledFunction:
-        """The function of this key; one that is made, if there is none yet."""
+        """Returns the function of this key; makes it if there is none yet."""
         with self._lock:
             if key not in self._functions:
                 self._functions[key] = CompiledFunction(make())
@@ -129,11 +131,11 @@ class Compiled:
         return len(self._functions)
 
     def keys(self) -> list[Any]:
-        """Of all functions."""
+        """Returns the keys of all functions."""
         return list(self._functions)
 
     def values(self) -> list[Any]:
-        """All functions, as TensorFlow has them."""
+        """Returns all functions, as TensorFlow has them."""
         return [function.traced for function in self._functions.values()]
 
     def clear(self) -> None:
@@ -141,18 +143,18 @@ class Compiled:
         self._functions = {}
 
 
-SHARED = Compiled()  # by all optimizers
+SHARED = Compiled()  # functions that all optimizers share
 
 
 def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: Any) -> None:
-    """Calls `function(optimizer, *arguments)`, compiled: shared with others if it can be.
+    """Calls `function(optimizer, *arguments)`, compiled, and shared with others if possible.
 
     Args:
-        engine: whose optimizer it is.
-        key: what changes the graph, beside class, statics and what `arguments` are: their
-            nesting, too.
-        function: what to compile; it must hold nothing of one optimizer.
-        *arguments: nests of tensors, variables and whatever else can be hashed.
+        engine: the engine of the optimizer.
+        key: what else changes the graph: all but class, statics, and the nesting, shapes and
+            dtypes of `arguments`.
+        function: what to compile; it must hold nothing that belongs to one optimizer.
+        *arguments: nests of tensors, variables and hashable values.
     """
     own = blueprint_key(engine)
     if own is not None and all(map(_is_plain, tf.nest.flatten(arguments))):
@@ -165,12 +167,12 @@ def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: An
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether a function may be kept by it: all else might hold parts of an optimizer."""
+    """Returns whether a function may be kept with this leaf, which is no part of an optimizer."""
     return leaf is None or tf.is_tensor(leaf) or isinstance(leaf, tf.Variable | float | int | str)
 
 
 def call_shared(key: Any, function: Callable[..., None], *arguments: Any) -> None:
-    """The same for a function that takes no optimizer."""
+    """Calls a compiled function that takes no optimizer."""
     _call(SHARED, key, function, arguments)
 
 
@@ -200,7 +202,7 @@ def _call(
 def _on_tensors(
     function: Callable[..., None], skeleton: Any, kinds: Sequence[tuple[Any, ...]], *tensors: Any
 ) -> None:
-    """Calls a function of nests with what a flat list of tensors stands for."""
+    """Calls a function of nests with the nests that a flat list of tensors stands for."""
     rest, leaves = iter(tensors), []
     for kind, *what in kinds:
         leaves.append(
@@ -214,7 +216,7 @@ def _on_tensors(
 
 
 def blueprint_key(engine: Engine) -> tuple[Any, ...] | None:
-    """Class, statics and hyperparameters in use: all that a blueprint has. None if more is read."""
+    """Returns class, statics and active hyperparameters: a blueprint. None if more is read."""
     if engine.reads_more or not engine.declared.is_known or engine.has_own_attributes():
         return None
     statics = tuple((name, type(value), value) for name, value in engine.own_statics().items())

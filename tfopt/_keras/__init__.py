@@ -1,1 +1,1 @@
-"""What Keras 3 and tf-keras ask of an optimizer."""
+"""What Keras 3 and tf-keras call and read on an optimizer."""

@@ -1,4 +1,4 @@
-"""What Keras 3 and tf-keras ask of an optimizer, answered by the engine."""
+"""What Keras 3 and tf-keras call and read on an optimizer: `minimize`, `apply`, attributes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfopt._policies.skip_nonfinite import FiniteSteps
 
 
 class NotOffered:
-    """A name of Keras' base class that means nothing here; reading it says why."""
+    """A name of Keras' base class that tfopt does not support; reading it says why."""
 
     def __init__(self, instead: str):
         self.instead = instead
@@ -30,19 +30,19 @@ class NotOffered:
 
 
 class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
-    """An optimizer of Keras 3 and of tf-keras by inheritance, whose own code never runs.
+    """Inherits from the optimizers of Keras 3 and tf-keras, but never runs their code.
 
-    Neither Keras' constructor is called, nothing of theirs is stored, and each public
-    name of theirs is defined by tfopt, or said not to be offered.
+    Their constructors are not called, and nothing of theirs is stored. Each public name of
+    theirs is defined by tfopt, or raises an error that says what to use instead.
     """
 
     _engine: Engine
     _lock = False  # Keras 3's `__setattr__` looks for it
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
-        """What is tracked, whatever it is for.
+        """Returns what is tracked, for any purpose.
 
-        tf-keras' version remembers its first answer: variables created later, as after a
+        tf-keras' version remembers its first answer: variables created later, for example after a
         restore, would not be saved.
         """
         children = tf.__internal__.tracking.AutoTrackable._trackable_children
@@ -50,21 +50,21 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
-        """Keras 3's `apply_gradients`: gradients and variables in two lists.
+        """Applies gradients, as `apply_gradients`; gradients and variables are two lists.
 
-        Keras 3's loss-scale wrapper calls it when the gradients of the first replica are
-        finite: a step in which those of another one are not is left out.
+        Keras 3's loss-scale wrapper calls it if the gradients of the first replica are finite. If
+        those of another replica are not, the step is skipped.
 
         Args:
             grads: the gradients.
-            trainable_variables: their variables; all that the optimizer has seen, in
-                order, by default.
+            trainable_variables: their variables; by default all that the optimizer has seen, in
+                order.
 
         Returns:
             The same as `apply_gradients`.
 
         Raises:
-            ValueError: if the two lists are not of one length.
+            ValueError: if the two lists do not have the same length.
         """
         pairs, engine = paired(self, grads, trainable_variables), self._engine
         alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
@@ -75,9 +75,9 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 
     @plain_python
     def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
-        """The pairs with each gradient summed over replicas.
+        """Returns the pairs with each gradient summed over replicas.
 
-        For tf-keras' loss-scale wrapper, which then skips `apply_gradients`' own sum.
+        tf-keras' loss-scale wrapper calls it, and then skips the sum of `apply_gradients`.
 
         Args:
             grads_and_vars: (gradient, variable) pairs, none of them None.
@@ -101,10 +101,10 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         """Computes the gradients of `loss` and applies them.
 
         Args:
-            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
-                being computed.
-            var_list: the variables to update, or a function of nothing that returns them,
-                called after `loss`.
+            loss: a function without arguments that returns the loss, or a tensor that was computed
+                under `tape`.
+            var_list: the variables to update, or a function without arguments that returns them,
+                which is called after `loss`.
             grad_loss: the gradient with respect to the loss; ones by default.
             name: a name for the operation in a graph.
             tape: the tape to use; needed if `loss` is a tensor.
@@ -128,11 +128,11 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         grad_loss: Any = None,
         tape: tf.GradientTape | None = None,
     ) -> list[tuple[Any, Any]]:
-        """The first half of `minimize`: (gradient, variable) pairs, of the scaled loss."""
+        """Computes (gradient, variable) pairs of the scaled loss: the first half of `minimize`."""
         return minimize.compute_gradients(self, loss, var_list, grad_loss, tape)
 
     def get_gradients(self, loss: Any, params: Any) -> list[Any]:
-        """The gradients of a loss tensor, in a graph.
+        """Returns the gradients of a loss tensor, in a graph.
 
         Args:
             loss: the loss.
@@ -148,12 +148,12 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         return minimize.get_gradients(loss, params)
 
     def get_updates(self, loss: Any, params: Any) -> list[Any]:
-        """The operations that minimize a loss tensor, in a graph: a list of one."""
+        """Returns a list of one operation, which minimizes a loss tensor in a graph."""
         gradients = self.get_gradients(self.scale_loss(loss), params)
         variables = minimize.checked_variables(params)
         return [self.apply_gradients(zip(gradients, variables, strict=True))]
 
-    # What Keras 3 and tf-keras read, though they call it private.
+    # Private names that Keras 3 and tf-keras read.
 
     @property
     def _trainable_variables(self) -> list[Any]:
@@ -168,14 +168,14 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 
     @property
     def _model_variables_moving_average(self) -> Any:
-        """For Keras 3's `SwapEMAWeights`, which exchanges them with the variables above."""
+        """The averages, which Keras 3's `SwapEMAWeights` swaps with `_trainable_variables`."""
         if not self.use_ema:
             raise AttributeError("there are no averages without `use_ema`")
         return UpToDateAverages(self._engine)
 
     @property
     def _distribution_strategy(self) -> Any:
-        """The strategy of the variables, for the same callback."""
+        """The strategy of the variables: tf-keras' TensorBoard callback reads it."""
         for variable in self._trainable_variables:
             if isinstance(variable, tf.distribute.DistributedValues):
                 return variable.distribute_strategy
@@ -202,7 +202,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
 def paired(
     optimizer: Any, grads: Sequence[Any], trainable_variables: Sequence[Any] | None
 ) -> list[tuple[Any, Any]]:
-    """(gradient, variable) pairs of two lists; of all variables seen, if there is one list."""
+    """Pairs gradients with their variables; without variables, with all that were seen."""
     if trainable_variables is None:
         trainable_variables = optimizer._trainable_variables
     grads, variables = list(grads), list(trainable_variables)
@@ -215,5 +215,5 @@ def paired(
 
 
 def is_taken_here(cls: Any) -> bool:
-    """Whether a step is tfopt's own: nobody has overridden the way into it."""
+    """Returns whether no subclass has overridden `apply_gradients`."""
     return bool(cls.apply_gradients.__module__.startswith("tfopt."))

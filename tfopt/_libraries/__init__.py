@@ -1,1 +1,1 @@
-"""The ground: what tfopt takes from TensorFlow, Keras 3 and tf-keras."""
+"""TensorFlow, Keras 3 and tf-keras, as tfopt uses them."""

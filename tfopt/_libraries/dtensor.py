@@ -1,7 +1,7 @@
-"""DTensor: the one file that knows of meshes and layouts.
+"""DTensor: meshes and layouts. No other file uses them.
 
-A variable that DTensor splits over a mesh has a `layout`. Slots of its shape lie as it does, and
-scalars lie on its mesh, whole on each device.
+A variable that DTensor splits over a mesh has a `layout`. A slot of the same shape has the same
+layout. Scalars are on the same mesh, whole on each device.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import tensorflow as tf
 
 _dtensor = tf.experimental.dtensor
 
-# Before, a step's average of a variable could be made of what the variable was before the step.
+# Before 2.18, a step could update an average with the value of the variable before the step.
 _AVERAGES_OF_SPLIT_SLOTS = not tf.__version__.startswith(("2.16.", "2.17."))
 
 
 def is_on_mesh(variable: Any) -> bool:
-    """Whether a variable is DTensor's."""
+    """Returns whether a variable is DTensor's."""
     return hasattr(variable, "layout")
 
 
@@ -26,10 +26,10 @@ def is_on_mesh(variable: Any) -> bool:
 
 
 def layout_of_slot(variable: Any, shape: Any, split_over: str | None = None) -> Any:
-    """The layout of a slot: its variable's, if they have one shape; None without a mesh.
+    """Returns the layout of a slot: its variable's, if the shapes are equal; None without a mesh.
 
-    With `split_over`, a dimension of the mesh, it is split over that one as well, along the
-    first axis that can be.
+    With `split_over`, a dimension of the mesh, the slot is also split over this dimension, along
+    the first axis that can be split.
     """
     if not is_on_mesh(variable):
         return None
@@ -55,13 +55,13 @@ def layout_of_scalars(
     created: bool,
     owner: str,
 ) -> Any:
-    """The layout of an optimizer's scalars, which the mesh of its variables computes with.
+    """Returns the layout of an optimizer's scalars, which must be on the mesh of its variables.
 
     Args:
-        variable: the first of the variables that it sees.
-        variable_path: the path of that one, for messages.
+        variable: the first of the variables that the optimizer sees.
+        variable_path: its path, for messages.
         split_over: the dimension over which slots are split, or None.
-        current: the layout that scalars have so far.
+        current: the present layout of scalars.
         created: whether there are scalars already.
         owner: the name of the optimizer, for messages.
     """
@@ -88,7 +88,7 @@ def layout_of_scalars(
 def create_variable(
     initial_value: Callable[[], Any] | Any, dtype: Any, layout: Any, **kwargs: Any
 ) -> Any:
-    """A variable that lies on a mesh."""
+    """Creates a variable on a mesh."""
 
     def value() -> Any:
         return tf.cast(initial_value() if callable(initial_value) else initial_value, dtype)
@@ -105,7 +105,7 @@ def _place(layout: Any) -> str:
 
 
 def gathered(variable: Any) -> Any:
-    """What has the whole value of a variable, which DTensor may have in parts."""
+    """Returns a variable or tensor with the whole value, which DTensor may hold in parts."""
     if not is_on_mesh(variable):
         return variable
     everywhere = _dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
@@ -113,7 +113,7 @@ def gathered(variable: Any) -> Any:
 
 
 def scattered(value: Any, variable: Any) -> Any:
-    """A whole value, in parts if the variable is."""
+    """Returns a whole value with the DTensor layout of the variable."""
     if not is_on_mesh(variable):
         return value
     everywhere = _dtensor.Layout.replicated(variable.layout.mesh, variable.shape.rank)
@@ -126,7 +126,7 @@ def laid_out_as(variable: Any, value: Any) -> Any:
 
 
 def laid_out_as_slots(values: Sequence[Any], variable: Any, slots: Sequence[Any]) -> list[Any]:
-    """Values of the shape of a variable, in the layout of its slots of that shape."""
+    """Returns the values with the DTensor layout of the variable's slots."""
     if not is_on_mesh(variable):
         return list(values)
     alike = [slot for slot in slots if slot.shape == variable.shape]
@@ -142,7 +142,7 @@ def check_split(split_over: Any, hooked_class: str | None, averages: bool) -> No
     Args:
         split_over: the value of `shard_slots`.
         hooked_class: the name of the optimizer's class if hooks update its variables, or None.
-        averages: whether it keeps averages of the weights.
+        averages: whether the optimizer keeps averages of the weights.
     """
     if split_over is None:
         return
@@ -164,7 +164,7 @@ def check_split(split_over: Any, hooked_class: str | None, averages: bool) -> No
 
 
 def refuse_rows(variable: Any, variable_path: str) -> None:
-    """Raises for a gradient of rows of a variable on a mesh."""
+    """Raises for a gradient of rows, if the variable is on a mesh."""
     if is_on_mesh(variable):
         raise NotImplementedError(
             f"Variable `{variable_path}` is a DTensor's and has a sparse gradient, whose ops "

@@ -1,4 +1,4 @@
-"""Keras 3 and tf-keras: the modules, their base classes, and how both get to know our classes."""
+"""Keras 3 and tf-keras: the modules, their base classes, and how tfopt registers its classes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if keras.config.backend() != "tensorflow":
 
 
 def _import_tf_keras() -> Any:
-    """The module tf_keras where it is installed, else None."""
+    """Returns the module tf_keras if it is installed, else None."""
     if importlib.util.find_spec("tf_keras") is None:
         return None
     try:
         return importlib.import_module("tf_keras")
-    except Exception as error:  # a broken tf-keras must not take Keras 3 users down
+    except Exception as error:  # a broken tf-keras must not stop users of Keras 3
         warn(f"tf-keras is installed but cannot be imported, and is left out: {error!r}")
         return None
 
@@ -38,13 +38,13 @@ if tf_keras is not None:
 
 
 def register(cls: Any, package: str = "tfopt") -> None:
-    """Lets Keras 3 and tf-keras find a class by name when they load a model."""
+    """Registers a class with Keras 3 and tf-keras, which find it by name when they load a model."""
     for library in LIBRARIES:
         library.saving.register_keras_serializable(package=package)(cls)
 
 
 def registered(name: Any) -> list[type]:
-    """The classes with a config that are registered with Keras 3 or tf-keras under a name."""
+    """Returns the classes with a config that Keras 3 or tf-keras have registered under a name."""
     found = [lib.saving.get_registered_object(name) for lib in LIBRARIES if isinstance(name, str)]
     return [
         cls

@@ -1,4 +1,4 @@
-"""Fused kernels: one op on variables that does what an optimizer's `update` does."""
+"""Fused kernels: a kernel is one op on variables that computes an optimizer's `update`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def kernel(op: Callable[..., Any], **arguments: Any) -> Any:
-    """Runs a fused `ResourceApply*` op; variables go in as their handles."""
+    """Runs a fused `ResourceApply*` op; variables are passed as their handles."""
     handles = {
         name: value.handle if isinstance(value, tf.Variable) else value
         for name, value in arguments.items()

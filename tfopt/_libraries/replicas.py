@@ -1,6 +1,7 @@
-"""Where replicas are known: sums over them, and updates of every copy.
+"""Replicas of `tf.distribute`: sums over replicas, and updates of every copy of a variable.
 
-The decorators `across_replicas` and `when` run what they decorate, at once, somewhere else.
+The decorators `across_replicas` and `when` run the decorated function immediately, in another
+context.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHARING = (  # strategies in which a variable has no copies
 
 
 def require_replica_context(variables: Iterable[Any]) -> None:
-    """Raises outside a replica, where a gradient belongs to no one."""
+    """Raises outside of replica context, where a gradient belongs to no replica."""
     strategy = tf.distribute.get_strategy()
     strange = [
         variable
@@ -46,7 +47,7 @@ def require_replica_context(variables: Iterable[Any]) -> None:
 
 
 def require_copies(what: str) -> None:
-    """Raises where replicas share variables: an update takes only the first one's gradients."""
+    """Raises if replicas share variables: an update would take only the first one's gradients."""
     strategy = tf.distribute.get_strategy()
     if isinstance(strategy, SHARING):
         raise NotImplementedError(
@@ -56,12 +57,12 @@ def require_copies(what: str) -> None:
 
 
 def has_strategy() -> bool:
-    """Whether a strategy is active, with however many replicas."""
+    """Returns whether a strategy is active, with any number of replicas."""
     return bool(tf.distribute.has_strategy())
 
 
 def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
-    """The gradients of all replicas together, on each replica."""
+    """Returns the gradients summed over all replicas, on each replica."""
     if not has_strategy():
         return list(gradients)
     context = tf.distribute.get_replica_context()
@@ -70,7 +71,7 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
         values = [gradients[place] for place in places]
         if tf.__internal__.distribute.strategy_supports_no_merge_call():
             results = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-        else:  # the same, but for copies that only its gradient needs
+        else:  # the same, without the copies that only the gradient of `all_reduce` needs
             results = context.merge_call(_sum_in_cross_replica_context, args=values)
         for place, result in zip(places, results, strict=True):
             summed[place] = result
@@ -83,9 +84,9 @@ def _sum_in_cross_replica_context(strategy: Any, *values: Any) -> Any:
 
 
 def _places_by_collective(gradients: Sequence[Any]) -> list[list[int]]:
-    """The places of gradients that are summed by one collective: dense ones of one dtype.
+    """Groups gradients by collective, and returns their places: dense ones of one dtype together.
 
-    `IndexedSlices` are gathered, not packed; TensorFlow would pack unlike dtypes, and fail.
+    `IndexedSlices` are gathered, not packed. TensorFlow would pack different dtypes, and fail.
     """
     places: dict[Any, list[int]] = {}
     for place, gradient in enumerate(gradients):
@@ -95,7 +96,7 @@ def _places_by_collective(gradients: Sequence[Any]) -> list[list[int]]:
 
 
 def across_replicas(*args: Any) -> Callable[[Callable[..., None]], None]:
-    """Runs the function once for all replicas: `args` become values per replica."""
+    """Runs the function once for all replicas; `args` become values per replica."""
     merge_call = tf.__internal__.distribute.interim.maybe_merge_call
     return lambda function: merge_call(
         lambda strategy, *merged: function(*merged), tf.distribute.get_strategy(), *args
@@ -103,10 +104,10 @@ def across_replicas(*args: Any) -> Callable[[Callable[..., None]], None]:
 
 
 def when(condition: Any) -> Callable[[Callable[[], None]], None]:
-    """Runs the function if the condition holds, a bool tensor; None always does.
+    """Runs the function if the condition, a bool tensor, is true. None means true.
 
-    A branch may not hold a `merge_call`: so this is for below `across_replicas`, and a branch
-    that wants each replica again takes `on_each_replica`.
+    A branch must not contain a `merge_call`. So use this below `across_replicas`; inside the
+    branch, `on_each_replica` returns to the replicas.
     """
     if condition is None:
         return lambda function: function()
@@ -114,15 +115,15 @@ def when(condition: Any) -> Callable[[Callable[[], None]], None]:
 
 
 def on_each_replica(function: Callable[[], None]) -> None:
-    """Calls `function` on each replica, from where `across_replicas` calls."""
+    """Calls `function` on each replica, from inside `across_replicas`."""
     if tf.distribute.in_cross_replica_context():
         tf.distribute.get_strategy().extended.call_for_each_replica(function)
-    else:  # there is no such place where `merge_call` is not needed
+    else:  # without `merge_call`, `across_replicas` did not leave the replica
         function()
 
 
 def holds_on_all_replicas(flag: Any) -> Any:
-    """Whether `flag` holds on all replicas, where they may differ."""
+    """Returns whether `flag` is true on all replicas, where it may differ."""
     if not has_strategy():
         return flag
     against = tf.cast(tf.logical_not(flag), tf.float32)
@@ -131,7 +132,7 @@ def holds_on_all_replicas(flag: Any) -> Any:
 
 
 def first_replicas_value(value: Any) -> Any:
-    """The first replica's value, in what `across_replicas` calls; None stays None."""
+    """Returns the first replica's value, inside `across_replicas`; None stays None."""
     if value is None:
         return None
     return tf.distribute.get_strategy().experimental_local_results(value)[0]
@@ -140,7 +141,7 @@ def first_replicas_value(value: Any) -> Any:
 def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> None:
     """Calls `function(copy, work)` for each copy of each work's variable, on its device.
 
-    The work is the replica's: its tensors are, its `variable` stays the mirrored one.
+    The tensors of the work are this replica's; its `variable` is still the mirrored one.
     """
     extended = tf.distribute.get_strategy().extended
     for work in works:
@@ -148,22 +149,22 @@ def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> No
 
 
 def on_device_of(copy: Any) -> AbstractContextManager[Any]:
-    """A scope in which ops run where a copy of a variable lies; without replicas, all do."""
+    """Returns a scope for ops on the device of a copy; without a strategy, it does nothing."""
     return tf.device(copy.device) if has_strategy() else contextlib.nullcontext()
 
 
 def copy_on_device_of(variable: Any, other: Any) -> Any:
-    """The copy of a mirrored variable that lies on the device of another variable.
+    """Returns the copy of a mirrored variable that is on the device of another variable.
 
-    A mirrored variable given to a `tf.function` is captured, not passed; its copies are
-    plain variables and are passed.
+    A `tf.function` captures a mirrored variable among its arguments, and does not pass it. Its
+    copies are plain variables, which are passed.
     """
     candidates = copies(variable)
     return next((copy for copy in candidates if copy.device == other.device), candidates[0])
 
 
 def copies(variable: Any) -> Sequence[Any]:
-    """The copies of a mirrored variable; of any other, itself."""
+    """Returns the copies of a mirrored variable; of any other variable, itself."""
     if not isinstance(variable, tf.distribute.DistributedValues):
         return [variable]
     return list(tf.distribute.get_strategy().experimental_local_results(variable))

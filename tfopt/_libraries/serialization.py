@@ -1,4 +1,4 @@
-"""Objects that are told by their class and the arguments of its constructor."""
+"""Configs of schedules and initializers: written from the constructor's arguments, and read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _KEYS = {"module", "class_name", "config", "registered_name", "shared_object_id"
 
 
 class Described:
-    """A base with a config, an equality and a repr that follow from the constructor.
+    """Base class with a config, equality and a repr that follow from the constructor.
 
-    The config consists of the constructor's arguments, read from attributes of the same
-    names; override `get_config` where they are kept otherwise.
+    The config consists of the constructor's arguments, which are read from attributes of the same
+    names. Override `get_config` if you keep them in another way.
     """
 
     def get_config(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Described:
         """Makes an instance from what `get_config` returned.
 
         Raises:
-            ValueError: if `config` does not fit the constructor, or a value its rule.
+            ValueError: if `config` does not fit the constructor, or a value is not allowed.
         """
         try:
             inspect.signature(cls).bind(**config)
@@ -61,7 +61,7 @@ class Described:
 
 
 def describe(instance: Described, own: tuple[type, ...]) -> dict[str, Any]:
-    """A dict fit for JSON; classes among `own` are registered as tfopt's."""
+    """Returns a dict that JSON can hold; classes among `own` are registered as tfopt's."""
     cls = type(instance)
     return {
         "module": cls.__module__,
@@ -78,11 +78,11 @@ def recover(
     custom_objects: Mapping[str, Any] | None,
     what: str,
 ) -> Any:
-    """The instance that a description stands for; nothing is imported.
+    """Makes the instance that a description stands for; nothing is imported.
 
     Args:
-        config: the description, ours or Keras'.
-        names: the classes known by name, where a description is of one of `modules`.
+        config: the description, written by tfopt or Keras.
+        names: the classes known by name, for a description that is of one of `modules`.
         modules: the modules whose classes of these names are meant.
         custom_objects: further classes by name; they come first.
         what: what is looked for, for messages.
@@ -106,7 +106,7 @@ def recover(
 
 
 def encode(value: Any) -> Any:
-    """Tensors and arrays as Keras writes them, inside dicts and lists."""
+    """Returns tensors and arrays as Keras writes them, inside dicts and lists."""
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -121,7 +121,7 @@ def encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    """What Keras writes for tensors, arrays and tuples as tensors and lists."""
+    """Returns tensors and lists for what Keras writes for tensors, arrays and tuples."""
     if isinstance(value, list | tuple):
         return [_decode(item) for item in value]
     if not isinstance(value, Mapping):
@@ -138,12 +138,12 @@ def _decode(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A NumPy scalar as a Python number; anything else as it is."""
+    """Returns a NumPy scalar as a Python number; anything else as it is."""
     return value.item() if getattr(value, "ndim", 1) == 0 and hasattr(value, "item") else value
 
 
 def number(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf) -> float:
-    """The value as a Python number, if it is a scalar within the bounds."""
+    """Returns the value as a Python number; raises unless it is a scalar within the bounds."""
     known = plain(tf.get_static_value(value) if tf.is_tensor(value) else value)
     if isinstance(known, int | float) and not isinstance(known, bool):
         if known >= low and known > above and known < math.inf:

@@ -1,7 +1,7 @@
-"""TensorFlow's private names: every one that tfopt reads or calls, with the reason why.
+"""TensorFlow's private names: every one that tfopt reads or calls, with the reason.
 
-No public name says the same. What TensorFlow and Keras ask of an optimizer under a private name
-is another matter: tfopt defines that, and `tests/names_test.py` lists it.
+No public name does the same. `tests/names_test.py` lists the opposite: private names that
+TensorFlow and Keras read on an optimizer, which tfopt defines.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creator
 
 # --- objects that checkpoints save ----------------------------------------------------------------
 
-# `tf.Module` tracks what is assigned to an attribute. An optimizer's variables are no attributes.
+# `tf.Module` tracks what is assigned to an attribute. An optimizer's variables are not attributes.
 
 
 def track(owner: Any, child: Any, name: str) -> None:
-    """Has checkpoints save `child` as a part of `owner`, under a name of our choice."""
+    """Makes checkpoints save `child` as a part of `owner`, under a name of our choice."""
     owner._track_trackable(child, name, overwrite=True)
 
 
 def start_tracking(owner: Any) -> None:
-    """Makes the tables of what is tracked, which two threads must not do at once."""
+    """Creates the tables of tracked objects, which two threads must not do at the same time."""
     owner._maybe_initialize_trackable()
 
 
 def is_awaited(owner: Any, name: str) -> bool:
-    """Whether a checkpoint that was restored earlier has a value for that name."""
+    """Returns whether a checkpoint that was restored earlier has a value for that name."""
     return name in getattr(owner, "_self_unconditional_deferred_dependencies", {})
 
 
@@ -39,9 +39,9 @@ def is_awaited(owner: Any, name: str) -> bool:
 
 
 def mirrored_variable(variable: Any) -> Any:
-    """The logical variable of which this one is a replica's copy; of any other, itself.
+    """Returns the logical variable of a replica's copy; of any other variable, itself.
 
-    A variable's handle may know it where the variable does not: inside `strategy.run`, for one.
+    Sometimes only a variable's handle knows it: inside `strategy.run`, for example.
     """
     for holder in (variable, variable.handle):
         if hasattr(holder, "_distributed_container"):
@@ -50,15 +50,15 @@ def mirrored_variable(variable: Any) -> Any:
 
 
 def sharded_variable(variable: Any) -> Any:
-    """The sharded variable that this one is a shard of; of any other, itself."""
+    """Returns the sharded variable of a shard; of any other variable, itself."""
     container = getattr(variable, "_sharded_container", lambda: None)()
     return variable if container is None else container
 
 
 def identity_of(variable: Any) -> Any:
-    """What tells a variable from all others, in whichever Python object it comes.
+    """Returns what identifies a variable, in every Python object that stands for it.
 
-    `variable.ref()` tells Python objects apart, and a v1 graph makes several for one variable.
+    `variable.ref()` identifies Python objects, and a v1 graph makes several for one variable.
     """
     if getattr(variable, "_in_graph_mode", False):
         return variable.graph, variable._shared_name  # names are unique in a v1 graph
@@ -69,15 +69,15 @@ def identity_of(variable: Any) -> Any:
 
 
 def flat_call(concrete: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
-    """The call of a concrete function with a flat list of tensors, and what it captures.
+    """Returns the call of a concrete function with a flat list of tensors, and its captures.
 
-    The public call looks at each argument in Python, which took longer than a small step.
+    The public call looks at each argument in Python, which takes longer than a small step.
     """
     return concrete.inference_fn.call_flat, concrete.captured_inputs
 
 
 def inside_xla() -> bool:
-    """Whether the ops being traced are for XLA, which not all fused kernels have."""
+    """Returns whether XLA compiles the ops being traced: it does not have all fused kernels."""
     graph = tf.compat.v1.get_default_graph()
     while graph is not None:
         context = graph._get_control_flow_context()
@@ -91,10 +91,10 @@ def inside_xla() -> bool:
 
 @contextlib.contextmanager
 def without_function_creators() -> Iterator[None]:
-    """Hides the variable creators of the `tf.function` being traced, and only those.
+    """Hides the variable creators of the `tf.function` being traced, and only these.
 
-    They refuse variables in any trace but the first, and trace the first one twice; inside
-    `init_scope` they have no business.
+    They refuse variables in any trace but the first, and trace the first one twice. Inside
+    `init_scope` they are not needed.
     """
     graph = tf.compat.v1.get_default_graph()
     creators = graph._variable_creator_stack

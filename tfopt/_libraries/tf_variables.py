@@ -1,4 +1,4 @@
-"""Variables as the engine sees them: unwrapped, identified, read, and created beside others."""
+"""Variables: unwrapped, identified, read, assigned, and created next to other variables."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import tensorflow as tf
 
 from tfopt._libraries import dtensor, tensorflow_private
 
-# The class that holds the value: the exported one is only a subclass of it in Keras 3.0.
+# The class that holds the value. In Keras 3.0 the exported class is a subclass of it.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
 
-# A variable in parts along its first axis, each a variable, perhaps on parameter servers.
+# A variable that is split along its first axis into several, for example on parameter servers.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
-# For what users' functions call: nothing inside needs AutoGraph, which would rewrite it all.
+# For methods that users' functions call: AutoGraph would rewrite them, and need not.
 plain_python = tf.autograph.experimental.do_not_convert
 
 _RAISE = object()
 
 
 def unwrap(variable: Any) -> Any:
-    """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
+    """Returns the `tf.Variable` of a `keras.Variable`; anything else as it is."""
     return variable.value if isinstance(variable, KERAS_VARIABLE) else variable
 
 
 def shards(variables: Iterable[Any]) -> list[Any]:
-    """The variables, with the shards of sharded ones in their place."""
+    """Returns the variables, with shards in place of sharded variables."""
     return [
         part
         for variable in variables
@@ -40,12 +40,12 @@ def shards(variables: Iterable[Any]) -> list[Any]:
 
 
 def whole(variable: Any) -> Any:
-    """The sharded variable that this one is a shard of, or the variable itself."""
+    """Returns the sharded variable that this one is a shard of, or the variable itself."""
     return tensorflow_private.sharded_variable(variable)
 
 
 def key(variable: Any) -> Any:
-    """What identifies a variable: the logical one, not its name nor one replica's copy."""
+    """Returns what identifies a variable: the logical one, not its name or a replica's copy."""
     variable = unwrap(variable)
     if isinstance(variable, ShardedVariable):
         # The identity of a sharded variable may be that of its first shard.
@@ -56,35 +56,35 @@ def key(variable: Any) -> Any:
 
 
 def variable_path(variable: Any) -> str:
-    """A readable name: Keras' path, or the name without its output number."""
+    """Returns a readable name: Keras' path, or the name without its output number."""
     if isinstance(variable, KERAS_VARIABLE) or hasattr(variable, "path"):
         return str(variable.path)
     return re.sub(r":\d+$", "", variable.name)
 
 
 def scope_name(name: str) -> str:
-    """The name in the characters that TensorFlow allows in graphs."""
+    """Returns the name in the characters that TensorFlow allows in graphs."""
     return re.sub(r"^[^A-Za-z0-9.]", "o", re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name))
 
 
 def compute_dtype(dtype: Any) -> tf.DType:
-    """The dtype of arithmetic and slots: at least float32."""
+    """Returns the dtype of arithmetic and slots: at least float32."""
     dtype = tf.as_dtype(dtype)
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
 
 
 def as_scalar(value: Any, dtype: tf.DType) -> Any:
-    """A real scalar as any dtype of arithmetic."""
+    """Returns a real scalar in any dtype of arithmetic."""
     return tf.cast(tf.cast(tf.convert_to_tensor(value), dtype.real_dtype), dtype)
 
 
 def in_v1_graph() -> bool:
-    """Whether ops are being added to a graph that a session runs."""
+    """Returns whether ops are being added to a graph that a session runs."""
     return not tf.compat.v1.executing_eagerly_outside_functions()
 
 
 def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
-    """The values of variables now, in eager mode or through the default v1 session."""
+    """Returns the current values of variables, in eager mode or through the default v1 session."""
     if in_v1_graph():
         session = tf.compat.v1.get_default_session()
         if session is None:
@@ -98,7 +98,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
 
 
 def is_there(variable: Any) -> bool:
-    """Whether a variable has a value: one made by the function being traced has none yet."""
+    """Returns whether a variable has a value: one created in the present trace has none yet."""
     if in_v1_graph() or not tf.inside_function():
         return True
     with tf.init_scope():
@@ -106,7 +106,7 @@ def is_there(variable: Any) -> bool:
 
 
 def first_value(variable: Any) -> Any:
-    """The value from which another variable may start: in a v1 graph there may be none yet."""
+    """Returns a value from which another variable may start; a v1 graph may have to initialize."""
     if not in_v1_graph():
         return variable.read_value()
     initialized = tf.compat.v1.is_variable_initialized(variable)
@@ -114,7 +114,7 @@ def first_value(variable: Any) -> Any:
 
 
 def value_of(variable: Any, default: Any = _RAISE) -> Any:
-    """The value of one variable or tensor; `default` where no session can tell."""
+    """Returns the value of a variable or tensor; `default` if there is no session to read it."""
     if not isinstance(variable, tf.Variable):
         return variable.numpy() if hasattr(variable, "numpy") else variable
     if default is not _RAISE and in_v1_graph() and not tf.compat.v1.get_default_session():
@@ -123,7 +123,7 @@ def value_of(variable: Any, default: Any = _RAISE) -> Any:
 
 
 def evaluate(tensors: Sequence[Any]) -> list[Any]:
-    """Tensors as values that `assign_all` takes."""
+    """Returns the values of tensors, for `assign_all`."""
     if not in_v1_graph() or not tensors:
         return list(tensors)
     session = tf.compat.v1.get_default_session()
@@ -156,8 +156,8 @@ def _assign(variable: Any, value: Any) -> None:
     ):
         variable.assign(value)
         return
-    # A replica that assigned its own copy would leave the others as they were; one that asked
-    # for all would wait for the others, which may be waiting for it.
+    # If a replica assigned its own copy, the others would not change. If it assigned through
+    # the mirrored variable, it would wait for the others, which may wait for it.
     on_read = variable.synchronization == tf.VariableSynchronization.ON_READ
     if on_read and variable.aggregation == tf.VariableAggregation.SUM:
         value = tf.cast(value / len(variable.values), variable.dtype)
@@ -167,7 +167,7 @@ def _assign(variable: Any, value: Any) -> None:
 
 @contextlib.contextmanager
 def placed_like(variable: Any) -> Iterator[None]:
-    """A scope in which new variables lie where `variable` lies, mirrored as it is."""
+    """Returns a scope in which new variables are placed like `variable`, and mirrored if it is."""
     with contextlib.ExitStack() as stack:
         strategy = getattr(variable, "distribute_strategy", None)
         if strategy is not None and strategy is not tf.distribute.get_strategy():
@@ -191,10 +191,10 @@ def create(
     layout: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """A variable that is not trained, made outside any function being traced.
+    """Creates a variable that is not trained, outside of any function being traced.
 
-    `initial_value` is a value or a function of nothing. With a DTensor `layout` it lies on
-    that mesh. The variable gets a `path`, since Keras 3 files state under one.
+    `initial_value` is a value or a function without arguments. With a DTensor `layout` the variable
+    is on that mesh. It gets a `path`, because Keras 3 saves state under a path.
     """
     kwargs.update(name=scope_name(name), dtype=dtype, shape=shape, trainable=False)
     with tf.init_scope(), tensorflow_private.without_function_creators():
@@ -213,13 +213,13 @@ def write(variable: Any, value: Any) -> None:
 
 
 class Names:
-    """Hands out names that are unique within one optimizer."""
+    """Makes names unique within one optimizer."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
 
     def copied(self) -> Names:
-        """The same names, taken too."""
+        """Returns a copy, in which the same names are taken."""
         twin = Names()
         twin._used = set(self._used)
         return twin

@@ -1,4 +1,4 @@
-"""The one category of warning that tfopt raises."""
+"""`TfoptWarning`, the only category of warnings that tfopt gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NOT_YOURS = {"tfopt", "tensorflow", "keras", "tf_keras"}
 
 
 class TfoptWarning(UserWarning):
-    """Something in the use of an optimizer that probably is not what was meant."""
+    """You probably use an optimizer in another way than you mean to."""
 
 
 def warn(message: str) -> None:

@@ -1,6 +1,7 @@
-"""State that waits for its variables: one list of loaders, which whatever creates state asks.
+"""Loaded values that wait for their variables: one list of loaders.
 
-TensorFlow's checkpoints keep their own list of what waits, by variable: see `Slots.restore`.
+Whatever creates variables asks this list. TensorFlow's checkpoints have a list of their own, by
+variable: see `Slots.restore`.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ class Loader:
     """Values that were loaded before their variables were seen."""
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Gives new slots their values, or raises before any has one.
+        """Gives new slots their values, or raises before it changes any.
 
         Args:
-            state: the optimizer's.
+            state: the state of the optimizer.
             block: the slots that have just been created, in the order of `weights`.
 
         Returns:
-            A loader of what is left over, or None.
+            A loader of the values that are left, or None.
         """
         raise NotImplementedError
 
     def add_to(self, snapshot: Snapshot, built: bool) -> None:
-        """Adds what waits to a snapshot of an optimizer that has seen variables, or has not."""
+        """Adds the values that wait to a snapshot; `built` says whether variables were seen."""
 
 
 class ListLoader(Loader):
-    """A list of `set_weights`: it is for the first block of slots, by position."""
+    """A list of `set_weights`, for the first block of slots, by position."""
 
     def __init__(self, values: Sequence[np.ndarray]):
         self.values = list(values)
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Assigns all of the list; raises, with `iterations` 0 again, if it does not fit."""
+        """Assigns the whole list; if it does not fit, sets `iterations` to 0 and raises."""
         try:
             state.assign(self.values, state.weights_with(block))
         except ValueError as error:
@@ -62,13 +63,13 @@ class ListLoader(Loader):
 
 
 class SnapshotLoader(Loader):
-    """A snapshot, from a file or a copy: each block finds its slots in it by path."""
+    """A snapshot from a file or a copy: each block finds its slots in it by path."""
 
     def __init__(self, snapshot: Snapshot):
         self.snapshot = snapshot
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Assigns what the block finds; the first block must find all of its slots."""
+        """Assigns the values for a block; the first block must find values for all of its slots."""
         left = self.snapshot.copy()
         pairs = match_slots(state.name, left, [block], strict=not state.built)
         if not state.built:
@@ -77,20 +78,20 @@ class SnapshotLoader(Loader):
         return SnapshotLoader(left) if left.waits else None
 
     def add_to(self, snapshot: Snapshot, built: bool) -> None:
-        """Adds the slots; the scalars too, if those of the optimizer are not there yet."""
+        """Adds the slots; also the scalars, if the optimizer's own do not exist yet."""
         snapshot.blocks += self.snapshot.copy().blocks
         if not built:
             snapshot.scalars = dict(self.snapshot.scalars)
 
 
 class CopyLoader(Loader):
-    """The rest of a deep copy: which variables it is for is known when all of it is copied."""
+    """The rest of a deep copy, which is done when its variables are known: at its first use."""
 
     def __init__(self, finish: Callable[[], None]):
         self.finish = finish
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Nothing: it is what creates these slots, and has their values wait beside it."""
+        """Does nothing: `finish` itself creates these slots, and loads their values."""
         return self
 
 
@@ -98,7 +99,7 @@ class Waiting:
     """The loaders of one optimizer, in the order in which they act.
 
     Args:
-        lock: that of the state: while a deep copy is finished, other threads wait for it.
+        lock: the lock of the state: other threads wait for it while a deep copy is finished.
     """
 
     def __init__(self, lock: Any):
@@ -110,12 +111,12 @@ class Waiting:
         return any(not isinstance(loader, CopyLoader) for loader in self._loaders)
 
     def put(self, loader: Loader | None) -> None:
-        """Has a loader wait, in place of those that are there; None has nothing wait."""
+        """Puts a loader in place of those that are there; None removes them."""
         copies = [each for each in self._loaders if isinstance(each, CopyLoader)]
         self._loaders = (*copies, *([] if loader is None else [loader]))
 
     def add_all_of(self, other: Waiting) -> None:
-        """Has the loaders of another optimizer wait here, too."""
+        """Adds the loaders of another optimizer."""
         more = [each for each in other._loaders if not isinstance(each, CopyLoader)]
         self._loaders = (*self._loaders, *more)
 
@@ -125,12 +126,12 @@ class Waiting:
         self._loaders = tuple(loader for loader in loaders if loader is not None)
 
     def add_to(self, snapshot: Snapshot, built: bool) -> None:
-        """Adds all that waits to a snapshot."""
+        """Adds all values that wait to a snapshot."""
         for loader in self._loaders:
             loader.add_to(snapshot, built)
 
     def finish_copy(self) -> None:
-        """Finishes a deep copy, if this is the state of one that nobody has used yet."""
+        """Finishes a deep copy, if this is the state of one that was not used yet."""
         if not self._loaders or not isinstance(self._loaders[0], CopyLoader):
             return
         with self._lock:
@@ -148,13 +149,13 @@ class Waiting:
 def match_slots(
     name: str, snapshot: Snapshot, blocks: Iterable[Sequence[Entry]], strict: bool
 ) -> Pairs:
-    """Slots with their values, which are taken out of the snapshot.
+    """Pairs slots with their values, and removes the values from the snapshot.
 
     Args:
         name: the optimizer's name, for messages.
-        snapshot: what was loaded.
-        blocks: the slots that there are.
-        strict: whether each of them must find a value.
+        snapshot: the loaded state.
+        blocks: the slots.
+        strict: whether each slot must find a value.
     """
     pairs = []
     for block in blocks:
@@ -172,7 +173,7 @@ def match_slots(
 
 
 def match_scalars(name: str, snapshot: Snapshot, scalars: dict[str, Any]) -> Pairs:
-    """Scalars with their values, which are taken out of the snapshot: all, or it raises."""
+    """Pairs all scalars with their values, and removes the values; raises if any is missing."""
     if snapshot.scalars.keys() != scalars.keys():
         raise ValueError(
             f"`{name}` has the scalars {sorted(scalars)}; the state loaded has "

@@ -1,4 +1,4 @@
-"""The hyperparameters of one optimizer: numbers in variables, schedules, and what replaces them."""
+"""The hyperparameters of one optimizer: numbers in variables, schedules and callables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfopt.hyper import NEVER, Hyper, is_number
 
 
 class Home(Protocol):
-    """Where hyperparameters live: it makes and tracks their variables."""
+    """Creates and tracks the variables of hyperparameters."""
 
     lock: Any  # held while variables are created
 
@@ -27,25 +27,25 @@ class Home(Protocol):
         """The number of steps taken, for schedules."""
 
     def create_scalar(self, name: str, value: Any, dtype: Any) -> Any:
-        """A new scalar variable."""
+        """Creates a scalar variable."""
 
     def track(self, variable: Any, name: str) -> None:
-        """Has checkpoints save a variable under a name."""
+        """Makes checkpoints save a variable under a name."""
 
     def is_awaited(self, name: str) -> bool:
-        """Whether a checkpoint that was restored earlier has a value for that name."""
+        """Returns whether a checkpoint that was restored earlier has a value for that name."""
 
 
 class Value:
-    """What one hyperparameter of one optimizer holds: a number, or where one comes from."""
+    """What one hyperparameter of one optimizer holds: a number, or a source of numbers."""
 
     def __init__(self, home: Home, hyper: Hyper, given: Any):
         self.home = home
         self.hyper = hyper
-        self.number: Any = None  # as the user gave it, while that is what counts
-        self.source: Any = None  # a variable, a symbolic tensor or a callable instead
-        self.variable: Any = None  # the number, where graphs read it
-        self._replaced: Any = None  # a flag variable: the number replaces the source
+        self.number: Any = None  # as the user gave it; None if there is a source
+        self.source: Any = None  # a variable, a symbolic tensor or a callable
+        self.variable: Any = None  # holds the number for graphs
+        self._replaced: Any = None  # a flag variable: whether the number replaces the source
         self._traced: Any = NEVER  # the source that users' functions were traced with
         self.frozen: bool | None = None
         self.set(given)
@@ -58,7 +58,7 @@ class Value:
         return self.source is not None or self.number != self.hyper.off
 
     def set(self, given: Any) -> None:
-        """Takes a new value; raises, with nothing changed, for one that it cannot take."""
+        """Sets a new value; raises, with nothing changed, if the value is not allowed."""
         number, source = self._interpret(given)
         active = source is not None or number != self.hyper.off
         if self.frozen is False and active:
@@ -82,7 +82,7 @@ class Value:
     def _set_number(self, number: Any) -> None:
         if isinstance(self._traced, tf.Variable):
             self._warn_of_traces(number)
-        with self.home.lock:  # a variable that is being made would get the number before
+        with self.home.lock:  # a variable that is being created would get the old number
             self.number, self.source, variable = number, None, self.variable
         if variable is not None and number is not None:
             tf_variables.assign_all([(variable, number)])
@@ -106,14 +106,14 @@ class Value:
         )
 
     def read(self) -> Any:
-        """The variable that holds the value, or its current value as a tensor."""
-        source = self.source  # once: another thread may put a number in its place
+        """Returns the variable that holds the value, or the current value as a tensor."""
+        source = self.source  # read once: another thread may replace it by a number
         if source is None:
             return None if self.number is None else self.variable_of_number()
         return source if isinstance(source, tf.Variable) else self._evaluated(source)
 
     def _evaluated(self, source: Any) -> Any:
-        """The value of a tensor or callable source, now."""
+        """Returns the current value of a tensor or callable source."""
         value = source
         if callable(value):
             value = value(self.home.iterations) if _takes_step(value) else value()
@@ -126,7 +126,7 @@ class Value:
         return tf.where(self._flag(), number, value)
 
     def config(self) -> Any:
-        """The value for `get_config`: the number as given, while it is unchanged."""
+        """Returns the value for `get_config`: the number as given, while it is unchanged."""
         if self.source is None:
             if self.number is None or self.variable is None:
                 return plain(self.number)
@@ -139,14 +139,14 @@ class Value:
             return plain(tf_variables.value_of(self.read()))
 
     def create(self) -> None:
-        """Makes the variables that graphs read, so that no function has to while traced."""
+        """Creates the variables that graphs read, so that no function creates them while traced."""
         if self.source is None and self.number is not None:
             self.variable_of_number()
         elif callable(self.source) and not isinstance(self.source, tf.Variable):
             self._flag()
 
     def variables(self) -> list[tuple[str, Any]]:
-        """What functions may read, by name: the number, and whether it replaces the source."""
+        """Returns what functions may read, by name: the number, and the flag that it is used."""
         name = self.hyper.name
         both = [(name, self.variable), (f"{name}_replaced", self._replaced)]
         return [(name, variable) for name, variable in both if variable is not None]
@@ -158,12 +158,12 @@ class Value:
                 self.variable_of_number()
 
     def note_trace(self) -> None:
-        """Remembers that a user's function reads the number, or the variable given for it."""
+        """Remembers the source that a user's function is traced with; None if it is a number."""
         if self._traced is NEVER:
             self._traced = self.source
 
     def variable_of_number(self, tracked: bool = True) -> Any:
-        """The variable in which the number lives, made on first use."""
+        """Returns the variable that holds the number; creates it on first use."""
         with self.home.lock:
             if self.variable is None:
                 number = 0.0 if self.number is None else float(self.number)
@@ -186,7 +186,7 @@ class Value:
             self.home.track(variable, self.hyper.tracked)
 
     def _is_symbolic_number(self, source: Any) -> bool:
-        """Whether traced code assigns a tensor to a number: an op, not a new source."""
+        """Returns whether traced code assigns a tensor to a number: an op, not a new source."""
         return (
             tf.is_tensor(source)
             and not isinstance(source, tf.Variable)
@@ -196,7 +196,7 @@ class Value:
         )
 
     def _interpret(self, given: Any) -> tuple[Any, Any]:
-        """Splits what the user gave into (number, source); raises if it is neither."""
+        """Splits the user's value into (number, source); raises if it is neither."""
         name = self.hyper.name
         given = tf_variables.unwrap(given)
         if given is None:
@@ -223,7 +223,7 @@ class Value:
 
 
 class Hypers(dict[str, Value]):
-    """The live hyperparameters of one optimizer, by name."""
+    """The hyperparameters of one optimizer, by name."""
 
     def __init__(self, home: Home):
         super().__init__()
@@ -234,7 +234,7 @@ class Hypers(dict[str, Value]):
         self[hyper.name] = Value(self.home, hyper, given)
 
     def copy_for(self, home: Home, memo: dict[int, Any]) -> Hypers:
-        """The same values for a deep copy of the optimizer."""
+        """Returns the same values for a deep copy of the optimizer."""
         twin = Hypers(home)
         for name, value in self.items():
             source = value.source
@@ -249,13 +249,13 @@ class Hypers(dict[str, Value]):
             value.create()
 
     def freeze(self) -> None:
-        """Fixes which of the hyperparameters that can be off are."""
+        """Fixes which hyperparameters are off."""
         for value in self.values():
             if value.hyper.off is not NEVER:
                 value.frozen = value.active
 
     def numbers(self) -> dict[str, Any]:
-        """The variables of those that are numbers, by name: what files hold of them."""
+        """Returns the variables of those that are numbers, by name: what files hold of them."""
         return {
             name: value.variable
             for name, value in self.items()
@@ -263,7 +263,7 @@ class Hypers(dict[str, Value]):
         }
 
     def match(self, loaded: Mapping[str, np.ndarray]) -> list[tuple[Any, np.ndarray]]:
-        """Variables with the numbers that were loaded for them, where these are other ones."""
+        """Returns pairs of a variable and a loaded number, where the two differ."""
         pairs = []
         for name, value in self.items():
             if name in loaded and value.source is None and value.number is not None:
@@ -272,17 +272,17 @@ class Hypers(dict[str, Value]):
         return pairs
 
     def signature(self) -> tuple[Any, ...]:
-        """Where a step finds each value: it must be traced anew when this changes."""
+        """Says where a step finds each value: if this changes, the step must be traced again."""
         return tuple((value.source is None, value.number is None) for value in self.values())
 
     def active(self) -> frozenset[str]:
-        """The names of those that take part in updates."""
+        """Returns the names of the hyperparameters that take part in updates."""
         return frozenset(name for name, value in self.items() if value.active)
 
     def evaluate(self) -> dict[str, Any]:
-        """The values that do not live in a variable, in the current context.
+        """Returns the values that do not live in a variable, in the current context.
 
-        Eager steps evaluate them outside the cached function, at every step.
+        Eager steps evaluate them outside of the cached function, at every step.
         """
         values = {}
         for name, value in self.items():
@@ -294,7 +294,7 @@ class Hypers(dict[str, Value]):
 
 
 def _takes_step(function: Callable[..., Any]) -> bool:
-    """Whether `function` has one required positional argument (it is given the step)."""
+    """Returns whether `function` has one required positional argument, which is the step."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

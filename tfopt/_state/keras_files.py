@@ -1,6 +1,6 @@
-"""Keras' files: what is written into them, and what they say about it.
+"""The state of an optimizer in the files of Keras 3 and tf-keras.
 
-That is whose state it is, which slots it has, and a checksum.
+A file holds the values, the class of the optimizer, the names of its slots, and a checksum.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tfopt._state.weight_order import Entry
 
 FORMAT = "tfopt-1"
 LAYOUT, CHECKSUM = "layout", "checksum"
-PREFIXES = ("hyper.", "weight.", "state.", "pending.")  # of hyperparameters, added, scalars, list
+PREFIXES = ("hyper.", "weight.", "state.", "pending.")  # hyperparameters, added, scalars, list
 
 
 def save(state: State, cls: str, store: Any) -> None:
-    """Writes the state of an optimizer, and its numeric hyperparameters, into a store."""
+    """Writes the state of an optimizer, and its numeric hyperparameters, into a Keras store."""
     snapshot = state.snapshot()
     listed = {str(number): value for number, value in enumerate(snapshot.listed)}
     parts = (snapshot.hypers, snapshot.added, snapshot.scalars, listed)
@@ -37,7 +37,7 @@ def save(state: State, cls: str, store: Any) -> None:
 
 
 def load(state: State, cls: str, store: Any) -> None:
-    """Reads what `save` wrote: all of it, or nothing if something does not fit."""
+    """Reads what `save` wrote: all of it, or nothing if a part does not fit."""
     values = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
     if LAYOUT not in values:
         warn(
@@ -62,7 +62,7 @@ def _with_prefix(values: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.
 def seal(
     values: Mapping[str, np.ndarray], cls: str, blocks: Sequence[Sequence[Entry]]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a file, completed by their description and checksum.
+    """Returns the arrays of a file, completed by their description and checksum.
 
     Args:
         values: all other arrays, by name.
@@ -81,7 +81,7 @@ def seal(
 
 
 def open_sealed(values: Mapping[str, np.ndarray]) -> tuple[str, list[list[Entry]]]:
-    """The class that a file is of, and its slots.
+    """Returns the class of the optimizer that a file is from, and the slots in it.
 
     Raises:
         ValueError: if the file is damaged, or of another format.

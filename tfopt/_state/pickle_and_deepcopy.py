@@ -13,7 +13,7 @@ from tfopt._state.snapshot import Snapshot
 
 
 def reduced(optimizer: Any) -> Any:
-    """What a pickle holds: class, config and state."""
+    """Returns what a pickle holds: class, config and state."""
     state = optimizer._engine.state.snapshot()
     return unpickle, (type(optimizer), optimizer.get_config(), state)
 
@@ -25,7 +25,10 @@ def unpickle(
     listed: Sequence[np.ndarray] = (),
     added: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
-    """The optimizer that `reduced` took apart. Pickles of the first versions have more of it."""
+    """Makes an optimizer from the parts that `reduced` returned.
+
+    Pickles of the first versions have the parts `listed` and `added`, too.
+    """
     optimizer = cls.from_config(config)
     if listed or added:
         snapshot = Snapshot(snapshot.scalars, snapshot.blocks, added=added, listed=listed)
@@ -34,9 +37,9 @@ def unpickle(
 
 
 def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
-    """An optimizer of the same variables, or of their copies if `memo` has them.
+    """Returns a deep copy, for the same variables, or for their copies if `memo` has them.
 
-    Whether it has them is known when the whole deep copy is done: at the first use.
+    Which of the two is known only when the whole deep copy is done: at the first use.
     """
     cls: Any = type(optimizer)
     twin = cls.__new__(cls)

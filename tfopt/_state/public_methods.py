@@ -1,4 +1,4 @@
-"""The methods of an optimizer that are about its variables: made, listed, saved, loaded."""
+"""The methods of an optimizer that are about its variables: create, list, save and load them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StateMethods:
-    """What an optimizer offers about its state. Its `_engine` has all of it."""
+    """The public methods of an optimizer for its state, which is in its `_engine`."""
 
     name: str
     _engine: Engine
@@ -32,7 +32,7 @@ class StateMethods:
     def iterations(self) -> Any:
         """The number of updates applied so far: an int64 variable, created on first use.
 
-        It may be replaced by a variable of your own before the optimizer is first used.
+        You may replace it by a variable of your own before the optimizer is first used.
         """
         return self._engine.state.iterations
 
@@ -61,18 +61,18 @@ class StateMethods:
         """Adds a variable that belongs to the optimizer as a whole.
 
         Args:
-            name: its name; it is saved in checkpoints under it.
+            name: its name, also in checkpoints.
             shape: its shape.
             dtype: its dtype; float32 by default.
             initializer: a name, config, instance or callable for
                 `tfopt.initializers.get`, or the initial value itself.
-            trainable: must not be True: nothing trains an optimizer's state.
+            trainable: must not be True, because nothing trains an optimizer's state.
             synchronization: how replicas' copies are kept.
             aggregation: how replicas' assignments are combined.
 
         Returns:
-            The variable. It is not in `weights`, as in OptimizerV2: declare `state`
-            for scalars that are.
+            The variable. As in OptimizerV2, it is not in `weights`: declare `state` for scalars
+            that shall be.
 
         Raises:
             ValueError: if `trainable` is True, or the initializer is unknown.
@@ -89,17 +89,17 @@ class StateMethods:
     def add_slot(
         self, var: Any, slot_name: str, initializer: Any = "zeros", shape: Any = None
     ) -> Any:
-        """Adds the slot variable `slot_name` for `var`, or returns the one there is.
+        """Adds the slot variable `slot_name` for `var`, or returns it if it exists.
 
         Args:
-            var: the variable it belongs to.
+            var: the variable that the slot belongs to.
             slot_name: its name, as in `get_slot`.
             initializer: a name, config, instance or callable for
                 `tfopt.initializers.get`, or the initial value itself.
             shape: its shape; that of `var` by default.
 
         Returns:
-            A variable of the dtype of `var`, created on its device and mirrored as it is.
+            A variable of the dtype of `var`, on the same device, and mirrored if `var` is.
         """
         variable = tf_variables.unwrap(var)
         whole = variable.shape.is_fully_defined()
@@ -109,10 +109,10 @@ class StateMethods:
         return self._engine.state.add_slot(variable, slot_name, initial, shape)
 
     def get_slot(self, var: Any, slot_name: str) -> Any:
-        """The slot variable `slot_name` of `var`; of a sharded variable, a sharded one.
+        """Returns the slot variable `slot_name` of `var`; for a sharded variable, a sharded one.
 
         Raises:
-            KeyError: if there is none (yet): slots appear when `var` is first updated.
+            KeyError: if it does not exist (yet): slots are created when `var` is first updated.
         """
         if not isinstance(tf_variables.unwrap(var), tf.Variable | tf_variables.ShardedVariable):
             raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
@@ -125,7 +125,7 @@ class StateMethods:
         return slot
 
     def get_slot_names(self) -> list[str]:
-        """The names of the slots that exist."""
+        """Returns the names of the slots that exist."""
         if self._engine.state.is_exported:
             return []  # a SavedModel is being made, where they are plain variables
         return list(self._engine.state.slots.names)
@@ -147,21 +147,21 @@ class StateMethods:
 
     @plain_python
     def build(self, var_list: Sequence[Any]) -> None:
-        """Creates the state for variables not seen before. Optional: updates do it too.
+        """Creates the state for variables not seen before. Optional: updates do it, too.
 
         Args:
             var_list: the variables.
 
         Raises:
-            ValueError: if what `set_weights` was given earlier does not fit.
+            ValueError: if the arrays of an earlier `set_weights` do not fit.
         """
         self._engine.build(var_list)
 
     def create_slots(self, var_list: Sequence[Any]) -> None:
-        """Creates the slots of variables seen for the first time.
+        """Creates the slots of variables that are seen for the first time.
 
-        The default creates what `slots` declares. Override it, with `add_slot`, in an
-        optimizer that also overrides `resource_apply_dense`.
+        The default creates what `slots` declares. Override it, with `add_slot`, in an optimizer
+        that also overrides `resource_apply_dense`.
 
         Args:
             var_list: the new variables.
@@ -171,29 +171,29 @@ class StateMethods:
     # --- state in and out -------------------------------------------------------------------------
 
     def get_weights(self) -> list[np.ndarray]:
-        """The values of `weights`, as NumPy arrays; `iterations` first.
+        """Returns the values of `weights`, as NumPy arrays; `iterations` first.
 
-        Before there are slots, what was loaded for them.
+        Before there are slots, it returns the values that were loaded for them.
         """
         return self._engine.state.get_weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`.
 
-        On an optimizer without slots they are kept, and checked when the first appear.
+        Before there are slots, the values are kept, and checked when the first slots are created.
 
         Args:
-            weights: arrays in the order and of the shapes of `get_weights`. Lists that
-                OptimizerV2 accepts from Keras 1 and 2.0 are accepted too.
+            weights: arrays in the order and of the shapes of `get_weights`. Lists that OptimizerV2
+                accepts from Keras 1 and 2.0 are accepted, too.
 
         Raises:
-            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing
-                is changed then.
+            ValueError: if the number of arrays, a shape or a dtype is wrong. Then nothing is
+                changed.
         """
         self._engine.state.set_weights(weights)
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the state and the numeric hyperparameters into a store of Keras'.
+        """Writes the state and the numeric hyperparameters into a Keras store.
 
         Args:
             store: a mapping from names to arrays.
@@ -203,15 +203,15 @@ class StateMethods:
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote.
 
-        Slots find their variables by path; values of variables that the optimizer has not
-        seen wait for them. The state of another optimizer is left alone, with a warning.
+        Slots find their variables by path. Values for variables that the optimizer has not seen
+        are kept until it sees them. The state of another optimizer is not loaded, with a warning.
 
         Args:
             store: a mapping from names to arrays.
 
         Raises:
-            ValueError: if a slot of this optimizer has no value, or one of another shape, or
-                the checksum of the file is wrong; nothing is changed then.
+            ValueError: if a slot of this optimizer has no value, or one of another shape, or the
+                checksum of the file is wrong. Then nothing is changed.
         """
         keras_files.load(self._engine.state, type(self).__name__, store)
 
@@ -223,7 +223,7 @@ class StateMethods:
         return pickle_and_deepcopy.copied(self, memo)
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
-        """What checkpoints save, beside slots; what a SavedModel holds."""
+        """Returns what a checkpoint saves, except slots; or what a SavedModel holds."""
         state = self._engine.state
         _ = state.slots  # a deep copy is whole from here on
         if state.waiting:
@@ -244,12 +244,12 @@ class StateMethods:
         variable: Any,
         slot_variable_shape: Any = None,
     ) -> Any:
-        """OptimizerV2's protocol of slot variables: called for each slot that is restored."""
+        """Is called by checkpoints for each slot that is restored (OptimizerV2's protocol)."""
         return self._engine.restore_slot(variable, slot_name, slot_variable_position)
 
 
 def _initial(initializer: Any, shape: Any, dtype: Any) -> Any:
-    """A function of nothing that gives the first value of a variable."""
+    """Returns a function without arguments that returns the first value of a variable."""
     if isinstance(initializer, str | dict | type) or callable(initializer):
         return functools.partial(initializers.get(initializer), shape, dtype=dtype)
     return functools.partial(tf.cast, initializer, dtype)

@@ -1,7 +1,7 @@
 """What a SavedModel holds of an optimizer: its variables, under one plain object.
 
-A SavedModel would make slot variables anew by `add_slot` of the loaded optimizer, which a
-process without tfopt does not have. So there they are variables as any other.
+A SavedModel would create slot variables again by calling `add_slot` of the loaded optimizer, which
+does not exist in a process without tfopt. So the file holds slots as ordinary variables.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ tracking = tf.__internal__.tracking
 
 
 def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
-    """The children of an optimizer in a SavedModel: the object `state`, which holds all.
+    """Returns the children of an optimizer in a SavedModel: the object `state` with all variables.
 
-    Where tf-keras is loaded, it revives any optimizer of its base class as one of its own,
-    which refuses attributes such as `learning_rate`, and has a counter of steps, in two
-    places, that must be in the file.
+    If tf-keras is loaded, it revives any optimizer of its base class as one of its own. That one
+    refuses attributes such as `learning_rate`, and has a counter of steps, in two places, that
+    must be in the file.
 
     Args:
-        state: the optimizer's.
+        state: the state of the optimizer.
         tracked: what checkpoints hold, by name.
     """
     named = {**tracked, "iter": state.iterations}

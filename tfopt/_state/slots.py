@@ -1,4 +1,4 @@
-"""Slot variables: created beside their variable, found by it, saved with it."""
+"""Slot variables, such as moments: created with their variable, found by it, saved with it."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from tfopt._values.initial_values import Initial, Kept, zeros
 class Slots:
     """The slot variables of one optimizer.
 
-    A plain object, so that neither `tf.Module` nor checkpoints reach the slots as
-    attributes: they are saved by the slot-variable protocol, keyed by variable.
+    This is a plain object, so that neither `tf.Module` nor checkpoints reach the slots as
+    attributes: checkpoints save them by the slot-variable protocol, by variable.
 
     Args:
-        kept: the slots that policies keep, by name; they are the last in `weights`.
-        split_over: gives the dimension of a DTensor mesh over which slots are split, or None.
+        kept: the slots of policies, by name; they are the last in `weights`.
+        split_over: returns the dimension of a DTensor mesh over which slots are split, or None.
     """
 
     def __init__(self, kept: Mapping[str, Kept], split_over: Callable[[], str | None]) -> None:
         self.kept = kept
         self._split_over = split_over
         self._by_key: dict[Any, dict[str, Any]] = {}
-        # Where it is not the identity: the codec, and whether the value has the variable's rows.
+        # Codecs that are not the identity; with each, whether the value has the variable's rows.
         self._codecs: dict[Any, dict[str, tuple[Codec, bool]]] = {}
         self.names: list[str] = []  # slot names, as first created
         self.variables: dict[Any, Any] = {}  # the variables seen, by key, in order
-        self._ids: frozenset[int] = frozenset()  # theirs: no other object can have them
-        self.blocks: list[list[Any]] = []  # the same, as sets of them turned up
+        self._ids: frozenset[int] = frozenset()  # the ids of these variables
+        self.blocks: list[list[Any]] = []  # the variables seen, in the sets that were seen together
         self._paths: dict[Any, str] = {}
         self._owners: dict[Any, Any] = {}  # the variables that have slots, by key
         self._ordered: list[Any] = []  # slots in the order of `weights`
-        self._restored: list[Any] = []  # slots a checkpoint made before their turn
-        self._sharded: dict[tuple[str, Any], Any] = {}  # what slots of shards are together
+        self._restored: list[Any] = []  # slots that a checkpoint created early
+        self._sharded: dict[tuple[str, Any], Any] = {}  # the slots of all shards as one
         self._deferred: dict[tuple[str, Any], list[Any]] = {}
         self._unique = tf_variables.Names()
-        self._late: list[tuple[Any, str]] = []  # copies of variables that had no value yet
+        self._late: list[tuple[Any, str]] = []  # slots that copy a variable which has no value yet
         self._originals: dict[Any, Any] = {}  # the variables as the user knows them
 
     def copy_late(self) -> None:
-        """Copies variables that have a value now: a first `tf.function` is traced twice."""
+        """Copies variables that have a value by now; in the first trace they had none."""
         with tf.init_scope():
             late = [(v, name) for v, name in self._late if v.is_initialized()]
             self._late = [(v, n) for v, n in self._late if not any(v is x for x, _ in late)]
@@ -57,35 +57,35 @@ class Slots:
 
     @property
     def has_late(self) -> bool:
-        """Whether there are such variables."""
+        """Whether slots still wait for the values of their variables."""
         return bool(self._late)
 
     def forget_late(self) -> None:
-        """Forgets about that: the slots have values from elsewhere."""
+        """Forgets the copies that are still to be made: the slots have other values."""
         self._late = []
 
     def original(self, variable: Any) -> Any:
-        """The variable as the user knows it: with a constraint, perhaps."""
+        """Returns the variable as the user knows it, which may have a constraint."""
         return self._originals[tf_variables.key(variable)]
 
     # --- variables that were seen -----------------------------------------------------------------
 
     def keep(self, variables: dict[Any, Any]) -> None:
-        """Notes variables, by key, as seen."""
+        """Adds variables, by key, to those seen."""
         self.variables = {**self.variables, **variables}
         self._ids = self._ids.union(map(id, variables.values()))
 
     def knows(self, variables: Iterable[Any]) -> bool:
-        """Whether all of these objects were seen; False says little, as there may be copies."""
+        """Returns whether all of these objects were seen. If False, they may be copies of such."""
         return bool(self._ids) and self._ids.issuperset(map(id, variables))
 
     def block_of(self, variables: Iterable[Any]) -> list[Any]:
-        """The variables that turned up with the earliest of these."""
+        """Returns the block with the earliest of these variables: those first seen together."""
         keys = {tf_variables.key(variable) for variable in variables}
         return next(b for b in self.blocks if any(tf_variables.key(v) in keys for v in b))
 
     def note_paths(self, variables: Iterable[Any]) -> None:
-        """Notes the paths of variables as the user knows them, made unique."""
+        """Keeps the paths of variables, as the user knows them, and makes them unique."""
         for variable in variables:
             key = tf_variables.key(variable)
             if key not in self._paths:
@@ -95,13 +95,13 @@ class Slots:
     # --- slots that there are ---------------------------------------------------------------------
 
     def get(self, variable: Any, name: str) -> Any:
-        """The slot, or None."""
+        """Returns the slot, or None."""
         if isinstance(variable, tf_variables.ShardedVariable):
             return self._get_sharded(variable, name)
         return self._by_key.get(tf_variables.key(variable), {}).get(name)
 
     def _get_sharded(self, variable: Any, name: str) -> Any:
-        """The slots of all shards as one, which checkpoints save; None if some are missing."""
+        """Returns the slots of all shards as one, for checkpoints; None if some are missing."""
         parts = [self.get(shard, name) for shard in variable.variables]
         if any(part is None for part in parts):
             return None
@@ -112,11 +112,11 @@ class Slots:
         return known
 
     def of(self, variable: Any) -> dict[str, Any]:
-        """All slots of a variable by name."""
+        """Returns all slots of a variable by name."""
         return self._by_key.get(tf_variables.key(variable), {})
 
     def cells(self, variable: Any) -> dict[str, Cell]:
-        """All that is kept for a variable by name: its slots, and its value under `VALUE`."""
+        """Returns all cells of a variable by name: its slots, and its value under `VALUE`."""
         key = tf_variables.key(variable)
         slots, codecs = self._by_key.get(key, {}), self._codecs.get(key, {})
         parts = {
@@ -134,15 +134,15 @@ class Slots:
         return cells
 
     def entries(self, start: int = 0) -> list[Entry]:
-        """The slots that have their place in `weights`, as they were created, from `start`."""
+        """Returns the slots that have a place in `weights`, as they were created, from `start`."""
         return self._described(self._ordered[start:])
 
     def early_entries(self) -> list[Entry]:
-        """The slots that a checkpoint made, and nobody has asked for yet."""
+        """Returns the slots that a checkpoint created, and nothing has asked for yet."""
         return self._described(self._restored)
 
     def entries_of(self, variables: Iterable[Any]) -> list[Entry]:
-        """The slots of some variables, as they were created."""
+        """Returns the slots of some variables, as they were created."""
         paths = {self._paths[tf_variables.key(variable)] for variable in variables}
         return [entry for entry in self.entries() if entry.path in paths]
 
@@ -157,21 +157,21 @@ class Slots:
     # --- slots that are made ----------------------------------------------------------------------
 
     def count(self) -> int:
-        """How many slots have their place in `weights`."""
+        """Returns how many slots have a place in `weights`."""
         return len(self._ordered)
 
     def mark(self) -> Any:
-        """What there is now, for `reset`."""
+        """Returns a copy of the present tables, for `reset`."""
         tables = {name: _copied(value) for name, value in vars(self).items() if _is_table(value)}
         return tables, self._unique.copied()
 
     def reset(self, mark: Any) -> None:
-        """Goes back to what there was: to what was restored from a checkpoint, too."""
+        """Goes back to the tables of a `mark`."""
         tables, self._unique = mark
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
-        """Creates the slot `name` of `variable`, if it is not there, from an `Initial` or value."""
+        """Creates the slot `name` of `variable` from an `Initial` or a value, if it is not there."""
         codec = initial.codec if isinstance(initial, Initial) else None
         if codec is not None:
             self._declare_parts(variable, name, initial, codec)
@@ -198,7 +198,7 @@ class Slots:
         self._code(variable, name, codec, _has_rows(initial.shape(variable.shape), variable))
 
     def declare_value(self, variable: Any, codec: Codec) -> None:
-        """Creates what a codec needs beside the variable itself to store its value."""
+        """Creates the slots that a codec needs, besides the variable itself, to store its value."""
         wide = tf_variables.compute_dtype(variable.dtype)
         for number, suffix in enumerate(codec.suffixes[1:], 1):
 
@@ -213,9 +213,9 @@ class Slots:
         self._codecs.setdefault(tf_variables.key(variable), {})[name] = codec, rowed
 
     def add(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
-        """The slot `name` of `variable`, created if it is not there yet.
+        """Returns the slot `name` of `variable`; creates it if it does not exist.
 
-        `initial` is a function of nothing, or a value.
+        `initial` is a function without arguments, or a value.
         """
         self.note_paths([variable])
         variable = tf_variables.unwrap(variable)
@@ -235,13 +235,13 @@ class Slots:
         return slot
 
     def restore(self, variable: Any, name: str, position: Any, dtype: Any) -> Any:
-        """The slot a checkpoint holds a value for, or None to wait until it is created.
+        """Returns the slot for which a checkpoint has a value; None to wait until it is created.
 
         Args:
-            variable: whose slot it is.
-            name: its name.
-            position: where the checkpoint has it.
-            dtype: that which the slot will have; None if only its creation can tell.
+            variable: the variable of the slot.
+            name: the name of the slot.
+            position: its place in the checkpoint.
+            dtype: the dtype that the slot will have; None if only its creation can tell.
         """
         self.note_paths(tf_variables.shards([variable]))
         variable = tf_variables.unwrap(variable)
@@ -262,7 +262,7 @@ class Slots:
         return slot
 
     def dtype_of(self, variable: Any, name: str) -> tf.DType:
-        """The dtype of a declared slot."""
+        """Returns the dtype of a declared slot."""
         dtype = self.kept[name].dtype if name in self.kept else None
         return dtype or tf_variables.compute_dtype(variable.dtype)
 
@@ -279,7 +279,7 @@ class Slots:
         return slot
 
     def _replication(self, name: str) -> dict[str, Any]:
-        """How replicas keep a slot: as they keep its variable, or each its own."""
+        """Returns how replicas keep a slot: like its variable, or each replica its own."""
         if name not in self.kept or not self.kept[name].per_replica:
             return {}
         return {
@@ -288,14 +288,14 @@ class Slots:
         }
 
     def _take_deferred(self, variable: Any, name: str) -> Sequence[Any]:
-        """Checkpoint positions that waited for this slot, the newest last."""
+        """Removes and returns the checkpoint positions that wait for this slot, the newest last."""
         waiting = self._deferred.pop((name, tf_variables.key(variable)), [])
         return sorted(waiting, key=lambda position: position.restore_uid)
 
     # --- copies -----------------------------------------------------------------------------------
 
     def copied(self, memo: dict[int, Any]) -> Slots:
-        """Deep copies of the slots, for the same variables."""
+        """Returns deep copies of the slots, for the same variables."""
         twin = Slots(self.kept, self._split_over)
         for key, slots in self._by_key.items():
             twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
@@ -307,7 +307,7 @@ class Slots:
         return twin
 
     def move(self, memo: dict[int, Any]) -> None:
-        """Hands the slots over to the copies of their variables that a deep copy made."""
+        """Gives the slots to the copies of their variables that a deep copy made."""
         owners = {**self._owners, **self.variables}
         owners = {key: memo.get(id(variable), variable) for key, variable in owners.items()}
         moved = {key: tf_variables.key(variable) for key, variable in owners.items()}
@@ -320,7 +320,7 @@ class Slots:
 
 
 def _has_rows(shape: Any, variable: Any) -> bool:
-    """Whether what has this shape has a row for each row of the variable."""
+    """Returns whether something of this shape has a row for each row of the variable."""
     return bool(shape.rank) and shape[0] == variable.shape[0]
 
 

@@ -1,6 +1,6 @@
-"""The whole state of an optimizer at one moment, apart from its variables.
+"""The whole state of an optimizer at one moment, as arrays without variables.
 
-Lists, files, pickles and copies are made from a snapshot, and loaded as one.
+Lists, files, pickles and copies are made from a snapshot, and loaded as a snapshot.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tfopt._state.weight_order import Entry, in_order
 
 
 class Snapshot:
-    """The state of an optimizer, apart from any variable.
+    """The state of an optimizer, without any variable.
 
     Args:
         scalars: `iterations`, the optimizer's own scalars and the counters of policies, by name.
-        blocks: the slots, a block for each set of variables as it first appeared.
+        blocks: the slots, a block for each set of variables that was first seen together.
         hypers: the hyperparameters that live in variables, by name.
         added: the variables of `add_weight`, by name.
-        listed: what `set_weights` was given, if it still waits for slots.
+        listed: the arrays of `set_weights`, if they still wait for slots.
     """
 
     def __init__(
@@ -41,28 +41,29 @@ class Snapshot:
         self.__init__(**attributes)  # type: ignore[misc]  # older pickles have fewer of them
 
     def copy(self) -> Snapshot:
-        """The same, to take entries from."""
+        """Returns the same snapshot, from which entries can be taken."""
         return Snapshot(**vars(self))
 
     def entries(self) -> list[Entry]:
-        """The slots of all blocks."""
+        """Returns the slots of all blocks."""
         return [entry for block in self.blocks for entry in block]
 
     def values(self, kept: Collection[str]) -> list[np.ndarray]:
-        """The values in the order of `weights`, given the names that policies keep."""
+        """Returns the values in the order of `weights`, given the names that policies keep."""
         return in_order(self.scalars, self.entries(), kept)
 
     @property
     def waits(self) -> bool:
-        """Whether something in it needs variables, or scalars that come with variables."""
+        """Whether a part of it needs variables, or scalars that are created with variables."""
         return any(self.blocks) or len(self.scalars) > 1
 
     def take(self, wanted: Sequence[tuple[str, str]]) -> list[np.ndarray | None]:
-        """Removes and gives the values of a block's slots; None where there is none.
+        """Removes and returns the values of a block's slots; None where there is none.
 
-        A slot is found by the path of its variable, or by the only path of which one is the
-        tail of the other (Keras puts the model's name in front, or not). Where no path is
-        known at all, the next block is taken by position, if its slots are the same.
+        A slot is found by the path of its variable. It is also found by a path of which one is the
+        tail of the other, if there is only one such path: Keras may or may not put the model's name
+        in front. If no path is known at all, the next block is taken by position, if it has the
+        same slots.
 
         Args:
             wanted: (path, slot) of each slot of the block.
@@ -91,6 +92,6 @@ Saved = Snapshot  # its name in pickles of earlier versions
 
 
 def _is_tail(one: str, other: str) -> bool:
-    """Whether one path is the other without some of its first parts, and more than one part."""
+    """Returns whether one path is the end of the other, and has more than one part."""
     shorter, longer = sorted((one.split("/"), other.split("/")), key=len)
     return len(shorter) > 1 and longer[-len(shorter) :] == shorter

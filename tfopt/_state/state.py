@@ -1,4 +1,4 @@
-"""An optimizer's state: its variables, in one order, and how values come into them."""
+"""The state of an optimizer: its variables in one order, and how values are loaded into them."""
 
 from __future__ import annotations
 
@@ -36,21 +36,22 @@ class CallableList(list[Any]):
 
 
 class State:
-    """The state of one optimizer: `iterations`, scalars, slots, and what waits for its variables.
+    """The state of one optimizer: `iterations`, scalars, slots, and values that wait for variables.
 
-    Slots are found by variable, never by position; `weights` lists all of it in the order that
-    `snapshot.in_order` says.
+    Slots are found by variable, never by position. `weights` lists all of the state in the order of
+    `snapshot.in_order`.
 
-    Tables grow behind `lock`, which is held while variables are created, and never while a
-    function is traced or run. What is assigned in between goes to all copies of a variable at
-    once: replicas that wait for each other must not wait for the lock, too.
+    `lock` is held while variables are created, so that tables grow in one thread at a time. It is
+    never held while a function is traced or run. A value that is assigned while it is held goes to
+    all copies of a variable at once: replicas that wait for each other must not wait for the lock,
+    too.
 
     Args:
         owner: the optimizer, under which checkpoints find the variables.
-        name: its name, with which names of variables begin.
-        kept: the slots that policies keep, by name.
-        first_counts: gives what the counters of policies start from, by name.
-        split_over: gives the dimension of a DTensor mesh over which slots are split, or None.
+        name: its name, with which the names of variables begin.
+        kept: the slots of policies, by name.
+        first_counts: returns the first values of the counters of policies, by name.
+        split_over: returns the dimension of a DTensor mesh over which slots are split, or None.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class State:
         self.lock = threading.RLock()
         self.hypers = Hypers(self)
         self.table = Slots(kept, split_over)
-        self.scalars: dict[str, Any] = {}  # that the optimizer declares in `state`
+        self.scalars: dict[str, Any] = {}  # declared by the optimizer in `state`
         self.counters: dict[str, Any] = {}  # of policies
         self.first_counts = first_counts
         self.added: dict[str, Any] = {}  # the variables of `add_weight`, by name
@@ -80,12 +81,12 @@ class State:
 
     @property
     def slots(self) -> Slots:
-        """The slots; a deep copy gets its own when it is first asked."""
+        """The slots; a deep copy gets its own when they are first read."""
         self.waiting.finish_copy()
         return self.table
 
     def copy_late(self) -> None:
-        """Copies variables that had no value when their slots were made, where they have one."""
+        """Copies variables into slots that were created before the variables had a value."""
         if self.slots.has_late:
             with self.lock:
                 self.slots.copy_late()
@@ -102,16 +103,16 @@ class State:
 
     @property
     def step_counter(self) -> Any:
-        """The variable of `iterations`, or None if there is none yet."""
+        """The variable of `iterations`; None if there is none yet."""
         return self._iterations
 
     def count_steps_in(self, variable: Any) -> None:
-        """Makes a variable the one that counts steps."""
+        """Makes a variable the counter of steps."""
         self._iterations = variable
         self.track(variable, "iter")
 
     def create_scalar(self, name: str, value: Any, dtype: Any) -> Any:
-        """A new scalar variable of the optimizer, the same on all replicas."""
+        """Creates a scalar variable of the optimizer, the same on all replicas."""
         return tf_variables.create(
             value,
             self._names.unique(f"{self.name}/{name}"),
@@ -121,7 +122,7 @@ class State:
         )
 
     def create_scalars(self, declared: Mapping[str, float], variable: Any) -> None:
-        """Creates the scalars that the optimizer declares, and those of policies."""
+        """Creates the scalars that the optimizer declares, and the counters of policies."""
         dtype = tf_variables.compute_dtype(variable.dtype)
         for name, value in declared.items():
             if name not in self.scalars:
@@ -131,7 +132,7 @@ class State:
             self.counter(name)
 
     def counter(self, name: str) -> Any:
-        """A scalar of a policy, made on first use."""
+        """Returns a counter of a policy; creates it on first use."""
         with self.lock:
             if name not in self.counters:
                 first = self.first_counts().get(name, 0)
@@ -141,7 +142,7 @@ class State:
             return self.counters[name]
 
     def add_weight(self, name: str, initial: Any, dtype: Any, **kwargs: Any) -> Any:
-        """A variable of any shape that belongs to the optimizer and is not in `weights`."""
+        """Creates a variable of any shape that belongs to the optimizer and is not in `weights`."""
         with self.lock:
             full_name = self._names.unique(f"{self.name}/{name}")
             variable = tf_variables.create(initial, full_name, dtype, **kwargs)
@@ -150,16 +151,16 @@ class State:
         return variable
 
     def add_slot(self, variable: Any, name: str, initial: Any, shape: Any) -> Any:
-        """A slot of the dtype of its variable, for hooks; created if it is not there yet."""
+        """Returns a slot of the dtype of its variable, for hooks; creates it if it is not there."""
         with self.lock:
             return self.slots.add(variable, name, initial, variable.dtype, shape)
 
     def track(self, variable: Any, name: str) -> None:
-        """Has checkpoints save a variable under a name."""
+        """Makes checkpoints save a variable under a name."""
         tensorflow_private.track(self.owner, variable, name)
 
     def is_awaited(self, name: str) -> bool:
-        """Whether a checkpoint that was restored earlier has a value for that name."""
+        """Returns whether a checkpoint that was restored earlier has a value for that name."""
         return tensorflow_private.is_awaited(self.owner, name)
 
     @property
@@ -168,7 +169,7 @@ class State:
         return self._exported() is not None
 
     def export_to(self, holder: Any) -> None:
-        """Notes the object that a SavedModel has in place of the state, if one is being made."""
+        """Remembers the object that holds the state in a SavedModel being made; None if none is."""
         self._exported = _nothing if holder is None else weakref.ref(holder)
 
     # --- what there is ----------------------------------------------------------------------------
@@ -179,18 +180,18 @@ class State:
         return bool(self.slots.variables)
 
     def variables(self) -> list[Any]:
-        """The variables seen, in order."""
+        """Returns the variables seen, in order."""
         return list(self.slots.variables.values())
 
     def cells(self, variable: Any, copy: Any = None) -> dict[str, Cell]:
-        """All that is kept for a variable; with a copy of it, what lies on that one's device."""
+        """Returns all cells of a variable; with a copy of it, those on the device of the copy."""
         cells = self.slots.cells(variable)
         if copy is None or copy is variable:
             return cells
         return {name: cell.on_device_of(copy) for name, cell in cells.items()}
 
     def block_of(self, variables: Iterable[Any]) -> list[Any]:
-        """The variables that turned up with the earliest of these."""
+        """Returns the block with the earliest of these variables: those first seen together."""
         return self.slots.block_of(variables)
 
     @property
@@ -199,20 +200,20 @@ class State:
         return {*self.table.kept, *self.first_counts(), *self.counters}
 
     def weights(self) -> list[Any]:
-        """All variables, in order."""
+        """Returns all variables, in order."""
         with self.lock:
             return self.weights_with([*self.slots.entries(), *self.slots.early_entries()])
 
     def weights_with(self, entries: Iterable[Entry]) -> list[Any]:
-        """The variables that `weights` would list if these were all slots."""
+        """Returns the variables that `weights` would list if these were all slots."""
         return in_order(self.all_scalars(), entries, self.kept)
 
     def all_scalars(self) -> dict[str, Any]:
-        """`iterations`, the scalars that the optimizer declares, and counters, by name."""
+        """Returns `iterations`, the scalars that the optimizer declares, and counters, by name."""
         return {"iterations": self.iterations, **self.scalars, **self.counters}
 
     def blocks(self) -> list[list[Entry]]:
-        """The slots, block by block."""
+        """Returns the slots, block by block."""
         with self.lock:
             own = [self.slots.entries_of(block) for block in self.slots.blocks]
         return [kept_last(block, self.kept) for block in own]
@@ -220,29 +221,29 @@ class State:
     # --- values that come in ----------------------------------------------------------------------
 
     def load_waiting(self, start: int) -> None:
-        """Gives the slots placed since there were `start` of them the values that wait for them."""
+        """Loads waiting values into slots: those created since there were `start` of them."""
         if self.waiting:
             self.slots.forget_late()
             self.waiting.load_into(self, kept_last(self.slots.entries(start), self.kept))
 
     def build_if_waiting(self, var_list: Sequence[Any]) -> None:
-        """Creates the slots of variables whose state was loaded, if none are there yet."""
+        """Creates the slots of variables whose state was loaded, if there are none yet."""
         if not self.built and self.waiting:
             self.owner.build(var_list)
 
     def assign(self, values: Sequence[np.ndarray], variables: Iterable[Any]) -> None:
-        """Assigns all values, or raises before any."""
+        """Assigns all values, or raises before it assigns any."""
         variables = list(variables)
         values = weight_lists.from_keras_1(type(self.owner), list(values), len(variables))
         fitting = weight_lists.checked_and_cast(self.name, values, variables)
         tf_variables.assign_all(list(zip(variables, fitting, strict=True)))
 
     def assign_pairs(self, pairs: Pairs) -> None:
-        """Assigns a value to each variable, or raises before any."""
+        """Assigns a value to each variable, or raises before it assigns any."""
         self.assign([value for _, value in pairs], [variable for variable, _ in pairs])
 
     def load(self, snapshot: Snapshot) -> None:
-        """Loads what there are variables for, all or nothing; the rest waits for them."""
+        """Loads all values that have variables, or none; other values wait for their variables."""
         left = snapshot.copy()
         pairs = [(v, left.added[name]) for name, v in self.added.items() if name in left.added]
         pairs += self.hypers.match(left.hypers)
@@ -281,7 +282,7 @@ class State:
     # --- values that go out -----------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """The state apart from its variables, with what still waits for some."""
+        """Returns the state as arrays, with the values that still wait for variables."""
         with self.lock:  # what waits must not become slots in between
             built = self.built  # first: by this a deep copy is finished
             scalars, blocks = self.all_scalars(), self.blocks() if built else []
@@ -300,7 +301,7 @@ class State:
         )
 
     def get_weights(self) -> list[np.ndarray]:
-        """The values of `weights`; before there are slots, what was loaded for them."""
+        """Returns the values of `weights`; before there are slots, the values loaded for them."""
         with self.lock:
             if not self.built and self.waiting:
                 left = Snapshot({}, [])
@@ -314,4 +315,4 @@ def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _nothing() -> None:
-    """A reference to nothing, as a weak one is once its object is gone."""
+    """Refers to nothing, as a weak reference does when its object is deleted."""

@@ -1,4 +1,4 @@
-"""Lists of arrays, as `set_weights` takes them: checked, and read by name or by position."""
+"""Lists of arrays for `set_weights`: checked, and matched to variables by name or by position."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tfopt._state.weight_order import Entry
 def checked_and_cast(
     name: str, values: Sequence[np.ndarray], variables: Sequence[Any]
 ) -> list[np.ndarray]:
-    """The values in the dtypes of variables; raises where a number, shape or dtype does not fit.
+    """Returns the values in the dtypes of variables; raises if a number, shape or dtype is wrong.
 
     Args:
         name: the optimizer's name, for messages.
         values: an array for each variable.
-        variables: what they are for.
+        variables: the variables.
     """
     if len(values) != len(variables):
         raise ValueError(
@@ -53,7 +53,7 @@ def checked_and_cast(
 
 
 def from_keras_1(cls: type, values: list[np.ndarray], expected: int) -> list[np.ndarray]:
-    """The list as `weights` has it, if it is one that Keras 1 or 2.0 wrote for such a class."""
+    """Returns a list in the order of `weights`, if Keras 1 or 2.0 wrote it for such a class."""
     names = (base.__name__ for base in cls.__mro__ if base.__name__ in _OF_KERAS_1)
     name = next(names, None)
     return values if name is None else _OF_KERAS_1[name](values, expected)
@@ -68,17 +68,17 @@ def _drop_third_slot(values: list[np.ndarray], expected: int) -> list[np.ndarray
     return values[:expected] if len(values) == 3 * count + 1 else values
 
 
-# What makes the lists of Keras 1 and 2.0 those of today, by class.
+# Functions that turn a list of Keras 1 or 2.0 into one in today's order, by class.
 _OF_KERAS_1 = {
     "Adadelta": _add_iterations,
     "Adagrad": _add_iterations,
     "RMSprop": _add_iterations,
-    "Adam": _drop_third_slot,  # vhat, which was there without amsgrad, too
+    "Adam": _drop_third_slot,  # vhat, which was saved without amsgrad, too
 }
 
 
 def named(weights: Sequence[Any]) -> Snapshot | None:
-    """Weights that know their names, as the datasets of an .h5 file do, else None."""
+    """Returns a snapshot if the weights have names, as datasets of an .h5 file do; else None."""
     names = []
     for value in weights:
         name = getattr(value, "name", None)
@@ -100,6 +100,6 @@ def named(weights: Sequence[Any]) -> Snapshot | None:
 
 
 def _holds(values: np.ndarray, dtype: Any) -> bool:
-    """Whether an integer dtype can hold values, as they are."""
+    """Returns whether an integer dtype can hold values exactly."""
     with np.errstate(invalid="ignore"):
         return np.array_equal(values.astype(dtype), values)

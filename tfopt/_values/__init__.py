@@ -1,1 +1,1 @@
-"""Values of variables and slots: where they are read and written, by rows and on replicas."""
+"""How values are stored: first values, codecs, rows, and copies on replicas."""

@@ -1,4 +1,4 @@
-"""How slots start: what an optimizer's `slots`, and a policy's, declare."""
+"""First values of slots: what the `slots` of an optimizer or a policy declares."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """What is not as usual about a slot that a policy keeps. These come last in `weights`."""
+    """How a slot of a policy differs from other slots. Such slots come last in `weights`."""
 
-    dtype: tf.DType | None = None  # that of arithmetic by default
-    per_replica: bool = False  # whether each replica has its own, and all of them add up
+    dtype: tf.DType | None = None  # the compute dtype by default
+    per_replica: bool = False  # whether each replica has its own; the value is their sum
 
 
 class Initial(NamedTuple):
-    """How a declared slot starts: `make(variable, dtype)` gives its first value."""
+    """How a declared slot starts: `make(variable, dtype)` returns its first value."""
 
     make: Callable[[Any, Any], Any]
-    shape: Callable[[Any], Any] = lambda shape: shape  # of that of the variable
+    shape: Callable[[Any], Any] = lambda shape: shape  # from the shape of the variable
     copies: bool = False  # whether it needs the variable's value
-    codec: Codec | None = None  # in which variables it is stored, if not in one as it is
+    codec: Codec | None = None  # how it is stored, if not in one variable as it is
 
 
 def full(x: Any, value: Any) -> Initial:
-    """A slot of the shape of `x` that starts at `value` everywhere."""
-    del x  # part of the notation; the shape is that of the variable at creation
+    """Declares a slot of the shape of `x` that starts at `value` everywhere."""
+    del x  # only for notation: the shape is that of the variable when the slot is created
     return Initial(lambda variable, dtype: tf.fill(_shape(variable), _constant(value, dtype)))
 
 
 def zeros(x: Any, axis: int | None = None) -> Initial:
-    """A slot that starts at zero, of the shape of `x`, or that of its means over `axis`."""
+    """Declares a slot of zeros, of the shape of `x`, or of its means over `axis`."""
     del x
     shape = functools.partial(_without, axis=axis)
     return Initial(lambda variable, dtype: tf.zeros(shape(_shape(variable)), dtype), shape)
 
 
 def per_row(value: Any) -> Initial:
-    """A slot with a number for each row of the variable, which starts at `value`."""
+    """Declares a slot with a number for each row of the variable, which starts at `value`."""
 
     def make(variable: Any, dtype: Any) -> Any:
         return tf.fill(_shape(variable)[:1], _constant(value, dtype))
@@ -53,7 +53,7 @@ def per_row(value: Any) -> Initial:
 
 
 def copy(x: Any) -> Initial:
-    """A slot that starts as a copy of `x`."""
+    """Declares a slot that starts as a copy of `x`."""
     del x
     return Initial(
         lambda variable, dtype: tf.cast(tf_variables.first_value(variable), dtype), copies=True
@@ -61,7 +61,7 @@ def copy(x: Any) -> Initial:
 
 
 def _without(shape: Any, axis: int | None) -> Any:
-    """A shape, static or not, without one of its axes."""
+    """Returns a shape, static or not, without one of its axes."""
     if axis is None:
         return shape
     before, after = shape[:axis], shape[axis:][1:]
@@ -74,5 +74,5 @@ def _constant(value: Any, dtype: Any) -> Any:
 
 
 def _shape(variable: Any) -> Any:
-    """The static shape if it is whole, else the one the variable has now."""
+    """Returns the static shape if it is fully known, otherwise the variable's shape at run time."""
     return variable.shape if variable.shape.is_fully_defined() else tf.shape(variable)

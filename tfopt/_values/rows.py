@@ -1,4 +1,4 @@
-"""Rows of variables: what an `IndexedSlices` gradient reads and writes."""
+"""Rows of variables: reads and writes the rows of an `IndexedSlices` gradient."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def deduplicate(slices: tf.IndexedSlices) -> tf.IndexedSlices:
 
 
 def _deduplicate_statically(values: Any, indices: Any) -> tuple[Any, Any]:
-    """The same with as many rows as before, since XLA is slow where it cannot know how many.
+    """Sums repeated indices, with as many rows as before: XLA is slow with an unknown number.
 
-    The tail is padded with zero rows whose index is out of range: XLA's gather and scatter drop
-    those, which is assumed wherever such rows go.
+    The tail is padding: rows of zeros whose index is out of range. XLA's gather and scatter drop
+    such rows, and all code that gets these rows relies on it.
     """
     count = tf.size(indices)
     order = tf.argsort(indices, stable=True)
@@ -39,12 +39,12 @@ def _deduplicate_statically(values: Any, indices: Any) -> tuple[Any, Any]:
 
 
 def densify(values: Any, indices: Any, variable: Any) -> Any:
-    """The dense gradient that unique rows stand for."""
+    """Returns the dense gradient for rows whose indices are unique."""
     return tf.scatter_nd(indices[:, tf.newaxis], values, tf.shape(variable, out_type=indices.dtype))
 
 
 def read(variable: Any, indices: Any) -> Any:
-    """The rows `indices` of a variable, without reading the rest."""
+    """Reads the rows `indices` of a variable, and no others."""
     return tf.raw_ops.ResourceGather(
         resource=variable.handle, indices=indices, dtype=variable.dtype
     )
@@ -58,9 +58,9 @@ def write(variable: Any, indices: Any, values: Any) -> Any:
 
 
 def add(variable: Any, indices: Any, values: Any) -> Any:
-    """Adds to the rows `indices`, which may be repeated: on CPUs one after the other.
+    """Adds to the rows `indices`, which may be repeated; on CPUs in the order of the rows.
 
-    ResourceScatterAdd adds them in any order, and so with another rounding each time.
+    ResourceScatterAdd adds in any order, so each run would round differently.
     """
     return tf.raw_ops.ResourceScatterNdAdd(
         ref=variable.handle,
@@ -70,5 +70,5 @@ def add(variable: Any, indices: Any, values: Any) -> Any:
 
 
 def shape_of(variable: Any) -> Any:
-    """The shape of a variable, as a tensor, without reading it."""
+    """Returns the shape of a variable, as a tensor, without reading its value."""
     return tf.raw_ops.VariableShape(input=variable.handle, out_type=tf.int64)
