@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 from training import (
     BY_ROWS,
@@ -15,6 +14,7 @@ from training import (
     counted,
     each,
     each_case,
+    each_in_its_dtypes,
     gradients,
     slots_of,
     start,
@@ -323,11 +323,7 @@ def trained(optimizer, which=ALL, dtype="float32", clip=list):
     return values_of(variables)
 
 
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [*((case, "float32") for case in CASES), *((case, "float64") for case in PLAIN)],
-    ids=lambda value: getattr(value, "name", value),
-)
+@each_in_its_dtypes
 def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
     specs = [dense_spec(SHAPES[i], dtype) for i in WITH_TWINS]
     function, _ = traced(case.make(jit_compile=True), specs)

@@ -15,6 +15,7 @@ from training import (
     assert_same,
     each,
     each_case,
+    each_in_its_dtypes,
     flat,
     gradients,
     rows_of,
@@ -126,8 +127,7 @@ def test_every_declared_argument_is_in_the_table(case):
     assert {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD} <= tried
 
 
-@each_case
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@each_in_its_dtypes
 def test_eager_is_graph_bit_for_bit_and_xla_within_rounding(case, dtype):
     """Of a matrix by rows, a matrix and a vector."""
     shapes = [SHAPES[0], *SHAPES]

@@ -19,6 +19,11 @@ def each(cases):
 
 
 each_case = each(CASES)
+each_in_its_dtypes = pytest.mark.parametrize(  # single precision once an optimizer
+    ("case", "dtype"),
+    [*((case, "float64") for case in CASES), *((case, "float32") for case in PLAIN)],
+    ids=lambda value: getattr(value, "name", value),
+)
 
 
 # --- variables ------------------------------------------------------------------------------------
