@@ -7,7 +7,7 @@ PYTHON_NEWEST ?= $(PYTHON)
 JOBS ?= logical
 BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
-PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
 .PHONY: help demo test docs bench test-oldest test-newest test-bazel lint format lock dist clean
