@@ -171,7 +171,7 @@ class Slots:
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
-        """Creates the slot `name` of `variable`, if it is not there, from an `Initial` or a value."""
+        """Creates the slot `name` of `variable`, if it is not there: from an `Initial` or value."""
         codec = initial.codec if isinstance(initial, Initial) else None
         if codec is not None:
             self._declare_parts(variable, name, initial, codec)
