@@ -192,7 +192,7 @@ class StepHooks:
             apply_state[var_device, var_dtype]["lr_t"] = rate
 
     def _fallback_apply_state(self, var_device: Any, var_dtype: Any) -> dict[str, Any]:
-        """What `_prepare_local` gives for one device and dtype, outside of a step."""
+        """Returns what `_prepare_local` computes for one device and dtype, outside of a step."""
         apply_state: dict[Any, dict[str, Any]] = {(var_device, var_dtype): {}}
         self._prepare_local(var_device, var_dtype, apply_state)
         return apply_state[var_device, var_dtype]
@@ -206,11 +206,11 @@ class StepHooks:
         return list(inspect.signature(self._resource_apply_sparse).parameters)
 
     def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any) -> Any:
-        """Override it: the update of the variable `handle` by a dense gradient."""
+        """Updates the variable `handle` with a dense gradient: override it."""
         raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_dense`.")
 
     def _resource_apply_sparse(self, grad: Any, handle: Any, indices: Any, apply_state: Any) -> Any:
-        """Override it: the update of rows of `handle`, none of which is repeated."""
+        """Updates rows of `handle`, none of which is repeated: override it."""
         raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_sparse`.")
 
     def _resource_apply_sparse_duplicate_indices(
