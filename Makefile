@@ -37,11 +37,12 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
-lint: .venv/.installed-lint ## check style, formatting, types, and that no import goes upwards
+lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python docs/draw_packages.py --check
 
 format: .venv/.installed-lint ## sort imports and format the code
 	.venv/bin/ruff check --select I --fix .

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from training import value_of
 
 import tfopt
 
@@ -23,10 +24,6 @@ def variable(name, value, dtype="float32"):
     return (
         keras.Variable(value, dtype=dtype) if name == "Keras 3" else tf.Variable(value, dtype=dtype)
     )
-
-
-def value_of(x):
-    return np.asarray(tf.cast(tf.convert_to_tensor(x), tf.float32))
 
 
 def apply_on_replicas(strategy, optimizer, x, first, second):

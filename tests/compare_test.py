@@ -1,6 +1,5 @@
 """`tfopt compare`, as a command and as a function."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from processes import environment_of
 
 import tfopt
 from tfopt import compare
@@ -43,7 +43,7 @@ def test_the_command_writes_one_page_that_needs_nothing_else(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tfopt", "compare", "sgd,learning_rate=0.25", "keras.adam", *words],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        env=environment_of(),
         capture_output=True,
         text=True,
         timeout=240,

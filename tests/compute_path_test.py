@@ -1,35 +1,43 @@
 """What runs a step: kernels, compiled updates, rows alone; read off its graph, or by its result."""
 
+import collections
 import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES, IDS
+from cases import CASES
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
+from training import (
+    BY_ROWS,
+    PLAIN,
+    assert_same,
+    counted,
+    each,
+    each_case,
+    gradients,
+    slots_of,
+    start,
+    train,
+    values_of,
+)
 
 import tfopt
-from tfopt._engine import devices, paths
 
 LARGE = [128, 64]
 TABLE = [1000, 8]  # large, too: small variables on a CPU go their own way
-BY_ROWS = [case for case in CASES if case.sparse != "whole"]
-
-each_case = pytest.mark.parametrize("case", CASES, ids=IDS)
-
-
-def each(cases):
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+SMALL = 2**12  # elements of the largest variable that shares its launch
+TOGETHER = 8  # how many do
 
 
 # --- graphs of steps ------------------------------------------------------------------------------
 
 
-def dense(shape, dtype=tf.float32):
+def dense_spec(shape, dtype=tf.float32):
     return tf.TensorSpec(shape, dtype)
 
 
-def rows(shape, dtype=tf.float32, indices=tf.int64):
+def rows_spec(shape, dtype=tf.float32, indices=tf.int64):
     """Any number of rows."""
     return tf.IndexedSlicesSpec(shape, dtype, indices, None, indices_shape=[None])
 
@@ -48,16 +56,6 @@ def shape_and_dtype(spec):
     if isinstance(spec, tf.IndexedSlicesSpec):
         return spec._shape, spec._values_dtype
     return spec.shape, spec.dtype
-
-
-def graphs(function):
-    """The graph of a concrete function and of all functions that it calls."""
-    nested = function.graph._functions.values()
-    return [function.graph, *(inner.graph for inner in nested)]
-
-
-def op_types(function):
-    return [op.type for graph in graphs(function) for op in graph.get_operations()]
 
 
 def called(node):
@@ -86,6 +84,12 @@ def launches(function):
     compiled = compiled_functions(definition)
     fused = [node for node in definition.node if node.op.startswith("ResourceApply")]
     return fused + [node for node in definition.node if compiled & set(called(node))]
+
+
+def times_called(function):
+    """How often a step calls each compiled function, the most often called one first."""
+    names = collections.Counter(name for node in launches(function) for name in called(node))
+    return [count for _, count in names.most_common()]
 
 
 # --- every step can run on an accelerator ---------------------------------------------------------
@@ -160,39 +164,41 @@ def decay(case):
     return {"weight_decay": 0.125} if case.cls.decays else {}
 
 
+def laziest(case):
+    return {"lazy": None if case.sparse == "whole" else True}
+
+
 MIXED = [
-    dense(LARGE),
-    dense(LARGE, tf.float16),
-    dense(LARGE, tf.float64),
-    rows(TABLE),
-    rows(TABLE, tf.float16, tf.int32),
+    dense_spec(LARGE),
+    dense_spec(LARGE, tf.float16),
+    dense_spec(LARGE, tf.float64),
+    rows_spec(TABLE),
+    rows_spec(TABLE, tf.float16, tf.int32),
 ]
-READY = {
-    "plain": {},
-    "clipped": {"clipvalue": 1.0, "global_clipnorm": 1.0},
-    "lazy": {"lazy": True, "clipnorm": 1.0},
-    "no-xla": {"jit_compile": False, "clipnorm": 1.0},
-    "averaged": {"use_ema": True, "ema_overwrite_frequency": 2, "skip_nonfinite": True},
-    "accumulated": {"gradient_accumulation_steps": 2, "loss_scale_factor": 8.0}
-    | {"master_weights": True},
-}
 
 
 @each_case
-@pytest.mark.parametrize("variant", READY)
-def test_every_op_of_a_step_has_a_kernel_for_gpus(case, variant, registry):
-    if variant == "lazy" and case.sparse == "whole":
-        pytest.skip("it refuses to be lazy")
-    if variant in ("averaged", "accumulated") and case.note:
-        pytest.skip("one set of arguments an optimizer is enough")
-    options = {**READY[variant], **(decay(case) if variant in ("clipped", "lazy") else {})}
-    assert not unready(traced(case.make(**options), MIXED)[0])
-    if variant not in ("clipped", "no-xla"):  # inside of a user's compiled function
-        function, _ = traced(case.make(**options), MIXED, jit_compile=True)
-        assert not unready(function, all_compiled=True)
+def test_every_op_of_an_update_has_a_kernel_for_gpus(case, registry):
+    assert not unready(traced(case.make(), MIXED)[0])
+    assert not unready(traced(case.make(jit_compile=False, clipnorm=1.0), MIXED)[0])
+    compiled, _ = traced(case.make(), MIXED, jit_compile=True)  # inside of a user's function
+    assert not unready(compiled, all_compiled=True)
 
 
-@each([case for case in CASES if not case.note])
+@each(PLAIN)
+def test_every_op_of_a_policy_has_a_kernel_for_gpus(case, registry):
+    averaged = {"use_ema": True, "ema_overwrite_frequency": 2, "skip_nonfinite": True}
+    averaged |= {"clipvalue": 1.0, "global_clipnorm": 1.0}
+    accumulated = {"gradient_accumulation_steps": 2, "loss_scale_factor": 8.0}
+    accumulated |= {"master_weights": True, "clipnorm": 1.0, **laziest(case)}
+    for options in (averaged, accumulated):
+        optimizers = [case.make(**options, **decay(case)) for _ in range(2)]
+        assert not unready(traced(optimizers[0], MIXED)[0])
+        compiled, _ = traced(optimizers[1], MIXED, jit_compile=True)
+        assert not unready(compiled, all_compiled=True)
+
+
+@each(PLAIN)
 def test_every_op_of_a_mirrored_step_has_a_kernel_for_gpus(case, registry, mirrored):
     with mirrored.scope():
         matrix, table = tf.Variable(tf.ones(LARGE)), tf.Variable(tf.ones(TABLE))
@@ -216,7 +222,7 @@ def test_ops_that_keep_a_step_off_a_gpu_are_seen(registry):
         with tf.device("CPU:0"):
             tf.raw_ops.Neg(x=x)
 
-    reasons = dict(sorted(unready(bad.get_concrete_function(dense([3])))))
+    reasons = dict(sorted(unready(bad.get_concrete_function(dense_spec([3])))))
     assert "GPU kernel" in reasons["UniqueV2"]
     assert reasons["EagerPyFunc"] == "runs Python"
     assert reasons["Neg"] == "placed on the host"
@@ -233,7 +239,7 @@ def test_ops_that_keep_a_step_off_a_gpu_are_seen(registry):
             **handles, vhat=vhat.handle, **scalars, **powers, grad=g
         )
 
-    function = tf.function(lambda g: worse(g)).get_concrete_function(dense([3]))
+    function = tf.function(lambda g: worse(g)).get_concrete_function(dense_spec([3]))
     assert {op for op, _ in unready(function)} == {"ResourceApplyAdamWithAmsgrad"}
 
 
@@ -258,50 +264,39 @@ def made_of_shape(function, shape):
 
 @each_case
 @pytest.mark.parametrize("clip", CLIPS)
-def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip, shared):
+def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip):
     """Clipping's factor and weight decay are parts of the update."""
     options = {**CLIPS[clip], **(decay(case) if clip == "clipnorm" else {})}
     optimizer = case.make(**options)
-    function, _ = traced(optimizer, [dense(LARGE)] * 3)
+    function, _ = traced(optimizer, [dense_spec(LARGE)] * 3)
     assert len(launches(function)) == 3
     assert not made_of_shape(function, LARGE)
-    assert sum(f.experimental_get_tracing_count() for f in shared.values()) <= 1
+    assert times_called(function) in ([], [3])  # a kernel, or one compiled function
 
 
 def test_what_is_made_of_a_gradients_shape_is_seen():
-    function, _ = traced(tfopt.SGD(jit_compile=False, clipnorm=1.0), [dense(LARGE)])
+    function, _ = traced(tfopt.SGD(jit_compile=False, clipnorm=1.0), [dense_spec(LARGE)])
     assert "Mul" in made_of_shape(function, LARGE)
 
 
-@each_case
-def test_small_variables_of_a_shape_share_launches(case, shared):
-    optimizer, count = case.make(jit_compile=True), 2 * paths.TOGETHER + 4
-    function, _ = traced(optimizer, [dense([3, 2])] * count)
-    assert len(launches(function)) == 2 + 4
-    assert len(shared) == 2
-    for update in shared.values():
-        assert update.experimental_get_tracing_count() == 1
-
-
 def test_a_kernel_takes_small_variables_too():
-    function, _ = traced(tfopt.Adam(), [dense([3, 2])] * 20)
+    function, _ = traced(tfopt.Adam(), [dense_spec([3, 2])] * 20)
     assert [node.op for node in launches(function)] == ["ResourceApplyAdam"] * 20
 
 
 @pytest.mark.parametrize("count", [1, 8, 17])
-def test_traces_grow_with_shapes_and_not_with_variables(count, shared):
+def test_compiled_functions_are_as_many_as_shapes_and_not_as_variables(count):
     shapes = [[2], [3, 2], LARGE]
-    optimizer = tfopt.Nadam()
-    function, _ = traced(optimizer, [dense(shape) for shape in shapes for _ in range(count)])
-    together, alone = divmod(count, paths.TOGETHER)
-    assert len(launches(function)) == 2 * (together + alone) + count
-    traces = sum(f.experimental_get_tracing_count() for f in shared.values())
-    assert traces == 2 * (bool(together) + bool(alone)) + 1
+    specs = [dense_spec(shape) for shape in shapes for _ in range(count)]
+    together, alone = divmod(count, TOGETHER)
+    expected = [count, together, together, alone, alone]
+    called = times_called(traced(tfopt.Nadam(), specs)[0])
+    assert called == sorted(filter(None, expected), reverse=True)
 
 
 def test_a_variable_is_small_up_to_a_number_of_elements():
-    for size, calls in [(devices.SMALL, 1), (devices.SMALL + 1, paths.TOGETHER)]:
-        function, _ = traced(tfopt.Nadam(), [dense([size])] * paths.TOGETHER)
+    for size, calls in [(SMALL, 1), (SMALL + 1, TOGETHER)]:
+        function, _ = traced(tfopt.Nadam(), [dense_spec([size])] * TOGETHER)
         assert len(launches(function)) == calls
 
 
@@ -309,78 +304,68 @@ def test_a_variable_is_small_up_to_a_number_of_elements():
 
 SHAPES = [(3, 2)] * 6 + [(4,)] + [(3, 2)] * 5 + [(4,)]  # 11 of a shape, and others between
 ALL = tuple(range(len(SHAPES)))
+# The first eight of a shape share a launch; their twins, behind them, have one each.
+FIRST, TWINS = (0, 1, 2, 3, 4, 5, 7, 8), (0, 1, 2, 3, 4, 5, 7)
+WITH_TWINS = (*FIRST[:4], 6, *FIRST[4:], *TWINS)
 
 
-def train(optimizer, which=ALL, dtype="float32", clip=None):
-    """Variables after a few steps; number i always starts and is updated in the same way."""
-    random = np.random.default_rng(1)
-    start = [random.normal(size=shape) for shape in SHAPES]
-    steps = [[random.normal(size=shape) for shape in SHAPES] for _ in range(3)]
-    variables = [tf.Variable(start[i], dtype=dtype) for i in which]
-    for values in steps:
-        grads = [tf.constant(values[i], dtype) for i in which]
-        grads = grads if clip is None else clip(grads)
-        optimizer.apply_gradients(zip(grads, variables, strict=True))
-    return [variable.numpy() for variable in variables]
+def variables_of(which, dtype):
+    """Number i always begins with the same values."""
+    values = values_of(start(dtype, SHAPES))
+    return [tf.Variable(values[i]) for i in which]
 
 
-def launch_sizes(shared):
-    """How many variables the functions that were compiled update at once."""
-    return {count for (_, (count, *_)), _ in shared.keys()}
+def trained(optimizer, which=ALL, dtype="float32", clip=list):
+    """Variables after a few steps; number i always gets the same gradients."""
+    variables = variables_of(which, dtype)
+    steps = [[tf.constant(grads[i], dtype) for i in which] for grads in gradients(3, shapes=SHAPES)]
+    train(optimizer, variables, map(clip, steps))
+    return values_of(variables)
 
 
-def equal_bits(actual, expected):
-    for one, other in zip(actual, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@each_case
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sharing_a_launch_does_not_change_a_bit(case, dtype, shared):
-    """The first eight of a shape share a launch; their twins, behind them, have one each."""
-    together, vector = (0, 1, 2, 3, 4, 5, 7, 8), 6
-    optimizer = case.make(jit_compile=True)
-    values = train(optimizer, (*together[:4], vector, *together[4:], *together[:7]), dtype)
-    assert launch_sizes(shared) == {1, len(together)} == {1, paths.TOGETHER}
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [*((case, "float32") for case in CASES), *((case, "float64") for case in PLAIN)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_sharing_a_launch_does_not_change_a_bit(case, dtype):
+    specs = [dense_spec(SHAPES[i], dtype) for i in WITH_TWINS]
+    function, _ = traced(case.make(jit_compile=True), specs)
+    assert times_called(function) == [len(TWINS), 1, 1]
+    values = trained(case.make(jit_compile=True), WITH_TWINS, dtype)
     del values[4]
-    equal_bits(values[8:], values[:7])
+    assert_same(values[8:], values[:7])
 
 
-def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own(shared):
-    optimizer = tfopt.Nadam(0.125)
-    together = train(optimizer)
-    assert launch_sizes(shared) == {1, paths.TOGETHER}
-    equal_bits([train(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
+def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
+    function, _ = traced(tfopt.Nadam(), [dense_spec(shape) for shape in SHAPES])
+    assert times_called(function) == [3, 2, 1]  # the rest of a shape, the vectors, and eight
+    together = trained(tfopt.Nadam(0.125))
+    assert_same([trained(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
 
-def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored, monkeypatch, shared):
-    def train_mirrored():
-        random = np.random.default_rng(1)
-        start = [random.normal(size=shape).astype("float32") for shape in SHAPES]
-        grads = [random.normal(size=shape).astype("float32") for shape in SHAPES]
-        with mirrored.scope():
-            variables, optimizer = [tf.Variable(x) for x in start], tfopt.Nadam(0.125)
+def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored):
+    with mirrored.scope():
+        variables, optimizer = variables_of(WITH_TWINS, "float32"), tfopt.Nadam(0.125)
 
+    @tf.function
+    def step(grads):
         def replica():
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             factor = tf.cast(number + 1, tf.float32)
-            scaled = [g * factor for g in grads]
+            scaled = [gradient * factor for gradient in grads]
             optimizer.apply_gradients(zip(scaled, variables, strict=True))
 
-        step = tf.function(lambda: mirrored.run(replica))
-        for _ in range(3):
-            step()
-        return optimizer, [mirrored.experimental_local_results(v) for v in variables]
+        mirrored.run(replica)
 
-    optimizer, together = train_mirrored()
-    assert launch_sizes(shared) == {1, paths.TOGETHER}
-    monkeypatch.setattr(paths, "TOGETHER", 1)
-    shared.clear()
-    optimizer, alone = train_mirrored()
-    assert launch_sizes(shared) == {1}
-    for copies, others in zip(together, alone, strict=True):
-        for copy in (*copies, *others):
-            np.testing.assert_array_equal(copy, others[0])
+    optimizer.build(variables)
+    for grads in gradients(3, shapes=SHAPES):
+        grads = [tf.constant(grads[i], tf.float32) for i in WITH_TWINS]
+        step(grads)
+    assert times_called(step.get_concrete_function(grads)) == [2 * len(TWINS), 2, 2]
+    values = values_of(variables)
+    del values[4]
+    assert_same(values[8:], values[:7])
 
 
 # --- gradients of rows ----------------------------------------------------------------------------
@@ -430,30 +415,29 @@ def densified(function, variables, flags=()):
 
 def whole_ops(case, **options):
     optimizer = case.make(**options)
-    function, variables = traced(optimizer, [rows(TABLE)])
-    slots = dict(optimizer._engine.state.slots.of(variables[0]))
+    function, variables = traced(optimizer, [rows_spec(TABLE)])
+    slots = slots_of(optimizer, variables[0])
     slots.pop("micro_steps", None)
     flags = [slots.pop("accumulated_rows")] if "accumulated_rows" in slots else []
     return densified(function, [*variables, *slots.values()], flags)
 
 
-ROW_CLIPS = [
-    {"clipnorm": 1.0, "clipvalue": 0.5},
-    {"global_clipnorm": 1.0},
-    {"use_ema": True, "loss_scale_factor": 8.0, "skip_nonfinite": True},
-    {"gradient_accumulation_steps": 2, "skip_nonfinite": True},
-]
+ROW_POLICIES = {
+    "averaged": {"clipnorm": 1.0, "clipvalue": 0.5, "use_ema": True, "loss_scale_factor": 8.0},
+    "accumulated": {"global_clipnorm": 1.0, "gradient_accumulation_steps": 2},
+}
 
 
 @each(BY_ROWS)
-@pytest.mark.parametrize("clip", ROW_CLIPS, ids=lambda clip: "-".join(clip))
-def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, clip):
-    assert not whole_ops(case, lazy=True, **clip, **decay(case))
+@pytest.mark.parametrize("policies", ROW_POLICIES)
+def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, policies):
+    options = {**ROW_POLICIES[policies], "skip_nonfinite": True, **decay(case)}
+    assert not whole_ops(case, lazy=True, **options)
     if case.sparse == "rows":
-        assert not whole_ops(case, **clip, **decay(case))
+        assert not whole_ops(case, **options)
 
 
-@each(CASES)
+@each_case
 def test_what_has_the_size_of_the_table_is_seen(case):
     reasons = {reason for _, reason in whole_ops(case, lazy=False)}
     assert "takes the variable" in reasons
@@ -479,14 +463,16 @@ def test_a_lazy_step_leaves_other_rows_as_they_are(case):
 
 
 def scatters(function):
-    return [op for op in op_types(function) if op.startswith(DENSIFYING)]
+    definition = function.graph.as_graph_def()
+    bodies = [definition.node, *(inner.node_def for inner in definition.library.function)]
+    return [node.op for body in bodies for node in body if node.op.startswith(DENSIFYING)]
 
 
-@each(CASES)
-@pytest.mark.parametrize("lazy", [None, False])
-def test_exact_rows_make_no_dense_gradient(case, lazy):
-    function, _ = traced(case.make(lazy=lazy), [rows(TABLE)])
-    assert bool(scatters(function)) == (case.sparse == "whole")
+@each_case
+def test_exact_rows_make_no_dense_gradient(case):
+    for lazy in (None, False):
+        function, _ = traced(case.make(lazy=lazy), [rows_spec(TABLE)])
+        assert bool(scatters(function)) == (case.sparse == "whole")
 
 
 class Centered(tfopt.Adam):
@@ -533,13 +519,13 @@ def of_rows_and_dense(make):
 def test_a_parents_word_does_not_make_an_update_row_by_row(make):
     by_rows, by_dense = of_rows_and_dense(make)
     np.testing.assert_allclose(by_rows, by_dense, rtol=1e-12)
-    assert scatters(traced(make(), [rows(TABLE)])[0])
+    assert scatters(traced(make(), [rows_spec(TABLE)])[0])
 
 
 def test_a_word_of_its_own_is_taken():
     by_rows, by_dense = of_rows_and_dense(Misdeclared)
     assert not np.allclose(by_rows, by_dense, rtol=1e-6)
-    assert not scatters(traced(Misdeclared(), [rows(TABLE)])[0])
+    assert not scatters(traced(Misdeclared(), [rows_spec(TABLE)])[0])
 
 
 def test_no_word_is_no_leave_to_be_lazy():
@@ -573,16 +559,11 @@ SCALED = {
 
 
 @each_case
-@pytest.mark.parametrize(
-    ("clip", "dtype"), [("clipnorm", "float32"), ("global_clipnorm", "float64")]
-)
-def test_clipping_inside_the_update_is_clipping_before_it(case, clip, dtype):
-    which = [0, 1]
-    clipped = train(case.make(**{clip: LIMIT}), which, dtype)
-    before = train(case.make(), which, dtype, clip=SCALED[clip])
-    tolerance = 1e-6 if dtype == "float32" else 1e-12
-    for one, other in zip(clipped, before, strict=True):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+def test_clipping_inside_the_update_is_clipping_before_it(case):
+    for clip, before in SCALED.items():
+        inside = trained(case.make(**{clip: LIMIT}), [0, 1], "float64")
+        expected = trained(case.make(), [0, 1], "float64", before)
+        np.testing.assert_allclose(inside, expected, rtol=1e-12, atol=1e-12)
 
 
 class Hooked(tfopt.Optimizer):
@@ -641,7 +622,7 @@ def test_plain_ops_take_the_place_of_xla_with_one_warning(shape, without_xla):
     assert "Nadam" in message
     expected, none = after_two_steps(tfopt.Nadam(0.25, jit_compile=False), shape)
     assert not none
-    equal_bits(values, expected)
+    assert_same(values, expected)
 
 
 @pytest.mark.parametrize("shape", [[3], LARGE], ids=["small", "large"])
@@ -649,7 +630,7 @@ def test_a_fused_kernel_does_not_miss_xla(shape, without_xla):
     """It runs whether or not XLA is there, so there is nothing to warn of."""
     values, messages = after_two_steps(tfopt.Adam(0.25), shape)
     assert not messages
-    equal_bits(values, after_two_steps(tfopt.Adam(0.25, jit_compile=False), shape)[0])
+    assert_same(values, after_two_steps(tfopt.Adam(0.25, jit_compile=False), shape)[0])
 
 
 # --- eager mode -----------------------------------------------------------------------------------
@@ -657,35 +638,30 @@ def test_a_fused_kernel_does_not_miss_xla(shape, without_xla):
 
 @each_case
 def test_an_eager_step_is_traced_once_for_any_number_of_rows(case):
-    begun = []
-
-    class Counted(case.cls):
-        def begin(self, h, state):
-            begun.append(1)
-            super().begin(h, state)
-
-    table, optimizer = tf.Variable(tf.ones([6, 2])), Counted(**case.arguments)
+    cls, steps = counted(case.cls)
+    table, optimizer = tf.Variable(tf.ones([6, 2])), cls(**case.arguments)
     for count in (2, 5, 1, 0):
         slices = tf.IndexedSlices(tf.ones([count, 2]), tf.range(count))
         optimizer.apply_gradients([(slices, table)])
-    assert len(begun) == len(optimizer._engine.functions) == 1
+    assert len(steps) == 1
     assert optimizer.iterations.numpy() == 4
 
 
 def test_a_gradient_may_be_an_array_a_number_or_a_variable():
     def after(*grads):
         variables = [tf.Variable([1.0, 2.0]), tf.Variable([1.0, 2.0]), tf.Variable(3.0)]
-        optimizer = tfopt.Adam(0.25)
+        cls, steps = counted(tfopt.Adam)
+        optimizer = cls(0.25)
         for _ in range(3):
             optimizer.apply_gradients(zip(grads, variables, strict=True))
-        assert len(optimizer._engine.functions) == 1
-        return [variable.numpy() for variable in variables]
+        assert len(steps) == 1
+        return values_of(variables)
 
     expected = after(tf.constant([0.5, -1.0]), tf.constant([2.0, 0.0]), tf.constant(-2.0))
     values = np.array([0.5, -1.0], "float32")
-    equal_bits(after(values, tf.Variable([2.0, 0.0]), -2.0), expected)
-    equal_bits(after(values.astype("float64"), tf.Variable([2.0, 0.0]), -2), expected)
-    equal_bits(after(values, np.array([2.0, 0.0], "float32"), np.float32(-2)), expected)
+    assert_same(after(values, tf.Variable([2.0, 0.0]), -2.0), expected)
+    assert_same(after(values.astype("float64"), tf.Variable([2.0, 0.0]), -2), expected)
+    assert_same(after(values, np.array([2.0, 0.0], "float32"), np.float32(-2)), expected)
 
 
 def test_a_variable_as_gradient_is_read_at_each_step():

@@ -11,7 +11,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from tfopt._engine import compiled
+from tfopt._engine import xla_functions
 
 collect_ignore = ["benchmarks"]  # nothing there is a test
 
@@ -28,7 +28,7 @@ OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
     r"test_the_code_in_the_docs_runs\[state.md\]": "optimizers are not trackable",
     r"test_replicas_are_summed_before_they_are_clipped\[Keras 3\]": "gradients are not summed",
     r"test_policies_go_on\[\w+-keras-policy2\]": "`iterations` counts batches",
-    r"reference_pages_test.*[Ll]amb": "there is no Lamb",
+    r"get_test.*[Ll]amb": "there is no Lamb",
 }
 
 
@@ -54,6 +54,15 @@ def seeded():
 @pytest.fixture
 def shared(monkeypatch):
     """What optimizers share of compiled functions, empty when the test begins."""
-    functions = compiled.Compiled()
-    monkeypatch.setattr(compiled, "SHARED", functions)
+    functions = xla_functions.Compiled()
+    monkeypatch.setattr(xla_functions, "SHARED", functions)
     return functions
+
+
+@pytest.fixture(params=["eager", "graph", "replicas"])
+def mode(request):
+    """How to train: on each of how many replicas, and how a step is called."""
+    from training_modes import Mode
+
+    replicated = request.param == "replicas"
+    return Mode(request.param, request.getfixturevalue("mirrored") if replicated else None)

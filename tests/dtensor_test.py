@@ -8,11 +8,13 @@ import pytest
 import strategies
 from cases import CASES
 from on_mesh import KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
+from processes import run_side_by_side
+from training import PLAIN
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
-VARIANTS = [case.name for case in CASES if case.note]
+VARIANTS = [case.name for case in CASES if case not in PLAIN]
 VARIANTS += [f"{cls.__name__}-{note}" for note, (cls, _) in WITH_OPTIONS.items()]
-CELLS = [f"{case.name}/{kind}" for case in CASES if not case.note for kind in KINDS]
+CELLS = [f"{case.name}/{kind}" for case in PLAIN for kind in KINDS]
 CELLS += [f"{name}/columns-graph" for name in VARIANTS]
 
 
@@ -21,7 +23,7 @@ def results():
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         program = Path(__file__).with_name("on_mesh.py")
-        strategies.run_python([program, file], timeout=strategies.TIMEOUT)
+        run_side_by_side([program, file], timeout=strategies.TIMEOUT)
         return json.loads(file.read_text())
 
 
@@ -29,7 +31,7 @@ def results():
 def test_a_mesh_of_four_equals_one_device(cell):
     """Batches split in two, variables and slots whole or split; norms are of whole variables."""
     result = results()[cell]
-    assert result["moved"] > 0.1
+    assert result["moved"] > 0.05
     assert result["difference"] < 1e-12
     assert result["slots are laid out as they should be"]
 

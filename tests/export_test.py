@@ -1,20 +1,16 @@
 """A train step in a SavedModel goes on in processes with and without tfopt and tf-keras."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 from cases import CASES
+from models import linear_model
+from processes import run_python
 
 import tfopt
 
-ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 3
 
 # argv: what the process may import; what the steps must give; then SavedModels.
@@ -72,9 +68,8 @@ def make_trainer(case):
     return trainer
 
 
-def compiled_model(library):
-    model = library.Sequential([library.layers.Input((3,)), library.layers.Dense(1)])
-    model.compile(optimizer=tfopt.Nadam(0.05), loss=library.losses.MeanSquaredError())
+def fitted_model(library):
+    model = linear_model(library, tfopt.Nadam(0.05))
     model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
     return model
 
@@ -91,8 +86,8 @@ def exported(tmp_path_factory):
     paths = [str(folder / name) for name in ("steps", "keras", "tf_keras", "tf_keras_save")]
     tf.saved_model.save(all_of_them, paths[0])
     for library, path in zip((keras, tf_keras), paths[1:], strict=False):
-        tf.saved_model.save(compiled_model(library), path)
-    compiled_model(tf_keras).save(paths[3], save_format="tf")
+        tf.saved_model.save(fitted_model(library), path)
+    fitted_model(tf_keras).save(paths[3], save_format="tf")
     expected = {
         name: [trainer.step(tf.constant(0.5)) for _ in range(STEPS)]
         for name, trainer in all_of_them.trainers.items()
@@ -105,14 +100,7 @@ def exported(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["bare", "tf_keras", "tfopt"])
 def test_goes_on_in_another_process(exported, kind):
     """Bit for bit; and objects that hold the optimizer load without an error."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADER, kind, *exported],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_python("-c", LOADER, kind, *exported, timeout=240)
     assert done.stdout.count("went on") == len(CHOSEN)
     imported = {"bare": set(), "tf_keras": {"tf_keras"}, "tfopt": {"tfopt", "tf_keras"}}
     assert set(done.stdout.splitlines()[-1].split()) == imported[kind]

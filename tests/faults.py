@@ -9,7 +9,7 @@ STEPS = 12  # of training
 SAVE_EVERY = 3
 
 
-def train(folder, kill_at, kill_worker):
+def train_as_worker(folder, kill_at, kill_worker):
     """Trains as one of two workers; at a step, one of them ends by SIGKILL.
 
     Resumes from the last checkpoint, if there is one, and leaves its weights and its
@@ -127,17 +127,17 @@ def coordinate(address_lists, pids):
 
         return strategy.run(replica)
 
-    def train(count):
+    def schedule(count):
         results = [coordinator.schedule(step) for _ in range(count)]
         coordinator.join()
         return [int(result.fetch()) for result in results]
 
-    train(10)
+    schedule(10)
     before = variable.numpy(), optimizer.get_slot(variable, "momentum").numpy()
     os.kill(json.loads(pids)["worker1"], signal.SIGKILL)
     after = variable.numpy(), optimizer.get_slot(variable, "momentum").numpy()
     restarted = subprocess.Popen([sys.executable, __file__, "serve", address_lists, "worker", "1"])
-    seen = train(10)
+    seen = schedule(10)
     restarted.kill()
     print(
         json.dumps(
@@ -156,7 +156,7 @@ def coordinate(address_lists, pids):
 if __name__ == "__main__":
     program, *arguments = sys.argv[1:]
     if program == "train":
-        train(arguments[0], int(arguments[1]), int(arguments[2]))
+        train_as_worker(arguments[0], int(arguments[1]), int(arguments[2]))
     else:
         {"save": save, "serve": serve, "coordinate": coordinate}[program](*arguments)
     sys.stdout.flush()

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
-import strategies
 import tensorflow as tf
 
 import tfopt
@@ -21,7 +21,7 @@ TIMEOUT = 200
 def start(*arguments, environment=None):
     return subprocess.Popen(
         [sys.executable, str(PROGRAMS), *map(str, arguments)],
-        env=strategies.environment_of(**(environment or {})),
+        env=processes.environment_of(**(environment or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -31,25 +31,25 @@ def start(*arguments, environment=None):
 def supervise(folder, kill_at, kill_worker):
     """Runs two workers, and both again when one has died; gives how often they were started."""
     for attempt in range(1, 4):
-        environments = strategies.cluster_environments(2)
-        processes = [
+        environments = processes.cluster_environments(2)
+        workers = [
             start("train", folder, kill_at, kill_worker, environment=e) for e in environments
         ]
         try:
             deadline = time.monotonic() + TIMEOUT
-            while all(process.poll() is None for process in processes):
+            while all(process.poll() is None for process in workers):
                 assert time.monotonic() < deadline, "the workers hang"
                 time.sleep(0.1)
-            if any(process.returncode for process in processes):
-                assert -signal.SIGKILL in [process.returncode for process in processes]
+            if any(process.returncode for process in workers):
+                assert -signal.SIGKILL in [process.returncode for process in workers]
                 kill_at = -1
                 continue
-            outputs = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+            outputs = [process.communicate(timeout=TIMEOUT)[0] for process in workers]
         finally:
-            for process in processes:
+            for process in workers:
                 process.kill()
                 process.wait()
-        assert [process.returncode for process in processes] == [0, 0], outputs
+        assert [process.returncode for process in workers] == [0, 0], outputs
         return attempt
     raise AssertionError("the workers died again and again")
 
@@ -104,7 +104,7 @@ def test_a_save_cut_short_leaves_the_older_checkpoint(tmp_path):
 
 @pytest.mark.timeout(TIMEOUT)
 def test_a_killed_worker_of_parameter_servers_loses_nothing_applied():
-    found = strategies.ports(4)
+    found = processes.ports(4)
     cluster = {
         "worker": [f"localhost:{port}" for port in found[:2]],
         "ps": [f"localhost:{port}" for port in found[2:]],

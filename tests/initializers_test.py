@@ -1,5 +1,6 @@
 """Initializers: statistics, seeds, dtypes, names and configs, and what is refused."""
 
+import itertools
 import json
 import math
 import sys
@@ -92,27 +93,13 @@ def test_statistics(initializer, shape, mean, variance, reach):
 
 
 @pytest.mark.parametrize("library", KERASES)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "GlorotNormal",
-        "GlorotUniform",
-        "HeNormal",
-        "HeUniform",
-        "LecunNormal",
-        "LecunUniform",
-        "RandomNormal",
-        "RandomUniform",
-        "TruncatedNormal",
-        "VarianceScaling",
-    ],
-)
-def test_defaults_draw_as_widely_as_keras(name, library):
+def test_defaults_draw_as_widely_as_keras(library):
     shape = (5, 40, 50)
-    ours = getattr(initializers, name)(seed=1)(shape)
-    theirs = np.asarray(getattr(KERASES[library], name)(seed=1)(shape))
-    assert abs(np.std(ours) / np.std(theirs) - 1) < 0.04
-    assert abs(np.mean(ours) - np.mean(theirs)) < 0.06 * np.std(theirs)
+    for name in ids(RANDOM):
+        ours = getattr(initializers, name)(seed=1)(shape)
+        theirs = np.asarray(getattr(KERASES[library], name)(seed=1)(shape))
+        assert abs(np.std(ours) / np.std(theirs) - 1) < 0.04, name
+        assert abs(np.mean(ours) - np.mean(theirs)) < 0.06 * np.std(theirs), name
 
 
 def test_a_scalar_has_one_input():
@@ -168,32 +155,32 @@ def test_seeds_under_xla(cls):
     assert np.abs(unseeded() - unseeded()).max() > 0.01
 
 
-@pytest.mark.parametrize("seed", [0, -1, 2**31, 2**63 - 1, -(2**63), np.int64(5)])
-def test_seeds_of_64_bits(seed):
-    initializer = initializers.RandomNormal(seed=seed)
-    assert json.loads(json.dumps(initializer.get_config()))["seed"] == seed
-    np.testing.assert_array_equal(initializer([9]), initializer([9]))
-    assert np.all(initializer([9]) != initializers.RandomNormal(seed=17)([9]))
+def test_seeds_of_64_bits():
+    for seed in (0, -1, 2**31, 2**63 - 1, -(2**63), np.int64(5)):
+        initializer = initializers.RandomNormal(seed=seed)
+        assert json.loads(json.dumps(initializer.get_config()))["seed"] == seed
+        np.testing.assert_array_equal(initializer([9]), initializer([9]))
+        assert np.all(initializer([9]) != initializers.RandomNormal(seed=17)([9]))
 
 
 # Dtypes and shapes
 
 
-@each_random
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, "float32", None, np.float64])
-def test_float_dtypes(initializer, dtype):
-    values = initializer([6, 4], dtype)
-    assert values.dtype == tf.as_dtype(dtype or tf.float32)
-    if values.dtype.size == 2:
-        assert np.all(values == tf.cast(initializer([6, 4]), dtype))
-    assert np.all(np.isfinite(tf.cast(values, tf.float64)))
+def test_float_dtypes(dtype):
+    for initializer in RANDOM:
+        values = initializer([6, 4], dtype)
+        assert values.dtype == tf.as_dtype(dtype or tf.float32)
+        if values.dtype.size == 2:
+            assert np.all(values == tf.cast(initializer([6, 4]), dtype))
+        assert np.all(np.isfinite(tf.cast(values, tf.float64)))
 
 
-@each_random
 @pytest.mark.parametrize("dtype", [tf.int32, tf.bool, tf.complex64, tf.string])
-def test_random_values_are_floating(initializer, dtype):
-    with pytest.raises(ValueError, match=f"`dtype` must be floating.*{dtype.name}"):
-        initializer([6, 4], dtype)
+def test_random_values_are_floating(dtype):
+    for initializer in RANDOM:
+        with pytest.raises(ValueError, match=f"`dtype` must be floating.*{dtype.name}"):
+            initializer([6, 4], dtype)
 
 
 NUMERIC = [
@@ -212,25 +199,23 @@ NUMERIC = [
 ]
 
 
-@pytest.mark.parametrize("dtype", NUMERIC)
-def test_constants_of_every_dtype(dtype):
-    kind = dtype.as_numpy_dtype
+def test_constants_of_every_dtype():
     for initializer, expected in (
-        (initializers.Zeros(), np.zeros([2, 3], kind)),
-        (initializers.Ones(), np.ones([2, 3], kind)),
-        (initializers.Constant(), np.zeros([2, 3], kind)),
-        (initializers.Constant(1.0), np.ones([2, 3], kind)),
-        (initializers.Constant(True), np.ones([2, 3], kind)),
-        (initializers.Identity(), np.eye(2, 3).astype(kind)),
+        (initializers.Zeros(), np.zeros([2, 3])),
+        (initializers.Ones(), np.ones([2, 3])),
+        (initializers.Constant(), np.zeros([2, 3])),
+        (initializers.Constant(1.0), np.ones([2, 3])),
+        (initializers.Constant(True), np.ones([2, 3])),
+        (initializers.Identity(), np.eye(2, 3)),
     ):
-        values = initializer([2, 3], dtype)
-        assert values.dtype == dtype
-        assert np.all(values == expected)
+        for dtype in NUMERIC:
+            values = initializer([2, 3], dtype)
+            assert values.dtype == dtype
+            assert np.all(values == expected.astype(dtype.as_numpy_dtype))
 
 
-@pytest.mark.parametrize(
-    ("value", "dtype"),
-    [
+def test_constant_values():
+    for value, dtype in (
         (-7, tf.int64),
         (2**63 + 1, tf.uint64),
         (2.5, tf.float64),
@@ -238,16 +223,13 @@ def test_constants_of_every_dtype(dtype):
         (1 - 2j, tf.complex64),
         (np.float32(0.5), tf.float32),
         (np.array(3), tf.int32),
-    ],
-)
-def test_constant_values(value, dtype):
-    values = initializers.Constant(value)([2], dtype)
-    assert values.dtype == dtype and values.numpy().tolist() == [value, value]
+    ):
+        values = initializers.Constant(value)([2], dtype)
+        assert values.dtype == dtype and values.numpy().tolist() == [value, value]
 
 
-@pytest.mark.parametrize(
-    ("value", "dtype"),
-    [
+def test_constant_does_not_round():
+    for value, dtype in (
         (0.5, tf.int32),
         (300, tf.int8),
         (-1, tf.uint8),
@@ -256,12 +238,10 @@ def test_constant_values(value, dtype):
         (1j, tf.int32),
         (math.nan, tf.int32),
         (math.inf, tf.int64),
-    ],
-)
-def test_constant_does_not_round(value, dtype):
-    with pytest.raises(ValueError, match=f"`value` must be .* {dtype.name} can hold") as error:
-        initializers.Constant(value)([2], dtype)
-    assert repr(value) in str(error.value)
+    ):
+        with pytest.raises(ValueError, match=f"`value` must be .* {dtype.name} can hold") as error:
+            initializers.Constant(value)([2], dtype)
+        assert repr(value) in str(error.value)
 
 
 def test_identity_does_not_round():
@@ -270,13 +250,9 @@ def test_identity_does_not_round():
         initializers.Identity(0.5)([2, 2], tf.int32)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(6, 4), [6, 4], tf.TensorShape([6, 4]), np.array([6, 4]), tf.constant([6, 4])],
-    ids=lambda shape: type(shape).__name__,
-)
-def test_any_kind_of_shape(shape):
-    for initializer in ALL:
+def test_any_kind_of_shape():
+    shapes = (6, 4), [6, 4], tf.TensorShape([6, 4]), np.array([6, 4]), tf.constant([6, 4])
+    for initializer, shape in itertools.product(ALL, shapes):
         if not isinstance(initializer, initializers.STFT):
             assert np.all(initializer(shape) == initializer([6, 4]))
 
@@ -289,7 +265,6 @@ def test_an_integer_is_a_vector_and_a_dimension_may_be_zero():
     assert initializers.Orthogonal()([0, 3]).shape == [0, 3]
 
 
-@each
 @pytest.mark.parametrize(
     ("shape", "rule"),
     [
@@ -301,11 +276,12 @@ def test_an_integer_is_a_vector_and_a_dimension_may_be_zero():
         ("ab", "integers >= 0"),
     ],
 )
-def test_refuses_bad_shapes(initializer, shape, rule):
-    with pytest.raises(ValueError) as error:
-        initializer(shape)
-    message = str(error.value)
-    assert "`shape`" in message and rule in message and repr(shape) in message
+def test_refuses_bad_shapes(shape, rule):
+    for initializer in ALL:
+        with pytest.raises(ValueError) as error:
+            initializer(shape)
+        message = str(error.value)
+        assert "`shape`" in message and rule in message and repr(shape) in message
 
 
 @pytest.mark.parametrize(
@@ -340,24 +316,23 @@ def test_constants_take_a_shape_known_only_when_run():
         draw(tf.ones([3, 2]))
 
 
-@each
-def test_unknown_keywords_are_refused(initializer):
-    with pytest.raises(TypeError, match="partition_info"):
-        initializer(shape_for(initializer), partition_info=None)
+def test_unknown_keywords_are_refused():
+    for initializer in ALL:
+        with pytest.raises(TypeError, match="partition_info"):
+            initializer(shape_for(initializer), partition_info=None)
 
 
 # Matrices
 
 
-@pytest.mark.parametrize("gain", [1.0, -2.5])
 @pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (2, 3, 4), (2, 2, 2, 30)])
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
-def test_orthogonal(shape, gain, dtype):
-    values = initializers.Orthogonal(gain, seed=1)(shape, dtype).numpy()
-    assert values.shape == shape
-    matrix = values.reshape(-1, shape[-1])
-    product = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
-    np.testing.assert_allclose(product, gain**2 * np.eye(len(product)), atol=2e-6 * gain**2)
+def test_orthogonal(shape):
+    for gain, dtype in itertools.product((1.0, -2.5), (tf.float32, tf.float64)):
+        values = initializers.Orthogonal(gain, seed=1)(shape, dtype).numpy()
+        assert values.shape == shape
+        matrix = values.reshape(-1, shape[-1])
+        product = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+        np.testing.assert_allclose(product, gain**2 * np.eye(len(product)), atol=2e-6 * gain**2)
 
 
 def test_orthogonal_prefers_no_sign():
@@ -374,24 +349,23 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("periodic", [False, True])
 @pytest.mark.parametrize("scaling", [None, "density", "spectrum"])
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("samples", [1, 7, 8])
-def test_stft_kernels_transform(samples, window, scaling, periodic):
-    values = WINDOWS[window](samples + 1)[:-1] if periodic else WINDOWS[window](samples)
-    values = np.ones(1) if samples == 1 else values
-    scale = {
-        None: 1.0,
-        "density": np.sqrt(np.sum(values**2)),
-        "spectrum": np.sum(np.abs(values)),
-    }[scaling if window else None]
-    signal = np.random.default_rng(0).normal(size=samples)
-    expected = np.fft.rfft(signal * values / scale, n=10)
-    for side, part in (("real", expected.real), ("imag", expected.imag)):
-        initializer = initializers.STFT(side, window, scaling, periodic)
-        kernel = initializer([samples, 1, 6], tf.float64).numpy()[:, 0]
-        np.testing.assert_allclose(signal @ kernel, part, atol=1e-12)
+def test_stft_kernels_transform(window, scaling):
+    for samples, periodic in itertools.product((1, 7, 8), (False, True)):
+        values = WINDOWS[window](samples + 1)[:-1] if periodic else WINDOWS[window](samples)
+        values = np.ones(1) if samples == 1 else values
+        scale = {
+            None: 1.0,
+            "density": np.sqrt(np.sum(values**2)),
+            "spectrum": np.sum(np.abs(values)),
+        }[scaling if window else None]
+        signal = np.random.default_rng(0).normal(size=samples)
+        expected = np.fft.rfft(signal * values / scale, n=10)
+        for side, part in (("real", expected.real), ("imag", expected.imag)):
+            initializer = initializers.STFT(side, window, scaling, periodic)
+            kernel = initializer([samples, 1, 6], tf.float64).numpy()[:, 0]
+            np.testing.assert_allclose(signal @ kernel, part, atol=1e-12)
 
 
 def test_stft_is_exact_for_long_windows():
@@ -466,87 +440,68 @@ def test_bounds_themselves_are_allowed():
 # Names and configs
 
 
-@pytest.mark.parametrize(
-    ("name", "cls"),
-    [
-        ("Zeros", initializers.Zeros),
-        ("zeros", initializers.Zeros),
-        ("zero", initializers.Zeros),
-        ("Ones", initializers.Ones),
-        ("ones", initializers.Ones),
-        ("one", initializers.Ones),
-        ("Constant", initializers.Constant),
-        ("constant", initializers.Constant),
-        ("Identity", initializers.Identity),
-        ("identity", initializers.Identity),
-        ("IdentityInitializer", initializers.Identity),
-        ("RandomNormal", initializers.RandomNormal),
-        ("random_normal", initializers.RandomNormal),
-        ("normal", initializers.RandomNormal),
-        ("RandomUniform", initializers.RandomUniform),
-        ("random_uniform", initializers.RandomUniform),
-        ("uniform", initializers.RandomUniform),
-        ("TruncatedNormal", initializers.TruncatedNormal),
-        ("truncated_normal", initializers.TruncatedNormal),
-        ("VarianceScaling", initializers.VarianceScaling),
-        ("variance_scaling", initializers.VarianceScaling),
-        ("GlorotNormal", initializers.GlorotNormal),
-        ("glorot_normal", initializers.GlorotNormal),
-        ("GlorotUniform", initializers.GlorotUniform),
-        ("glorot_uniform", initializers.GlorotUniform),
-        ("HeNormal", initializers.HeNormal),
-        ("he_normal", initializers.HeNormal),
-        ("HeUniform", initializers.HeUniform),
-        ("he_uniform", initializers.HeUniform),
-        ("LecunNormal", initializers.LecunNormal),
-        ("lecun_normal", initializers.LecunNormal),
-        ("LecunUniform", initializers.LecunUniform),
-        ("lecun_uniform", initializers.LecunUniform),
-        ("Orthogonal", initializers.Orthogonal),
-        ("orthogonal", initializers.Orthogonal),
-        ("orthogonal_initializer", initializers.Orthogonal),
-        ("OrthogonalInitializer", initializers.Orthogonal),
-        ("STFT", initializers.STFT),
-        ("stft", initializers.STFT),
-        ("STFTInitializer", initializers.STFT),
-    ],
-)
-def test_names(name, cls):
-    assert type(initializers.get(name)) is cls
-    assert initializers.get(name) == cls()
-    assert type(initializers.get({"class_name": name, "config": {}})) is cls
+NAMES = {
+    initializers.Zeros: ("Zeros", "zeros", "zero"),
+    initializers.Ones: ("Ones", "ones", "one"),
+    initializers.Constant: ("Constant", "constant"),
+    initializers.Identity: ("Identity", "identity", "IdentityInitializer"),
+    initializers.RandomNormal: ("RandomNormal", "random_normal", "normal"),
+    initializers.RandomUniform: ("RandomUniform", "random_uniform", "uniform"),
+    initializers.TruncatedNormal: ("TruncatedNormal", "truncated_normal"),
+    initializers.VarianceScaling: ("VarianceScaling", "variance_scaling"),
+    initializers.GlorotNormal: ("GlorotNormal", "glorot_normal"),
+    initializers.GlorotUniform: ("GlorotUniform", "glorot_uniform"),
+    initializers.HeNormal: ("HeNormal", "he_normal"),
+    initializers.HeUniform: ("HeUniform", "he_uniform"),
+    initializers.LecunNormal: ("LecunNormal", "lecun_normal"),
+    initializers.LecunUniform: ("LecunUniform", "lecun_uniform"),
+    initializers.Orthogonal: (
+        "Orthogonal",
+        "orthogonal",
+        "orthogonal_initializer",
+        "OrthogonalInitializer",
+    ),
+    initializers.STFT: ("STFT", "stft", "STFTInitializer"),
+}
 
 
-@pytest.mark.parametrize(
-    "identifier",
-    [
-        "ZEROS",
-        "Glorot_Uniform",
-        "glorotuniform",
-        "he",
-        "",
-        "Initializer",
-        "initializer",
-        "get",
-        "tfopt.initializers.Zeros",
-        "antigravity",
-        None,
-        3,
-        0.5,
-        ["zeros"],
-        np.zeros(3),
-        tf.zeros(3),
-        object,
-        {},
-        {"class_name": "Zeros"},
-        {"config": {}},
-    ],
-    ids=lambda identifier: str(identifier).replace("\n", ""),
-)
-def test_get_refuses(identifier):
-    with pytest.raises(ValueError) as error:
-        initializers.get(identifier)
-    assert repr(identifier) in str(error.value)
+@pytest.mark.parametrize("cls", NAMES, ids=lambda cls: cls.__name__)
+def test_names(cls):
+    for name in NAMES[cls]:
+        assert type(initializers.get(name)) is cls
+        assert initializers.get(name) == cls()
+        assert type(initializers.get({"class_name": name, "config": {}})) is cls
+
+
+UNKNOWN = [
+    "ZEROS",
+    "Glorot_Uniform",
+    "glorotuniform",
+    "he",
+    "",
+    "Initializer",
+    "initializer",
+    "get",
+    "tfopt.initializers.Zeros",
+    "antigravity",
+    None,
+    3,
+    0.5,
+    ["zeros"],
+    np.zeros(3),
+    tf.zeros(3),
+    object,
+    {},
+    {"class_name": "Zeros"},
+    {"config": {}},
+]
+
+
+def test_get_refuses():
+    for identifier in UNKNOWN:
+        with pytest.raises(ValueError) as error:
+            initializers.get(identifier)
+        assert repr(identifier) in str(error.value)
 
 
 def ramp(shape, dtype=None):
@@ -605,19 +560,21 @@ def test_configs_round_trip(initializer):
     assert eval(repr(initializer), vars(initializers)) == initializer
 
 
-@each
 @pytest.mark.parametrize("library", KERASES)
-def test_reads_what_keras_writes(initializer, library):
-    name = type(initializer).__name__
-    if not hasattr(KERASES[library], name):
-        pytest.skip(f"this {library} has no {name}")
-    if library == "keras" and name == "Identity":
-        initializer = initializers.Identity()  # Keras 3 does not write the gain
-    theirs = getattr(KERASES[library], name)(**initializer.get_config())
-    serialized = json.loads(json.dumps(KERASES[library].serialize(theirs)))
-    assert initializers.get(serialized) == initializer
-    legacy = {key: serialized[key] for key in ("class_name", "config")}
-    assert initializers.get(legacy) == initializer
+def test_reads_what_keras_writes(library):
+    theirs = KERASES[library]
+    for initializer in ALL:
+        name = type(initializer).__name__
+        if not hasattr(theirs, name):
+            assert name == "STFT"  # which came late
+            continue
+        if library == "keras" and name == "Identity":
+            initializer = initializers.Identity()  # Keras 3 does not write the gain
+        written = theirs.serialize(getattr(theirs, name)(**initializer.get_config()))
+        serialized = json.loads(json.dumps(written))
+        assert initializers.get(serialized) == initializer
+        legacy = {key: serialized[key] for key in ("class_name", "config")}
+        assert initializers.get(legacy) == initializer
 
 
 def test_axes_that_only_keras_has_must_be_unset():

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from cases import CASES, IDS
 from rich.console import Console
+from training import each_case
 
 import tfopt
-
-each_case = pytest.mark.parametrize("case", CASES, ids=IDS)
-
 
 # --- the table ------------------------------------------------------------------------------------
 

@@ -7,32 +7,23 @@ import pickle
 import weakref
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
-from cases import CASES, IDS
+from models import each_library, linear_model
+from training import assert_same, each_case, train_on_cosines, two_variables
 
 import tfopt
 
-LIBRARIES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-
-
-def pair():
-    return [tf.Variable([1.0, 2.0, 3.0], name="a"), tf.Variable([[0.5], [-0.5]], name="b")]
-
 
 def trained(optimizer, variables=None):
-    variables = variables or pair()
-    for _ in range(2):
-        optimizer.apply_gradients([(tf.cos(v), v) for v in variables])
+    variables = variables or two_variables()
+    train_on_cosines(optimizer, variables, 2)
     return optimizer, variables
 
 
 def make_model(library, optimizer):
-    model = library.Sequential([library.layers.Input((3,)), library.layers.Dense(2, name="dense")])
-    model.compile(optimizer=optimizer, loss=library.losses.MeanSquaredError())
+    model = linear_model(library, optimizer, outputs=2)
     trained(optimizer, model.trainable_variables)
     return model
 
@@ -44,8 +35,7 @@ def refused(load, optimizer, *words, error=ValueError):
         load()
     for word in words:
         assert word in str(raised.value)
-    for one, other in zip(optimizer.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(optimizer.get_weights(), before)
 
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -80,7 +70,7 @@ def sealed(optimizer):
     return store
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@each_case
 def test_every_array_of_a_store_is_under_the_checksum(case):
     optimizer, _ = trained(case.make())
     store = sealed(optimizer)
@@ -103,10 +93,9 @@ def test_a_store_without_a_checksum_is_read_and_checked():
     """Files of the first version have none."""
     optimizer, _ = trained(tfopt.Adam())
     store = {name: value for name, value in sealed(optimizer).items() if name != "checksum"}
-    fresh, _ = trained(tfopt.Adam(), pair())
+    fresh, _ = trained(tfopt.Adam(), two_variables())
     fresh.load_own_variables(store)
-    for one, other in zip(fresh.get_weights(), optimizer.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(fresh.get_weights(), optimizer.get_weights())
     for change, words in (
         ({"slot.1": np.zeros((1, 2), "f4")}, "shape (2, 1) for `b/m`"),
         ({"state.iterations": np.array(0.5)}, "whole numbers"),
@@ -118,7 +107,7 @@ def test_a_store_without_a_checksum_is_read_and_checked():
     refused(lambda: fresh.load_own_variables(store), fresh, "fewer slots")
 
 
-@LIBRARIES
+@each_library
 def test_a_flipped_bit_in_a_weights_file(library, tmp_path):
     """HDF5 has no checksum of its own: the one in it covers the optimizer's state."""
     model = make_model(library, tfopt.Adam())
@@ -138,7 +127,7 @@ def test_a_flipped_bit_in_a_weights_file(library, tmp_path):
     assert other.optimizer.iterations.numpy() == 2
 
 
-@LIBRARIES
+@each_library
 @pytest.mark.parametrize("extension", [".keras", ".h5", ".weights.h5"])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
 def test_a_file_that_is_cut_off(library, extension, keep, tmp_path):
@@ -152,7 +141,7 @@ def test_a_file_that_is_cut_off(library, extension, keep, tmp_path):
     refused(lambda: load(str(path)), model.optimizer, error=Exception)
 
 
-@LIBRARIES
+@each_library
 def test_a_flipped_bit_in_a_keras_archive(library, tmp_path):
     path = tmp_path / "model.keras"
     make_model(library, tfopt.Adam()).save(str(path))
@@ -207,7 +196,7 @@ def test_a_slot_restored_early_in_another_shape(tmp_path):
 def test_a_damaged_checkpoint(part, damage, tmp_path):
     optimizer, variables = trained(tfopt.Adam())
     path = written(tmp_path, variables, optimizer)
-    other, others = trained(tfopt.Adam(), [tf.Variable(v + 1) for v in pair()])
+    other, others = trained(tfopt.Adam(), [tf.Variable(v + 1) for v in two_variables()])
     target = tf.train.Checkpoint(v=others, optimizer=other)
     file = next(pathlib.Path(tmp_path).glob(f"ckpt.{part}*"))
     content = file.read_bytes()
@@ -259,8 +248,7 @@ def test_slots_keep_their_variable_alive():
     gc.collect()
     assert gone() is not None
     for again in (pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)):
-        for one, other in zip(again.get_weights(), optimizer.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, other)
+        assert_same(again.get_weights(), optimizer.get_weights())
 
 
 def test_a_pickle_that_is_cut_off():

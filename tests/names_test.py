@@ -125,5 +125,5 @@ def test_nothing_of_a_step_stays_on_an_optimizer():
 
 def test_a_pickle_names_what_stays_importable():
     names = pickle.dumps(tfopt.SGD(momentum=0.5))
-    for name in (b"tfopt.optimizers.sgd", b"tfopt._state.copies"):
+    for name in (b"tfopt.optimizers.sgd", b"tfopt._state.pickle_and_deepcopy"):
         assert name in names

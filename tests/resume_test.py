@@ -6,7 +6,6 @@ import os
 import pathlib
 import pickle
 import re
-import subprocess
 import sys
 
 import keras
@@ -15,10 +14,12 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from cases import CASES, IDS
+from models import linear_model
+from processes import run_python
+from training import assert_same, train_on_cosines, value_of, values_of
 
 import tfopt
 
-ROOT = pathlib.Path(__file__).parent.parent
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
@@ -38,7 +39,7 @@ WITH_POLICIES = [case.name for case in CASES if not case.note]
 IN_A_WRAPPER = ["Adam", "Nadam"]  # which does not look at its optimizer's state; Nadam has a scalar
 
 
-def rows():
+def optimizers():
     """{name: function that makes the optimizer}."""
     found = {
         f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
@@ -57,34 +58,18 @@ def loss_scaled(name):
 
 
 def make_model(library, optimizer=None):
-    model = LIBRARIES[library].Sequential(
-        [LIBRARIES[library].layers.Input((3,)), LIBRARIES[library].layers.Dense(2, name="dense")]
-    )
+    model = linear_model(LIBRARIES[library], optimizer, outputs=2)
     model.set_weights([np.arange(6).reshape(3, 2) / 4 - 0.5, np.array([1.0, -2.0])])
-    if optimizer is not None:
-        model.compile(optimizer=optimizer, loss=LIBRARIES[library].losses.MeanSquaredError())
     return model
 
 
-def train(model, optimizer, steps=STEPS):
+def train_model(model, optimizer, steps=STEPS):
     """Without tracing, which would take most of the time and has nothing to do with state."""
-    variables = model.trainable_variables
     tf.config.run_functions_eagerly(True)
     try:
-        for _ in range(steps):
-            gradients = [tf.cos(tf.convert_to_tensor(v) * 3) for v in variables]
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        train_on_cosines(optimizer, model.trainable_variables, steps)
     finally:
         tf.config.run_functions_eagerly(False)
-
-
-def values(model, optimizer):
-    return [*model.get_weights(), *optimizer.get_weights()]
-
-
-def assert_same(arrays, others, message=""):
-    for one, other in zip(arrays, others, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=message)
 
 
 # --- formats: save(model, optimizer, path), and load(make, library, path) -> model, optimizer -----
@@ -99,7 +84,7 @@ def load_checkpoint(make, library, path, slots_first=False):
     optimizer = make()
     model = make_model(library, optimizer)
     if slots_first:
-        train(model, optimizer, 1)
+        train_model(model, optimizer, 1)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, path, max_to_keep=1)
     status = checkpoint.restore(manager.latest_checkpoint)
@@ -124,7 +109,7 @@ def load_weights_file(make, library, path):
 
 
 def save_list(model, optimizer, path):
-    np.savez(path, *values(model, optimizer))
+    np.savez(path, *values_of(model.weights, optimizer))
 
 
 def load_list(make, library, path):
@@ -180,15 +165,15 @@ def trained(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("resume"))
     expected = {}
     for library in LIBRARIES:
-        for row, make in rows().items():
+        for row, make in optimizers().items():
             optimizer = make()
             model = make_model(library, optimizer)
-            train(model, optimizer)
+            train_model(model, optimizer)
             for kind, (format_library, _, save, _) in FORMATS.items():
                 if format_library == library:
                     save(model, optimizer, file_of(folder, kind, row))
-            train(model, optimizer)
-            for number, value in enumerate(values(model, optimizer)):
+            train_model(model, optimizer)
+            for number, value in enumerate(values_of(model.weights, optimizer)):
                 expected[f"{library}/{row}/{number}"] = value
     np.savez(os.path.join(folder, "expected.npz"), **expected)
     return folder
@@ -199,78 +184,68 @@ def resume_all(folder):
     with np.load(os.path.join(folder, "expected.npz")) as file:
         expected = dict(file)
     for kind, (library, _, _, load) in FORMATS.items():
-        for row, make in rows().items():
+        for row, make in optimizers().items():
             model, optimizer = load(make, library, file_of(folder, kind, row))
-            train(model, optimizer)
-            got = values(model, optimizer)
+            train_model(model, optimizer)
+            got = values_of(model.weights, optimizer)
             wanted = [expected[f"{library}/{row}/{n}"] for n in range(len(got))]
-            assert_same(got, wanted, f"{kind}: {row}")
+            assert_same(got, wanted, message=f"{kind}: {row}")
             print(f"went on: {kind}: {row}", flush=True)
 
 
 @pytest.fixture(scope="module")
 def resumed(trained):
     """What a new process said that went on."""
-    return subprocess.run(
-        [sys.executable, __file__, trained],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        timeout=400,
-    )
+    return run_python(__file__, trained, timeout=400, check=False)
 
 
 @pytest.mark.timeout(580)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_goes_on_bit_for_bit_in_a_new_process(kind, resumed):
     went_on = [line for line in resumed.stdout.splitlines() if f"went on: {kind}: " in line]
-    assert len(went_on) == len(rows()), resumed.stderr[-3000:]
+    assert len(went_on) == len(optimizers()), resumed.stderr[-3000:]
 
 
-@pytest.mark.parametrize("row", rows())
+@pytest.mark.parametrize("row", optimizers())
 def test_deepcopy_goes_on_bit_for_bit(row):
-    optimizer = rows()[row]()
+    optimizer = optimizers()[row]()
     model = make_model("tf_keras")
-    train(model, optimizer)
+    train_model(model, optimizer)
     weights, twin = model.get_weights(), copy.deepcopy(optimizer)
-    train(model, optimizer)
-    expected = values(model, optimizer)
+    train_model(model, optimizer)
+    expected = values_of(model.weights, optimizer)
     model.set_weights(weights)
-    train(model, twin)
-    assert_same(values(model, twin), expected)
+    train_model(model, twin)
+    assert_same(values_of(model.weights, twin), expected)
 
 
 @pytest.mark.parametrize(
-    "row", [*IDS, *(row for row in rows() if re.match("Adam (averages|accumul|decay|scaled)", row))]
+    "row",
+    [*IDS, *(row for row in optimizers() if re.match("Adam (averages|accumul|decay|scaled)", row))],
 )
 def test_from_one_replica_to_two_and_back(row, mirrored, tmp_path):
     def make():
         variables = [tf.Variable([[0.5, -1.0]] * 3), tf.Variable([1.0, 2.0])]
-        optimizer = rows()[row]()
+        optimizer = optimizers()[row]()
         return optimizer, variables, tf.train.Checkpoint(optimizer=optimizer, v=variables)
 
-    def state(optimizer, variables):
-        return [*optimizer.get_weights(), *(v.numpy() for v in variables)]
-
     one, variables, checkpoint = make()
-    for step in range(STEPS):
-        one.apply_gradients([(tf.cos(v + step), v) for v in variables])
+    train_on_cosines(one, variables)
     with mirrored.scope():
         two, copies, theirs = make()
     status = theirs.restore(checkpoint.save(str(tmp_path / "one")))
     two.build(copies)
     status.assert_existing_objects_matched()
-    assert_same(state(two, copies), state(one, variables))
+    assert_same(values_of(copies, two), values_of(variables, one))
     for slot in two.weights[1:]:
         if "accumulated" in slot.name:  # each replica has its own; what was loaded is the first's
             continue
-        for local in mirrored.experimental_local_results(slot):
-            np.testing.assert_array_equal(local, slot.numpy())
+        value_of(slot)  # fails if copies differ
     back, others, mine = make()
     mine.restore(theirs.save(str(tmp_path / "two")))
     back.build(others)
-    assert_same(state(back, others), state(one, variables))
-    listed = rows()[row]()
+    assert_same(values_of(others, back), values_of(variables, one))
+    listed = optimizers()[row]()
     listed.set_weights(two.get_weights())
     listed.build(others)
     assert_same(listed.get_weights(), one.get_weights())

@@ -1,22 +1,23 @@
 """Every optimizer under every strategy: what `strategies_test.py` checks and the docs show.
 
-A strategy wants devices, ports and collective keys of its own, so each gets a process (or
-two), which trains its whole column of the table and writes what came of it as JSON:
+A strategy wants devices, ports and collective keys of its own, so those that cannot share a
+process get one each (or two), which trains whole columns of the table and writes what came of
+it as JSON:
 
     python tests/strategies.py                          # all strategies, and the docs' table
-    python tests/strategies.py Mirrored2 results.json   # one
+    python tests/strategies.py results.json Mirrored2   # one
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from processes import cluster_environments, ports, run_side_by_side
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "distribution.md"
 STRATEGIES = {  # how many replicas each has
@@ -27,7 +28,12 @@ STRATEGIES = {  # how many replicas each has
     "ParameterServer": 1,
     "CentralStorage": 2,
 }
-GRADIENTS = ("dense", "sparse", "lazy", "fit")
+PROCESSES = [  # two with collectives would use the same keys
+    ("OneDevice", "Mirrored2", "CentralStorage"),
+    ("Mirrored4",),
+    ("MultiWorkerMirrored",),
+    ("ParameterServer",),
+]
 FIT = {  # a Keras that can fit there; under several workers and parameter servers Keras 3 cannot
     "OneDevice": "keras",
     "Mirrored2": "keras",
@@ -36,58 +42,13 @@ FIT = {  # a Keras that can fit there; under several workers and parameter serve
     "CentralStorage": "tf_keras",
 }
 STEPS = 20
-SHAPES = [(5, 3), (4,), (4,)]  # two of one shape, which share a compiled update
+FIT_STEPS = 5
+SHAPES = [(5, 3), (5, 3), (4,)]  # the gradient of the first is one of rows
+FIT_SHAPES = [(5, 3), (6, 2), (2,)]  # an embedding, and a dense layer on two words
 TIMEOUT = 800  # seconds for a strategy; a hang must fail
 
 
 # --- the processes --------------------------------------------------------------------------------
-
-
-def ports(count):
-    """Ports of this machine that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for sock in sockets:
-        sock.bind(("localhost", 0))
-    found = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return found
-
-
-def environment_of(**changes):
-    """The environment of a process that finds tfopt, and these files."""
-    here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)])
-    base = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-    return {**base, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1", **changes}
-
-
-def run_python(*argument_lists, timeout, environments=None):
-    """Runs Python processes side by side, and kills them all when the time is over."""
-    environments = environments or [{}] * len(argument_lists)
-    outputs = [tempfile.TemporaryFile("w+") for _ in argument_lists]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=environment_of(**environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        for arguments, environment, output in zip(
-            argument_lists, environments, outputs, strict=True
-        )
-    ]
-    try:
-        deadline = time.monotonic() + timeout
-        for process in processes:
-            process.wait(deadline - time.monotonic())
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    for process, output in zip(processes, outputs, strict=True):
-        output.seek(0)
-        assert process.returncode == 0, output.read()[-4000:]
 
 
 def once(function):
@@ -109,34 +70,25 @@ def once(function):
     return call
 
 
-def cluster_environments(workers):
-    """TF_CONFIG for each process of a cluster of workers on this machine."""
-    cluster = {"worker": [f"localhost:{port}" for port in ports(workers)]}
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})}
-        for i in range(workers)
-    ]
-
-
-def results_of(name):
-    """Trains everything under one strategy, in processes of its own.
+def results_of(names):
+    """Trains everything under strategies that share a process.
 
     Returns:
-        {cell: what came of it}, with the digests of all processes' copies.
+        {strategy: {cell: what came of it}}, with the digests of all processes' copies.
     """
-    workers = 2 if name == "MultiWorkerMirrored" else 1
+    workers = 2 if "MultiWorkerMirrored" in names else 1
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{i}.json" for i in range(workers)]
-        run_python(
-            *([__file__, name, file] for file in files),
+        run_side_by_side(
+            *([__file__, file, *names] for file in files),
             timeout=TIMEOUT,
             environments=cluster_environments(2) if workers == 2 else None,
         )
         first, *others = [json.loads(file.read_text()) for file in files]
     for other in others:
-        for cell, result in first.items():
-            if "copies" in result:
-                result["copies"] += other[cell]["copies"]
+        for name, column in first.items():
+            for cell, result in column.items():
+                result["copies"] += other[name][cell]["copies"]
     return first
 
 
@@ -223,40 +175,59 @@ class Problem:
         size = (STEPS, replicas)
         self.replicas = replicas
         self.values = [random.normal(size=shape) for shape in SHAPES]
-        self.dense = [tf.constant(random.normal(size=(*size, *shape))) for shape in SHAPES]
+        self.dense = [tf.constant(random.normal(size=(*size, *shape))) for shape in SHAPES[1:]]
         self.rows = tf.constant(random.normal(size=(*size, 4, *SHAPES[0][1:])))
         self.indices = tf.constant(random.integers(0, 4, size=(*size, 4)))  # some repeated
+        self._alone = {}
 
     def variables(self):
         import tensorflow as tf
 
         return [tf.Variable(value) for value in self.values]
 
-    def loss(self, variables, step, replica, sparse):
+    def minimize(self, optimizer, variables, step, replica):
+        """A step of one replica."""
         import tensorflow as tf
 
-        tensors = [tf.convert_to_tensor(variable) for variable in variables[sparse:]]
-        factors = [factor[step, replica] for factor in self.dense[sparse:]]
-        loss = tf.add_n([tf.reduce_sum(x * g) for x, g in zip(tensors, factors, strict=True)])
-        if sparse:
-            count = 3 + replica % 2  # not as many on each replica
-            found = tf.nn.embedding_lookup(variables[0], self.indices[step, replica, :count])
-            loss += tf.reduce_sum(found * self.rows[step, replica, :count])
-        return loss
-
-    def minimize(self, optimizer, variables, step, replicas, sparse):
-        import tensorflow as tf
-
+        count = 3 + replica % 2  # not as many rows on each
+        indices, rows = self.indices[step, replica], self.rows[step, replica]
         with tf.GradientTape() as tape:
-            loss = tf.add_n([self.loss(variables, step, r, sparse) for r in replicas])
-        return optimizer.minimize(loss, variables, tape=tape)
+            found = tf.nn.embedding_lookup(variables[0], indices[:count])
+            losses = [tf.reduce_sum(found * rows[:count])]
+            for variable, factor in zip(variables[1:], self.dense, strict=True):
+                losses.append(tf.reduce_sum(variable * factor[step, replica]))
+            loss = tf.add_n(losses)
+        optimizer.minimize(loss, variables, tape=tape)
+
+    def summed(self, step):
+        """The gradients of all replicas."""
+        import tensorflow as tf
+
+        counts = [3 + replica % 2 for replica in range(self.replicas)]
+        rows, indices = (
+            tf.concat([own[step, i, :count] for i, count in enumerate(counts)], axis=0)
+            for own in (self.rows, self.indices)
+        )
+        dense = [tf.reduce_sum(factor[step], axis=0) for factor in self.dense]
+        return [tf.IndexedSlices(rows, indices), *dense]
+
+    def alone(self, case, arguments):
+        """An optimizer and its variables after all steps without a strategy."""
+        from training import train
+
+        key = case, *arguments
+        if key not in self._alone:
+            optimizer, variables = case.make(**arguments), self.variables()
+            train(optimizer, variables, map(self.summed, range(STEPS)))
+            self._alone[key] = optimizer, variables
+        return self._alone[key]
 
 
 def kinds(name, case):
     """The rows of the table that one optimizer has under a strategy."""
     yield from ("dense", "sparse")
-    if case.sparse != "whole" and name in ("Mirrored2", "ParameterServer"):
-        yield "lazy"  # once with copies, once with shards
+    if case.sparse not in ("rows", "whole") and name in ("Mirrored2", "ParameterServer"):
+        yield "lazy"  # where that is not the default: once with copies, once with shards
     if name in FIT and not case.note:
         yield "fit"
 
@@ -268,19 +239,24 @@ def cases_of(name):
     return [case for case in CASES if name == "Mirrored2" or not case.note]
 
 
-def run_strategy(name, file):
-    """Trains the column of a strategy."""
-    strategy = make_strategy(name)
-    call = caller(strategy, name)
-    problem = Problem(STRATEGIES[name])
+def run_strategies(file, *names):
+    """Trains the columns of some strategies."""
+    make_problem = functools.cache(Problem)
     results = {}
-    for case in cases_of(name):
-        halves.shards = 1 if case.sparse == "whole" else 2
-        for kind in kinds(name, case):
-            if kind == "fit":
-                results[f"{case.name}/{kind}"] = fit(strategy, FIT[name], case)
-            else:
-                results[f"{case.name}/{kind}"] = cell(strategy, call, problem, case, kind)
+    for name in names:
+        strategy = make_strategy(name)
+        call = caller(strategy, name)
+        problem = make_problem(STRATEGIES[name])
+        column = results[name] = {}
+        for number, case in enumerate(cases_of(name)):
+            halves.shards = 1 if case.sparse == "whole" else 2
+            found, train = list(kinds(name, case)), functools.partial(train_cells, strategy, call)
+            cells = train(problem, case, in_scope=number % 2 == 0)
+            if "lazy" in found:
+                cells["lazy"] = train(problem, case, in_scope=True, lazy=True)["sparse"]
+            if "fit" in found:
+                cells["fit"] = fit(strategy, FIT[name], case)
+            column |= {f"{case.name}/{kind}": cell for kind, cell in cells.items()}
     Path(file).write_text(json.dumps(results))
 
 
@@ -299,55 +275,54 @@ def caller(strategy, name):
     return call
 
 
-def cell(strategy, call, problem, case, kind):
-    """Trains with one optimizer, beside the same without a strategy."""
-    import tensorflow as tf
+def train_cells(strategy, call, problem, case, in_scope, **arguments):
+    """Trains with one optimizer, and compares it with the same without a strategy.
 
-    sparse = kind != "dense"
-    arguments = {"lazy": True} if kind == "lazy" else {}
-    alone, expected = case.make(**arguments), problem.variables()
-    optimizer = None if kind == "dense" else case.make(**arguments)  # outside of the scope
+    Returns:
+        What came of the variables that have dense gradients, and of the one with sparse ones.
+    """
+    import tensorflow as tf
+    from training import slots_of
+
+    alone, expected = problem.alone(case, arguments)
     with strategy.scope():
         variables = problem.variables()
-        optimizer = optimizer or case.make(**arguments)
-
-    @tf.function(autograph=False)
-    def one(step):
-        replicas = range(problem.replicas)
-        problem.minimize(alone, expected, step, replicas, sparse)
+    with strategy.scope() if in_scope else contextlib.nullcontext():
+        optimizer = case.make(**arguments)
 
     @tf.function(autograph=False)
     def all_replicas(step):
         def replica():
             context = tf.distribute.get_replica_context()
-            number = [tf.convert_to_tensor(context.replica_id_in_sync_group)]
-            problem.minimize(optimizer, variables, step, number, sparse)
+            number = tf.convert_to_tensor(context.replica_id_in_sync_group)
+            problem.minimize(optimizer, variables, step, number)
 
         strategy.run(replica)
 
     for step in range(STEPS):
-        one(tf.constant(step))
         call(all_replicas, tf.constant(step))
-    pairs = [(optimizer.iterations, alone.iterations)]
-    for variable, other in zip(variables, expected, strict=True):
-        pairs.append((variable, other))
-        for slot in alone._engine.state.slots.of(other):
-            pairs.append((optimizer.get_slot(variable, slot), alone.get_slot(other, slot)))
-    found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in pairs]
-    return {
-        "moved": min(
-            difference(y.numpy(), x) for x, y in zip(problem.values, expected, strict=True)
-        ),
-        "shards": len(getattr(variables[0], "variables", [0])),
-        "difference": max(difference(ours[0], theirs) for ours, theirs in found),
-        "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],
-        "collectives": collectives(all_replicas, strategy),
-    }
+    counted = collectives(all_replicas, strategy)
+    pairs = list(zip(problem.values, variables, expected, strict=True))
+    cells = {}
+    for kind, own in (("dense", pairs[1:]), ("sparse", pairs[:1])):
+        compared = [(optimizer.iterations, alone.iterations)]
+        for _, variable, other in own:
+            compared.append((variable, other))
+            for name, slot in slots_of(alone, other).items():
+                compared.append((optimizer.get_slot(variable, name), slot))
+        found = [(copies(strategy, ours), theirs.numpy()) for ours, theirs in compared]
+        cells[kind] = {
+            "moved": min(difference(other.numpy(), x) for x, _, other in own),
+            "shards": len(getattr(own[0][1], "variables", [0])),
+            "difference": max(difference(ours[0], theirs) for ours, theirs in found),
+            "copies": [digest(ours) for ours in zip(*(ours for ours, _ in found), strict=True)],
+            "collectives": counted,
+        }
+    return cells
 
 
 def fit(strategy, library, case):
     """The same by `fit`, of a model with an embedding; every step sees the same batch."""
-    import contextlib
     import importlib
 
     import numpy as np
@@ -357,34 +332,44 @@ def fit(strategy, library, case):
     getattr(keras, "config", keras.backend).set_floatx("float64")
     random = np.random.default_rng(3)
     words, targets = random.integers(0, 4, size=(4, 2)), random.normal(size=(4, 2))
-    start = [random.normal(size=shape) for shape in [(5, 3), (6, 2), (2,)]]
+    start = [random.normal(size=shape) for shape in FIT_SHAPES]
+    data = tf.data.Dataset.from_tensor_slices((words, targets)).batch(4).repeat()
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    found = []
-    for scope in (strategy.scope(), contextlib.nullcontext()):
-        data = tf.data.Dataset.from_tensor_slices((words, targets)).batch(4).repeat()
-        with scope:
-            layers = [
-                keras.layers.Embedding(5, 3),
-                keras.layers.Flatten(),
-                keras.layers.Dense(2),
-            ]
-            model = keras.Sequential([keras.Input((2,), dtype="int64"), *layers])
-            optimizer = case.make()
-            model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
-        variables = [layers[0].embeddings, layers[2].kernel, layers[2].bias]
-        for variable, value in zip(variables, start, strict=True):
-            variable.assign(value)
-        model.fit(data.with_options(options), epochs=STEPS, steps_per_epoch=1, verbose=0)
-        assert model.optimizer is optimizer
-        variables = [getattr(v, "value", v) if library == "keras" else v for v in variables]
-        found.append([copies(strategy, v) for v in (*variables, optimizer.iterations)])
-    ours, theirs = found
+    with strategy.scope():
+        layers = [keras.layers.Embedding(5, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        model = keras.Sequential([keras.Input((2,), dtype="int64"), *layers])
+        optimizer = case.make()
+        model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
+    variables = [layers[0].embeddings, layers[2].kernel, layers[2].bias]
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    # Within an epoch workers of parameter servers would take steps at the same time.
+    model.fit(data.with_options(options), epochs=FIT_STEPS, steps_per_epoch=1, verbose=0)
+    assert model.optimizer is optimizer
+    variables = [getattr(v, "value", v) if library == "keras" else v for v in variables]
+    ours = [copies(strategy, v) for v in (*variables, optimizer.iterations)]
+    theirs = fitted_alone(case, start, words, targets)
     return {
-        "moved": min(difference(y[0], x) for x, y in zip(start, theirs, strict=False)),
-        "difference": max(difference(x[0], y[0]) for x, y in zip(ours, theirs, strict=True)),
+        "moved": min(difference(y, x) for x, y in zip(start, theirs, strict=False)),
+        "difference": max(difference(x[0], y) for x, y in zip(ours, theirs, strict=True)),
         "copies": [digest(each) for each in zip(*ours, strict=True)],
     }
+
+
+def fitted_alone(case, start, words, targets):
+    """The weights of that model, and the number of steps, without Keras and a strategy."""
+    import tensorflow as tf
+
+    optimizer, variables = case.make(), [tf.Variable(value) for value in start]
+    embeddings, kernel, bias = variables
+    for _ in range(FIT_STEPS):
+        with tf.GradientTape() as tape:
+            found = tf.nn.embedding_lookup(embeddings, words)
+            outputs = tf.reshape(found, (4, 6)) @ kernel + bias
+            loss = tf.reduce_mean((outputs - targets) ** 2)
+        optimizer.minimize(loss, variables, tape=tape)
+    return [variable.numpy() for variable in (*variables, optimizer.iterations)]
 
 
 def copies(strategy, variable):
@@ -418,7 +403,10 @@ def collectives(function, strategy):
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
-        write_docs({name: results_of(name) for name in STRATEGIES})
+        columns = {}
+        for names in PROCESSES:
+            columns |= results_of(names)
+        write_docs({name: columns[name] for name in STRATEGIES})
         sys.exit()
-    run_strategy(*sys.argv[1:])
+    run_strategies(*sys.argv[1:])
     os._exit(0)  # servers in this process would wait for each other

@@ -5,12 +5,10 @@ import contextlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES
-from conformance_test import each, gradients, start
+from training import PLAIN, assert_same, each, gradients, start, train, values_of
 
 import tfopt
 
-PLAIN = [case for case in CASES if not case.note]
 POLICIES = {
     "none": {},
     "averages": {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 4},
@@ -43,10 +41,8 @@ def test_a_session_does_what_eager_mode_does(case):
             session.run(update, dict(zip(losses, grads, strict=True)))
         values, weights = session.run(variables), optimizer.get_weights()
     expected, eager = start(), case.make()
-    for grads in steps:
-        eager.apply_gradients([(tf.constant(g), v) for g, v in zip(grads, expected, strict=True)])
-    for one, other in zip([*values, *weights], [*expected, *eager.get_weights()], strict=True):
-        np.testing.assert_array_equal(one, other)
+    train(eager, expected, steps)
+    assert_same([*values, *weights], values_of(expected, eager))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -75,12 +71,9 @@ def test_policies_in_a_session(name, policy):
         session.run(flush)
         in_graph = finished(optimizer, variable, session.run)
     [variable], optimizer = start(shapes=[(4, 2)]), make()
-    for [grad] in steps:
-        optimizer.apply_gradients([(tf.constant(grad), variable)])
+    train(optimizer, [variable], steps)
     optimizer.flush()
-    in_eager = finished(optimizer, variable, lambda variable: variable.numpy())
-    for one, other in zip(in_graph, in_eager, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(in_graph, finished(optimizer, variable, lambda variable: variable.numpy()))
 
 
 @pytest.mark.parametrize("way", ["Saver", "Checkpoint", "weights"])
@@ -119,8 +112,7 @@ def test_state_goes_on_in_another_session(way, tmp_path):
             optimizer.set_weights(middle[1:])
         for _ in range(2):
             session.run(update, {scale: 2.0})
-        for one, other in zip([session.run(x), *optimizer.get_weights()], end, strict=True):
-            np.testing.assert_array_equal(one, other)
+        assert_same([session.run(x), *optimizer.get_weights()], end)
 
 
 def test_an_optimizer_of_tensorflow_1_in_a_session():

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfopt._libraries import tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.warnings import TfoptWarning
-from tfopt._policies import accumulation, averages
+from tfopt._policies import exponential_moving_average, gradient_accumulation
 from tfopt.optimizer import Optimizer
 from tfopt.optimizers.adadelta import Adadelta
 from tfopt.optimizers.adafactor import Adafactor
@@ -68,8 +68,8 @@ COUNTERPARTS = {
 }
 _OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
 _POLICIES = {
-    averages.AVERAGE: "_model_variables_moving_average",
-    accumulation.GRADIENT: "_accumulated_gradients",
+    exponential_moving_average.AVERAGE: "_model_variables_moving_average",
+    gradient_accumulation.GRADIENT: "_accumulated_gradients",
 }
 
 
@@ -296,11 +296,11 @@ def _micro_steps(optimizer: Any) -> tuple[Any, Any]:
 
 def _policy(optimizer: Any, slot: str, ours: Any) -> Any:
     """Returns the value of a slot that counts for a policy of tfopt; None for any other slot."""
-    if slot == averages.STEP:
+    if slot == exponential_moving_average.STEP:
         return tf.fill(ours.shape, _micro_steps(optimizer)[0])
-    if slot == accumulation.STEPS:
+    if slot == gradient_accumulation.STEPS:
         return _micro_steps(optimizer)[1]
-    return tf.ones_like(ours) if slot == accumulation.ROWS else None
+    return tf.ones_like(ours) if slot == gradient_accumulation.ROWS else None
 
 
 def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> Any:

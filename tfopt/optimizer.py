@@ -7,19 +7,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._declarations import constructor, declarations
+from tfopt._declarations import collect, constructor
 from tfopt._declarations.constructor import Configurable
-from tfopt._engine import entry, hooks
-from tfopt._engine.current_step import current_step
+from tfopt._engine import apply_gradients, hooks
 from tfopt._engine.engine import Engine
-from tfopt._engine.groups import Scalars
-from tfopt._engine.paths import Path
 from tfopt._engine.policy import Policy
+from tfopt._engine.scalars import Scalars
+from tfopt._engine.step_in_progress import current_step
+from tfopt._engine.update_paths import Path
 from tfopt._keras.optimizer import KerasOptimizer
 from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._policies.order import ORDER
-from tfopt._state.methods import StateMethods
+from tfopt._state.public_methods import StateMethods
 from tfopt._values import rows
 from tfopt.hyper import Alias, Static
 
@@ -235,7 +235,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
                 variables; for a sparse gradient of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return entry.apply(self._engine, grads_and_vars, name, aggregate)
+        return apply_gradients.apply(self._engine, grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
@@ -300,7 +300,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
             **kwargs: for other base classes.
         """
         super().__init_subclass__(**kwargs)
-        declarations.lift(cls, policies)
+        collect.lift(cls, policies)
         constructor.declare(
             cls,
             Optimizer,
@@ -314,7 +314,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         )
 
 
-declarations.lift(Optimizer, ORDER)
+collect.lift(Optimizer, ORDER)
 constructor.declare(
     Optimizer,
     Optimizer,

@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._declarations import collect
 from tfopt._declarations import config as config_module
-from tfopt._declarations import declarations
-from tfopt._declarations.declarations import Declarations
+from tfopt._declarations.collect import Declarations
 from tfopt._engine.engine import Engine
 from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
@@ -144,8 +144,8 @@ def _read_undeclared(optimizer: Any, name: str) -> Any:
 
 
 def declare(cls: Any, base: type, **more: Any) -> None:
-    """Collects what a class declares, and makes its signature; for `__init_subclass__`."""
-    declared = declarations.collect(cls, base, getattr(cls, "_declared", None), **more)
+    """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
+    declared = collect.collect(cls, base, getattr(cls, "_declared", None), **more)
     if not cls.__module__.startswith("tfopt."):
         for name in vars(cls).keys() & declared.reserved:
             raise name_is_reserved(cls, name)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine.groups import group_of
 from tfopt._engine.policy import Policies
-from tfopt._libraries import mesh, tf_variables
+from tfopt._engine.variable_groups import group_of
+from tfopt._libraries import dtensor, tf_variables
+from tfopt._values.cells_and_codecs import VALUE
 from tfopt._values.initial_values import Initial
-from tfopt._values.storage import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -161,7 +161,7 @@ def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
 def _join_mesh(engine: Engine, variable: Any) -> None:
     """Places the scalars on the DTensor mesh of the variables, if these are on one."""
     state = engine.state
-    state.layout = mesh.layout_of_scalars(
+    state.layout = dtensor.layout_of_scalars(
         variable,
         tf_variables.variable_path(variable),
         split_over=engine.statics["shard_slots"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._libraries import mesh, tf_variables
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._libraries.warnings import warn
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ SMALL = 2**12  # elements; on a CPU, launching compiled code for so few costs mo
 
 
 def compiles(engine: Engine, x: Any) -> bool:
-    """Returns whether XLA compiles the update of this variable, if it has no kernel."""
-    if mesh.is_on_mesh(x):
+    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
+    if dtensor.is_on_mesh(x):
         return False  # DTensor splits plain ops over its mesh
     if engine.statics["jit_compile"] != "auto":
         return bool(engine.statics["jit_compile"])
@@ -44,7 +44,7 @@ def _xla_is_there(device_type: str | None) -> bool:
 def warn_without_xla(engine: Engine, x: Any) -> None:
     """Warns once if plain ops run although XLA was wanted."""
     wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
-    if not wanted or mesh.is_on_mesh(x) or "XLA" in engine.warned:
+    if not wanted or dtensor.is_on_mesh(x) or "XLA" in engine.warned:
         return
     engine.warned.add("XLA")
     warn(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine.records import Work
+from tfopt._engine.step_records import Work
 from tfopt._libraries import tensorflow_private
 
 if TYPE_CHECKING:

@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt._engine import building, devices, entry, hooks, paths, step
-from tfopt._engine.compiled import Compiled
-from tfopt._engine.current_step import step_of
+from tfopt._engine import apply_gradients, building, devices, hooks, step, update_paths
 from tfopt._engine.eager_steps import EagerSteps
-from tfopt._engine.groups import Group, Rule
 from tfopt._engine.policy import Policies, Policy
-from tfopt._engine.records import Step, Work
 from tfopt._engine.scalars import ScalarsOfSteps
-from tfopt._libraries import mesh, tf_variables
+from tfopt._engine.step_in_progress import step_of
+from tfopt._engine.step_records import Step, Work
+from tfopt._engine.variable_groups import Group, Rule
+from tfopt._engine.xla_functions import Compiled
+from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
-from tfopt._values import replicas
-from tfopt._values.storage import VALUE
+from tfopt._values.cells_and_codecs import VALUE
 from tfopt.hyper import Hyper
 
 if TYPE_CHECKING:
-    from tfopt._declarations.declarations import Declarations
+    from tfopt._declarations.collect import Declarations
     from tfopt.optimizer import Optimizer
 
 SPARSE = ("rows", "exact", "rows_move", "whole")
@@ -40,10 +39,10 @@ class Engine:
 
     # The attributes that tfopt keeps on an optimizer. All others are the user's.
     ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
-    # Functions rather than methods, so that no method call waits here while a step runs.
-    life: ClassVar[Any] = staticmethod(step.run)  # all stages of a step
-    apply_wrapped: ClassVar[Any] = staticmethod(entry.apply)  # for wrappers
-    takes_overrides = False  # whether a wrapper's steps may run an overridden `apply_gradients`
+    # Functions rather than methods, so that nothing waits here while a step runs.
+    life: ClassVar[Any] = staticmethod(step.run)  # of a step and its works
+    apply_wrapped: ClassVar[Any] = staticmethod(apply_gradients.apply)  # for wrappers
+    takes_overrides = False  # whether a wrapper's steps may go by an overridden `apply_gradients`
 
     def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
         self.optimizer, self.name, self.declared = optimizer, name, declared
@@ -58,9 +57,9 @@ class Engine:
         self.eager_steps, self.compiled = EagerSteps(), Compiled()
         self.scalars = ScalarsOfSteps()
         self.paths = tuple(path(self) for path in declared.paths)
-        # Updates every copy of every variable in a step.
-        self.update = hooks.run if declared.is_hooked else paths.update
-        self.reads_more = False  # whether `update` reads something that is not declared
+        # How a step updates every copy of every variable.
+        self.update = hooks.run if declared.is_hooked else update_paths.update
+        self.reads_more = False  # whether `update` reads what is not declared
         self.warned: set[Any] = set()
         self.watch: Any = None  # a `tfopt.inspect.Watch`
         self.pending_lr: Any = None  # `lr`, for a subclass' own `_set_hyper`
@@ -313,9 +312,9 @@ class Engine:
         if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
             raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
         hooked = name if self.declared.is_hooked else None
-        mesh.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
+        dtensor.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
 
     def check_rows(self, works: Sequence[Work]) -> None:
         """Raises for gradients of rows that are not supported, before anything is created."""
         for work in works:
-            mesh.refuse_rows(work.variable, work.variable_path)
+            dtensor.refuse_rows(work.variable, work.variable_path)

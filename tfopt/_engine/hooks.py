@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine import groups, paths
-from tfopt._engine.current_step import ambient
-from tfopt._engine.records import H, Step, Update, Work
-from tfopt._libraries import tf_variables
-from tfopt._values import replicas
-from tfopt._values.storage import VALUE
+from tfopt._engine import update_paths, variable_groups
+from tfopt._engine.step_in_progress import ambient
+from tfopt._engine.step_records import H, Step, Update, Work
+from tfopt._libraries import replicas, tf_variables
+from tfopt._values.cells_and_codecs import VALUE
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -29,7 +28,10 @@ def run(step: Step, works: Sequence[Work]) -> None:
     engine, optimizer = step.engine, step.engine.optimizer
 
     def hook(copy: Any, work: Work) -> None:
-        h, update = step.scalars[groups.key_of(work)], _located_for_hooks(engine, copy, work)
+        h, update = (
+            step.scalars[variable_groups.key_of(work)],
+            _located_for_hooks(engine, copy, work),
+        )
         g = tf.cast(_entered(update, h), copy.dtype)
         with ambient(step):
             if work.is_sparse:
@@ -70,7 +72,7 @@ def _entered(update: Update, h: H) -> Any:
 
 
 def run_declared(engine: Engine, step: Step, copy: Any, work: Work) -> None:
-    """Runs the declared update of one copy, for a hook that calls it after policies have acted."""
-    update = paths.located(engine, copy, work)._replace(acting=())
-    h = step.scalars[groups.key_of(work)]
-    paths.choose(engine.paths, update, h).run([update], h)
+    """The declared update of one copy, for a hook that calls it: policies have acted before."""
+    update = update_paths.located(engine, copy, work)._replace(acting=())
+    h = step.scalars[variable_groups.key_of(work)]
+    update_paths.choose(engine.paths, update, h).run([update], h)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt._engine.groups import Group, Rule
-from tfopt._values import replicas
+from tfopt._engine.variable_groups import Group, Rule
+from tfopt._libraries import replicas
+from tfopt._values.cells_and_codecs import Codec
 from tfopt._values.initial_values import Initial, Kept
-from tfopt._values.storage import Codec
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
-    from tfopt._engine.records import H, Step, Update, Work
+    from tfopt._engine.step_records import H, Step, Update, Work
 
 Works = Sequence["Work"]
 

@@ -4,14 +4,82 @@ from __future__ import annotations
 
 import functools
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import groups
-from tfopt._engine.records import Step, Work
-from tfopt._values import replicas
+from tfopt._engine.step_records import Step, Work
+from tfopt._engine.variable_groups import Group, Key, keys_of
+from tfopt._libraries import replicas
+from tfopt._libraries.tf_variables import as_scalar
+
+
+class Scalars(types.SimpleNamespace):
+    """Named tensors: the arguments `h` and `s` of an optimizer's `update`."""
+
+
+def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
+    """Returns the step with the scalars of each dtype and group; advances the optimizer's state.
+
+    Groups that differ only in what is off share what `begin` computes. All groups share one state,
+    which is advanced by the group of variables without numbers of their own.
+    """
+    engine, optimizer = step.engine, step.engine.optimizer
+    step = step._replace(iterations=engine.state.iterations.read_value())
+    state = engine.state.scalars
+    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
+    if state:  # somebody must advance it
+        keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
+    begun: dict[Any, Scalars] = {}
+    advanced: dict[tf.DType, Mapping[str, Any]] = {}
+    scalars: dict[Any, Mapping[str, Any]] = {}
+    for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
+        if (dtype, numeric) not in begun:
+            h = _hyperparameters(step, dtype, numeric)
+            own = Scalars(**{name: as_scalar(scalar, dtype) for name, scalar in state.items()})
+            for policy in step.policies:
+                policy.change_rates(step, h)
+            optimizer.begin(h, own)
+            unknown = vars(own).keys() - state.keys()
+            if unknown:
+                raise ValueError(
+                    f"{type(optimizer).__name__}.begin set {sorted(unknown)} in `state`, which is "
+                    f"not declared; declared are {sorted(state)}."
+                )
+            begun[dtype, numeric] = h
+            if not numeric:
+                advanced[dtype] = vars(own)
+        h = Scalars(**vars(begun[dtype, numeric]))
+        for policy in step.policies:
+            policy.change_scalars(step, h, group)
+        scalars[dtype, group] = vars(h)
+    for name, scalar in state.items():
+        new = advanced.get(scalar.dtype) or next(iter(advanced.values()))
+        scalar.assign(tf.cast(new[name], scalar.dtype), read_value=False)
+    return step._replace(scalars=scalars)
+
+
+def _numeric(group: Group) -> Group:
+    """Returns the rules of a group that have numbers of their own."""
+    return tuple(rule for rule in group if rule.factors or rule.values)
+
+
+def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
+    """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
+    names = step.engine.names_of_rules
+    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
+    for rule in group:
+        for name in rule.values:
+            h[name] = as_scalar(step.values[names[rule, f"{name}_value"]], dtype)
+    for rule in group:
+        for name in rule.factors:
+            h[name] *= as_scalar(step.values[names[rule, f"{name}_factor"]], dtype)
+    return Scalars(**h, t=as_scalar(step.iterations, dtype) + 1)
+
+
+# --- for a step that runs op by op ----------------------------------------------------------------
 
 
 class ScalarsOfSteps:
@@ -22,13 +90,13 @@ class ScalarsOfSteps:
         self._functions: dict[Any, _ScalarsFunction] = {}
 
     def add_to(self, step: Step, works: Sequence[Work]) -> Step:
-        """Returns the step with its scalars; an eager step gets them from a function."""
-        keys = groups.keys_of(works)
+        """The step with its scalars; of an eager step by a function, whose bits a trace has."""
+        keys = keys_of(works)
         declared = step.engine.declared
         # The engine's own scalars have the same bits anyway; `begin` of a user may use Python.
         alike = not declared.begins or not declared.is_known
         if alike or not tf.executing_eagerly() or replicas.has_strategy():
-            return groups.add_scalars(step, keys)
+            return add_scalars(step, keys)
         tensors = {n: v for n, v in step.values.items() if not isinstance(v, tf.Variable)}
         dtypes = tuple((name, value.dtype) for name, value in tensors.items())
         key = (keys, step.policies, dtypes, step.engine.hypers.signature())
@@ -39,13 +107,13 @@ class ScalarsOfSteps:
 
 
 class _ScalarsFunction:
-    """`groups.add_scalars` as a function of the hyperparameters that live in no variable.
+    """`add_scalars` as a function of the hyperparameters that live in no variable.
 
     TensorFlow rewrites ops of a graph: x / sqrt(y) becomes x * rsqrt(y), for example. So the
     scalars of a step that runs op by op could differ in the last bit from those of a traced step.
     """
 
-    def __init__(self, step: Step, keys: Sequence[groups.Key]):
+    def __init__(self, step: Step, keys: Sequence[Key]):
         self._step, self._keys = step, keys
         self._others: dict[Any, dict[str, Any]] = {}  # what `begin` sets that is no tensor
         # A partial, because TensorFlow counts traces by code object, for all optimizers together.
@@ -59,7 +127,7 @@ class _ScalarsFunction:
 
     def _compute(self, tensors: Mapping[str, Any]) -> Any:
         values = {**self._step.values, **tensors}
-        step = groups.add_scalars(self._step._replace(values=values), self._keys)
+        step = add_scalars(self._step._replace(values=values), self._keys)
         scalars = []
         for key in self._keys:
             h = step.scalars[key]

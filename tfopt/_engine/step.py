@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfopt._engine.records import Step, Work
+from tfopt._engine.step_records import Step, Work
+from tfopt._libraries.replicas import across_replicas, first_replicas_value, when
 from tfopt._values import rows
-from tfopt._values.replicas import across_replicas, first_replicas_value, when
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from tfopt._engine import minimize
 from tfopt._engine.engine import Engine
+from tfopt._libraries import replicas
 from tfopt._libraries.keras import BASES
 from tfopt._libraries.tf_variables import plain_python
-from tfopt._policies.averages import UpToDateAverages
-from tfopt._policies.nonfinite import FiniteSteps
-from tfopt._values import replicas
+from tfopt._policies.exponential_moving_average import UpToDateAverages
+from tfopt._policies.skip_nonfinite import FiniteSteps
 
 
 class NotOffered:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfopt._libraries import mesh, tensorflow_private
+from tfopt._libraries import dtensor, tensorflow_private
 
 # The class that holds the value. In Keras 3.0 the exported class is a subclass of it.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
@@ -94,7 +94,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
             )
         return list(session.run([variable.read_value() for variable in variables]))
     with tf.init_scope():
-        return [np.array(mesh.gathered(variable).numpy()) for variable in variables]
+        return [np.array(dtensor.gathered(variable).numpy()) for variable in variables]
 
 
 def is_there(variable: Any) -> bool:
@@ -145,7 +145,7 @@ def assign_all(pairs: Sequence[tuple[Any, Any]]) -> None:
         return
     with tf.init_scope():
         for variable, value in pairs:
-            _assign(variable, mesh.scattered(tf.cast(value, variable.dtype), variable))
+            _assign(variable, dtensor.scattered(tf.cast(value, variable.dtype), variable))
 
 
 def _assign(variable: Any, value: Any) -> None:
@@ -201,14 +201,14 @@ def create(
         if layout is None:
             variable = tf.Variable(initial_value, **kwargs)
         else:
-            variable = mesh.create_variable(initial_value, layout=layout, **kwargs)
+            variable = dtensor.create_variable(initial_value, layout=layout, **kwargs)
     variable.path = name
     return variable
 
 
 def write(variable: Any, value: Any) -> None:
-    """Overwrites a variable in a step; the value gets the dtype and layout of the variable."""
-    value = mesh.laid_out_as(variable, tf.cast(value, variable.dtype))
+    """Overwrites a variable in a step: the value is cast, and laid out as the variable is."""
+    value = dtensor.laid_out_as(variable, tf.cast(value, variable.dtype))
     variable.assign(value, read_value=False)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import inspect
 import warnings
+
+_NOT_YOURS = {"tfopt", "tensorflow", "keras", "tf_keras"}
 
 
 class TfoptWarning(UserWarning):
@@ -12,9 +13,12 @@ class TfoptWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Warns, and names the first caller outside of tfopt."""
-    here = os.path.dirname(__file__)
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+    """Warns, pointing at the first caller outside of tfopt, TensorFlow, Keras 3 and tf-keras."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and _package(frame.f_globals) in _NOT_YOURS:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, TfoptWarning, stacklevel=level - 1)
+    warnings.warn(message, TfoptWarning, stacklevel=level)
+
+
+def _package(names: dict[str, object]) -> str:
+    return str(names.get("__name__")).split(".")[0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfopt._engine import gradients
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import H, Step, Update
+from tfopt._engine.step_records import H, Step, Update
 from tfopt.hyper import Hyper
 
 LIMITS = ("clipvalue", "clipnorm", "global_clipnorm")
@@ -40,7 +40,7 @@ class Clipping(Policy):
     def change_gradients(self, step: Step, works: Works) -> Works:
         """Clips by value and finds the clip factors of norms; scales only gradients of rows."""
         value, norm, global_norm = map(step.values.get, LIMITS)
-        clipped, factors = gradients.clip(
+        clipped, factors = gradient_arithmetic.clip(
             [work.gradient for work in works],
             [work.variable for work in works],
             value=value,

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step, Work
-from tfopt._values import replicas
+from tfopt._engine.step_records import Step, Work
+from tfopt._libraries import replicas
 
 
 class Constraints(Policy):

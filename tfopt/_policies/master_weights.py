@@ -11,8 +11,8 @@ from typing import Any
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
 from tfopt._libraries import tf_variables
+from tfopt._values.cells_and_codecs import MASTER, VALUE, Codec
 from tfopt._values.initial_values import Kept
-from tfopt._values.storage import MASTER, VALUE, Codec
 from tfopt.hyper import Static
 
 

@@ -2,10 +2,11 @@
 
 import sys
 
-from tfopt._state import snapshot
-from tfopt._state.copies import unpickle as _unpickle
+from tfopt._state import pickle_and_deepcopy, snapshot
+from tfopt._state.pickle_and_deepcopy import unpickle as _unpickle
 
 __all__ = ["_unpickle"]  # the name in pickles of the first versions
 
-# The module in which those pickles look for the classes of a snapshot.
+# Modules in which pickles of earlier versions look for names.
 sys.modules["tfopt._saved"] = snapshot
+sys.modules["tfopt._state.pickle_and_deepcopy"] = pickle_and_deepcopy

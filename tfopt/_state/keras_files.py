@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tfopt._libraries.warnings import warn
-from tfopt._state.snapshot import Entry, Snapshot
+from tfopt._state.snapshot import Snapshot
 from tfopt._state.state import State
+from tfopt._state.weight_order import Entry
 
 FORMAT = "tfopt-1"
 LAYOUT, CHECKSUM = "layout", "checksum"

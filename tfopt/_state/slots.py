@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._libraries import mesh, tf_variables
-from tfopt._state.snapshot import Entry
+from tfopt._libraries import dtensor, tf_variables
+from tfopt._state.weight_order import Entry
+from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell, Codec
 from tfopt._values.initial_values import Initial, Kept, zeros
-from tfopt._values.storage import IDENTITY, VALUE, Cell, Codec
 
 
 class Slots:
@@ -171,7 +171,7 @@ class Slots:
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
-        """Creates the slot `name` of `variable`, if it is not there: from an `Initial` or value."""
+        """Creates the slot `name` from an `Initial` or a value, if it is not there yet."""
         codec = initial.codec if isinstance(initial, Initial) else None
         if codec is not None:
             self._declare_parts(variable, name, initial, codec)
@@ -271,7 +271,7 @@ class Slots:
             self.names.append(name)
         full_name = f"{self._paths[tf_variables.key(variable)]}/{name}"
         with tf.init_scope(), tf_variables.placed_like(variable):
-            layout = mesh.layout_of_slot(variable, shape, self._split_over())
+            layout = dtensor.layout_of_slot(variable, shape, self._split_over())
             kwargs = self._replication(name)
             slot = tf_variables.create(initial, full_name, dtype, shape, layout, **kwargs)
         self._by_key.setdefault(tf_variables.key(variable), {})[name] = slot

@@ -5,41 +5,12 @@ Lists, files, pickles and copies are made from a snapshot, and loaded as a snaps
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-
-class Entry(NamedTuple):
-    """One slot: the path of its variable, its name, and its value or the slot variable."""
-
-    path: str  # of the variable that the slot belongs to
-    slot: str
-    value: Any
-
-
-def kept_last(entries: Iterable[Entry], kept: Collection[str]) -> list[Entry]:
-    """Returns the entries in their order, with the slots of policies after all others."""
-    return sorted(entries, key=lambda entry: entry.slot in kept)
-
-
-def in_order(
-    scalars: Mapping[str, Any], entries: Iterable[Entry], kept: Collection[str]
-) -> list[Any]:
-    """Returns values in the order of `weights`, of `get_weights` and of lists in files.
-
-    First come `iterations` and the optimizer's own scalars, then its slots block by block, then the
-    slots and counters of policies.
-
-    Args:
-        scalars: the scalars by name, `iterations` first.
-        entries: the slots, as they were created.
-        kept: the names of the slots and scalars of policies.
-    """
-    own = [value for name, value in scalars.items() if name not in kept]
-    counters = [value for name, value in scalars.items() if name in kept]
-    return [*own, *(entry.value for entry in kept_last(entries, kept)), *counters]
+from tfopt._state.weight_order import Entry, in_order
 
 
 class Snapshot:

@@ -11,11 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries import tensorflow_private, tf_variables
-from tfopt._state import lists
-from tfopt._state.hyperparameters import Hypers
-from tfopt._state.slots import Slots
-from tfopt._state.snapshot import Entry, Snapshot, in_order, kept_last
-from tfopt._state.waiting import (
+from tfopt._state import weight_lists
+from tfopt._state.deferred_loading import (
     ListLoader,
     Pairs,
     SnapshotLoader,
@@ -23,8 +20,12 @@ from tfopt._state.waiting import (
     match_scalars,
     match_slots,
 )
+from tfopt._state.hyperparameters import Hypers
+from tfopt._state.slots import Slots
+from tfopt._state.snapshot import Snapshot
+from tfopt._state.weight_order import Entry, in_order, kept_last
+from tfopt._values.cells_and_codecs import Cell
 from tfopt._values.initial_values import Kept
-from tfopt._values.storage import Cell
 
 
 class CallableList(list[Any]):
@@ -233,8 +234,8 @@ class State:
     def assign(self, values: Sequence[np.ndarray], variables: Iterable[Any]) -> None:
         """Assigns all values, or raises before it assigns any."""
         variables = list(variables)
-        values = lists.from_keras_1(type(self.owner), list(values), len(variables))
-        fitting = lists.checked_and_cast(self.name, values, variables)
+        values = weight_lists.from_keras_1(type(self.owner), list(values), len(variables))
+        fitting = weight_lists.checked_and_cast(self.name, values, variables)
         tf_variables.assign_all(list(zip(variables, fitting, strict=True)))
 
     def assign_pairs(self, pairs: Pairs) -> None:
@@ -249,7 +250,7 @@ class State:
         left.added, left.hypers = {}, {}
         if self.built and left.listed:
             weights = self.weights()
-            fitting = lists.checked_and_cast(self.name, left.listed, weights)
+            fitting = weight_lists.checked_and_cast(self.name, left.listed, weights)
             pairs += zip(weights, fitting, strict=True)
             left = Snapshot({}, [])
         elif self.built:
@@ -264,8 +265,8 @@ class State:
             self.waiting.put(SnapshotLoader(left) if left.waits else None)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Sets the values of `weights`, or keeps the values until there are slots."""
-        named = lists.named(weights)
+        """Sets the values of `weights`, or keeps them until there are slots."""
+        named = weight_lists.named(weights)
         values = [np.array(value) for value in weights]
         if named is not None:
             self.load(named)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfopt._libraries import tf_variables
 
 if TYPE_CHECKING:
-    from tfopt._values.storage import Codec
+    from tfopt._values.cells_and_codecs import Codec
 
 
 class Kept(NamedTuple):

@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import groups, paths
+from tfopt._engine import scalars, update_paths, variable_groups
 from tfopt._engine.policy import Works
-from tfopt._engine.records import Work
-from tfopt._libraries import mesh, tf_variables
-from tfopt._policies.decay import WeightDecay
+from tfopt._engine.step_records import Work
+from tfopt._libraries import dtensor, tf_variables
+from tfopt._policies.weight_decay import WeightDecay
 from tfopt._values.initial_values import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
 from tfopt.inspect.optional_imports import import_optional
@@ -135,7 +135,7 @@ def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], 
         decays=optimizer.uses("weight_decay") and not (rule and rule.covers(original)),
         sparse=engine.rows_word,
         # The plan is made for a variable that is on no mesh.
-        path="plain" if path == "XLA" and mesh.is_on_mesh(variable) else path,
+        path="plain" if path == "XLA" and dtensor.is_on_mesh(variable) else path,
     )
 
 
@@ -159,17 +159,19 @@ def _slots_and_paths(
         engine.build(graph_variables)
         step, planned = engine.step({}, aggregate=False), []
         for x, original in zip(graph_variables, originals, strict=True):
-            group = groups.group_of(optimizer._engine.all_rules(), original)
+            group = variable_groups.group_of(optimizer._engine.all_rules(), original)
             works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
             for policy in step.policies:
                 if policy.calls_functions_of_users:  # which leave no factor, and must not run here
                     works = [work._replace(clip_factor=None) for work in works]
                 else:
                     works = policy.change_gradients(step, works)
-            begun = groups.add_scalars(step, groups.keys_of(works))
-            [((path, _, key), updates)] = paths.plan(begun, works).items()
-            if isinstance(path, paths.Fused) and not path.accepts(updates[0], begun.scalars[key]):
-                path = paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)
+            begun = scalars.add_scalars(step, variable_groups.keys_of(works))
+            [((path, _, key), updates)] = update_paths.plan(begun, works).items()
+            if isinstance(path, update_paths.Fused) and not path.accepts(
+                updates[0], begun.scalars[key]
+            ):
+                path = update_paths.choose(engine.paths, updates[0], begun.scalars[key], after=path)
             planned.append((engine.state.slots.of(x), path.name))
     return planned
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import gradients
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy, Works
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt._libraries import tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._policies.clipping import Clipping
@@ -164,10 +164,12 @@ class Watch:
                 dtypes = {"norm": tf.float32, "clipped": tf.int64, "steps": tf.int64}
                 self._recorded = {name: _create_recorded(name, d) for name, d in dtypes.items()}
         changed = [
-            gradients.changed(old.gradient, new.gradient, new.clip_factor)
+            gradient_arithmetic.changed(old.gradient, new.gradient, new.clip_factor)
             for old, new in zip(before, after, strict=True)
         ]
-        self._recorded["norm"].assign(gradients.joint_norm([work.gradient for work in before]))
+        self._recorded["norm"].assign(
+            gradient_arithmetic.joint_norm([work.gradient for work in before])
+        )
         self._recorded["clipped"].assign_add(tf.add_n([tf.cast(c, tf.int64) for c in changed]))
         self._recorded["steps"].assign_add(1)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine.groups import Scalars
-from tfopt._values import replicas, rows
+from tfopt._engine.scalars import Scalars
+from tfopt._libraries import replicas
+from tfopt._values import rows
 from tfopt._values.initial_values import Initial
 from tfopt.hyper import Static
 from tfopt.legacy._optimizer import Optimizer

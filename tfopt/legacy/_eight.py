@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._engine.groups import Scalars
+from tfopt._engine.scalars import Scalars
 from tfopt.hyper import Alias
 from tfopt.legacy._attributes import freed
 from tfopt.legacy._declared import Declared

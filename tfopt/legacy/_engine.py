@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt._engine import gradients
-from tfopt._engine.current_step import ambient
+from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policies, Policy
-from tfopt._engine.records import Step, Work
+from tfopt._engine.step_in_progress import ambient
+from tfopt._engine.step_records import Step, Work
 from tfopt._libraries import tf_variables
+from tfopt._libraries.replicas import across_replicas, each_copy, first_replicas_value, when
 from tfopt._policies.constraints import Constraints
-from tfopt._state.snapshot import Entry
 from tfopt._state.state import State
-from tfopt._values.replicas import across_replicas, each_copy, first_replicas_value, when
+from tfopt._state.weight_order import Entry
 from tfopt.hyper import Static
 
 
@@ -117,7 +117,7 @@ def _works(pairs: Iterable[tuple[Any, Any]], constraints: dict[int, Any]) -> lis
 
 def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
     """Updates one copy of one variable, on its device."""
-    gradient = gradients.cast(work.gradient, copy.dtype)
+    gradient = gradient_arithmetic.cast(work.gradient, copy.dtype)
     with ambient(step):
         if work.is_sparse:
             optimizer.resource_apply_sparse(gradient.values, copy, gradient.indices)

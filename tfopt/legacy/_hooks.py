@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import gradients
-from tfopt._engine.current_step import step_of
+from tfopt._engine import check_gradients, gradient_arithmetic
 from tfopt._engine.engine import Engine
-from tfopt._libraries import tf_variables
-from tfopt._values import replicas, rows
+from tfopt._engine.step_in_progress import step_of
+from tfopt._libraries import replicas, tf_variables
+from tfopt._values import rows
 
 GradientsAndVariables = list[tuple[Any, Any]]
 
@@ -85,7 +85,7 @@ class StepHooks:
 
     def _valid_dtypes(self) -> Iterable[tf.DType]:
         """Returns the dtypes that variables may have. Override it to allow fewer."""
-        return {*gradients.FLOATING, tf.complex64, tf.complex128}
+        return {*check_gradients.FLOATING, tf.complex64, tf.complex128}
 
     def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
         valid = self._valid_dtypes()
@@ -167,8 +167,8 @@ class StepHooks:
         if any(limit is not None for limit in limits.values()):
             variables = [variable for _, variable in grads_and_vars]
             summed = [_with_repeated_rows_summed(gradient) for gradient, _ in grads_and_vars]
-            clipped, factors = gradients.clip(summed, variables, **limits)
-            clipped = list(map(gradients.scaled, clipped, factors))
+            clipped, factors = gradient_arithmetic.clip(summed, variables, **limits)
+            clipped = list(map(gradient_arithmetic.scaled, clipped, factors))
             grads_and_vars = list(zip(clipped, variables, strict=True))
         for transformer in self.gradient_transformers:
             grads_and_vars = transformer(grads_and_vars)
@@ -217,7 +217,7 @@ class StepHooks:
         self, grad: Any, handle: Any, indices: Any, **kwargs: Any
     ) -> Any:
         """Sums repeated rows for `_resource_apply_sparse`. May be overridden."""
-        summed = gradients.cast(
+        summed = gradient_arithmetic.cast(
             _with_repeated_rows_summed(tf.IndexedSlices(grad, indices)), grad.dtype
         )
         return self._resource_apply_sparse(summed.values, handle, summed.indices, **kwargs)

@@ -12,11 +12,10 @@ import tensorflow as tf
 from tfopt import optimizer as tfopt_optimizer
 from tfopt import schedules
 from tfopt._declarations import constructor
-from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries import replicas, tensorflow_private, tf_variables
 from tfopt._libraries.tf_variables import plain_python
+from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.state import CallableList
-from tfopt._state.waiting import CopyLoader
-from tfopt._values import replicas
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine

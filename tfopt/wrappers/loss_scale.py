@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._engine import entry
+from tfopt._engine import apply_gradients, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
-from tfopt._engine.records import Step
+from tfopt._engine.step_records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
-from tfopt._policies.nonfinite import SKIPPED, FiniteSteps
-from tfopt._policies.unscaling import divided
+from tfopt._policies.fixed_loss_scale import divided
+from tfopt._policies.skip_nonfinite import SKIPPED, FiniteSteps
 from tfopt._state.state import CallableList, State
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
@@ -174,23 +174,26 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @property
     def loss_scale(self) -> Any:
         """The scale, a float32 variable."""
-        return self._scalars.counter("loss_scale")
+        return self._own_variables()[0]
 
     @property
     def dynamic_counter(self) -> Any:
         """The number of finite steps since the scale last changed, an int64 variable."""
-        return self._scalars.counter("dynamic_counter")
+        return self._own_variables()[1]
 
     @property
     def skipped_steps(self) -> Any:
         """How many steps were skipped, an int64 variable."""
-        return self._scalars.counter(SKIPPED)
+        return self._own_variables()[2]
 
     dynamic_scale = property(lambda self: self.loss_scale, doc="Keras 3's name of `loss_scale`.")
     step_counter = property(lambda self: self.dynamic_counter, doc="Keras 3's other name.")
 
     def _own_variables(self) -> list[Any]:
-        return [getattr(self, name) for name in _OWN]
+        """Returns the scale, its counter and the skipped steps; creates them on first use."""
+        own = [self._scalars.counter(name) for name in _OWN]
+        self.__dict__["_module_variables"] = own  # a `tf.Module` around it finds them here
+        return own
 
     def _rescale(self, finite: Any) -> None:
         """Changes the scale after a step that was taken or skipped: once for all replicas."""
@@ -227,13 +230,10 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         self.__dict__["_unscales"] = False
 
-        def divide(gradient: Any) -> Any:
-            if isinstance(gradient, tf.IndexedSlices):
-                values = divide(gradient.values)
-                return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-            return None if gradient is None else gradient / tf.cast(self.loss_scale, gradient.dtype)
+        def divide(values: Any) -> Any:
+            return values / tf.cast(self.loss_scale, values.dtype)
 
-        return [divide(gradient) for gradient in grads]
+        return [None if g is None else gradient_arithmetic.with_values(divide, g) for g in grads]
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @plain_python
     def flush(self) -> Any:
         """See `tfopt.Optimizer.flush`."""
-        return entry.flush(self._inner._engine, self._policies())
+        return apply_gradients.flush(self._inner._engine, self._policies())
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """See `tfopt.Optimizer.finalize_variable_values`."""

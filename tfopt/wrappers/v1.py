@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfopt import registry
 from tfopt._engine.engine import Engine
-from tfopt._engine.records import Step, Work
+from tfopt._engine.step_records import Step, Work
+from tfopt._libraries import replicas
 from tfopt._state.state import State
-from tfopt._values import replicas
 from tfopt.optimizer import Optimizer
 
 

@@ -1,0 +1,78 @@
+"""Weight decay: decoupled, by rows where the update is, and not of what is excluded."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from training import rows
+
+import tfopt
+
+ALL = tfopt.optimizers.__all__
+HAS_ROWS = [name for name in ALL if getattr(tfopt, name).sparse != "whole"]
+
+
+@pytest.mark.parametrize("lazy", [None, True, False])
+@pytest.mark.parametrize("name", [n for n in ALL if getattr(tfopt, n).decays == "base"])
+def test_weight_decay_is_decoupled_and_by_the_rows_of_row_paths(name, lazy):
+    if lazy and name not in HAS_ROWS:
+        pytest.skip("it needs whole variables; it refuses to be lazy")
+    opt = getattr(tfopt, name)(0.5, weight_decay=0.25, lazy=lazy)
+    plain = getattr(tfopt, name)(0.5, weight_decay=None, lazy=lazy)
+    values = np.arange(1.0, 9.0, dtype="float32").reshape(4, 2)
+    decayed, variable = tf.Variable(values), tf.Variable(values)
+    gradient = rows([[1.0, -1.0]], [2])
+    by_rows = lazy is True or (lazy is None and opt.sparse in ("rows", "rows_move"))
+    start = values.copy()
+    start[[2] if by_rows else slice(None)] *= 1 - 0.5 * 0.25
+    variable.assign(start)
+    opt.apply_gradients([(gradient, decayed)])
+    plain.apply_gradients([(gradient, variable)])
+    np.testing.assert_allclose(decayed, variable.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_weight_decay_with_hooks(sparse):
+    class Plain(tfopt.Optimizer):
+        def __init__(self, learning_rate, **kwargs):
+            super().__init__("Plain", **kwargs)
+            self._set_hyper("learning_rate", learning_rate)
+
+        def resource_apply_dense(self, grad, var):
+            return var.assign_sub(self._get_hyper("learning_rate", var.dtype) * grad)
+
+    variable = tf.Variable([[1.0], [2.0]])
+    gradient = rows([[1.0]], [1]) if sparse else tf.constant([[0.0], [1.0]])
+    Plain(0.5, weight_decay=0.5).apply_gradients([(gradient, variable)])
+    np.testing.assert_allclose(variable, [[0.75], [1.0]])
+
+
+def test_exclusion_by_variable_and_by_pattern_survives_the_config():
+    kept, excluded, named = (tf.Variable(1.0, name=n) for n in ("kernel", "other", "norm_scale"))
+    opt = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[excluded, "norm|bias"])
+    again = tfopt.SGD.from_config(opt.get_config())
+    by_method = tfopt.SGD(1.0, weight_decay=0.5)
+    by_method.exclude_from_weight_decay(var_list=[excluded], var_names=["norm"])
+    for optimizer in (opt, again, by_method):
+        variables = [kept, excluded, named]
+        for variable in variables:
+            variable.assign(1.0)
+        optimizer.apply_gradients([(tf.constant(0.0), v) for v in variables])
+        np.testing.assert_array_equal(variables, [0.5, 1.0, 1.0])
+    with pytest.raises(ValueError, match="exclude_from_weight_decay"):
+        opt.exclude_from_weight_decay(var_names=["x"])
+    with pytest.raises(ValueError, match="exclude_from_weight_decay"):
+        tfopt.SGD(exclude_from_weight_decay=["("])
+    with pytest.raises(TypeError, match="exclude_from_weight_decay"):
+        tfopt.SGD(exclude_from_weight_decay=[3])
+
+
+@pytest.mark.parametrize("names", ["bias", ["bias"], None])
+def test_one_name_or_one_variable_may_be_excluded(names):
+    kernel, bias = tf.Variable(1.0, name="kernel_abs"), tf.Variable(1.0, name="bias")
+    opt = tfopt.SGD(1.0, weight_decay=0.5)
+    opt.exclude_from_weight_decay(var_list=bias if names is None else None, var_names=names)
+    opt.apply_gradients([(0.0, kernel), (0.0, bias)])
+    np.testing.assert_array_equal([kernel, bias], [0.5, 1.0])
+    alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=bias)
+    alone.apply_gradients([(0.0, kernel), (0.0, bias)])
+    np.testing.assert_array_equal([kernel, bias], [0.25, 1.0])

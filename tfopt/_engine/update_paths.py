@@ -1,0 +1,345 @@
+"""How updates run: by rows, by a fused kernel, by XLA or by plain ops.
+
+All paths compute the optimizer's `update`. A path says which updates it `takes`, and `run`s any
+number of them that share a device and scalars. How many go into one launch is up to the path. An
+update runs on the first path that takes it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tfopt._engine import devices, variable_groups, xla_functions
+from tfopt._engine.scalars import Scalars
+from tfopt._engine.step_records import H, Step, Update, Work
+from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._values import rows
+from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell
+
+if TYPE_CHECKING:
+    from tfopt._engine.engine import Engine
+    from tfopt._engine.policy import Policy
+
+TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
+
+
+def update(step: Step, works: Sequence[Work]) -> None:
+    """Updates every copy of every variable."""
+    for (path, _, key), updates in plan(step, works).items():
+        with replicas.on_device_of(updates[0].x.variable):
+            path.run(updates, step.scalars[key])
+
+
+def plan(step: Step, works: Sequence[Work]) -> dict[tuple[Path, str, Any], list[Update]]:
+    """Returns the updates of all copies, by path, device, and the key of their scalars."""
+    batches: dict[Any, list[Update]] = {}
+
+    def add(copy: Any, work: Work) -> None:
+        update, key = located(step.engine, copy, work), variable_groups.key_of(work)
+        path = choose(step.engine.paths, update, step.scalars[key])
+        batches.setdefault((path, copy.device, key), []).append(update)
+
+    replicas.each_copy(works, add)
+    return batches
+
+
+def choose(paths: Sequence[Path], update: Update, h: H, after: Path | None = None) -> Path:
+    """Returns the first path that takes the update: of all, or of those after the path `after`."""
+    rest = paths if after is None else paths[paths.index(after) + 1 :]
+    return next(path for path in rest if path.takes(update, h))
+
+
+def located(engine: Engine, copy: Any, work: Work) -> Update:
+    """Returns the update of one copy, with the cells on the device of this copy.
+
+    A `tf.function` would silently capture a mirrored variable among its arguments, and a second
+    call would write the first one's variable. So the copies of mirrored variables are passed.
+    """
+    cells = engine.state.cells(work.variable, copy)
+    slots = {name: cell for name, cell in cells.items() if engine.is_own_slot(name)}
+    acting = engine.policies.acting
+    update = Update(work.gradient, None, cells[VALUE], slots, work.clip_factor, acting)
+    if not work.is_sparse:
+        return update
+    values, indices = work.gradient.values, work.gradient.indices
+    if engine.densifies:
+        return update._replace(g=rows.densify(values, indices, copy))
+    return update._replace(g=values, indices=indices)
+
+
+# --- one update -----------------------------------------------------------------------------------
+
+
+def read(update: Update) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns the gradient, the value and the slots: all rows, or the rows of the gradient."""
+    g, x = update.g, update.x.read(update.indices)
+    slots = {name: slot.read(update.indices) for name, slot in update.slots.items()}
+    if update.indices is None:
+        own = [slot.variable for slot in update.slots.values()]
+        g, x = dtensor.laid_out_as_slots((g, x), update.x.variable, own)
+    return g, x, slots
+
+
+def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
+    """Computes the update in the compute dtype: what policies do inside it, then `update`."""
+    g, x, slots = values
+    dtype, s = tf_variables.compute_dtype(x.dtype), Scalars(**slots)
+    g, x = tf.cast(g, dtype), tf.cast(x, dtype)
+    for policy in update.acting:
+        factor = policy.factor(update, h)
+        if factor is not None:
+            g, x = policy.enter_update(factor, g, x)
+    x = optimizer.update(g, x, s, Scalars(**h))
+    unknown = vars(s).keys() - slots.keys()
+    if unknown:
+        raise ValueError(
+            f"{type(optimizer).__name__}.update set {sorted(unknown)} in `s`, which `slots` does "
+            f"not declare; declared are {sorted(slots)}."
+        )
+    return x, vars(s)
+
+
+def write(update: Update, x: Any, slots: Mapping[str, Any]) -> None:
+    """Writes what was computed."""
+    if update.moves:
+        update.x.write(x, update.indices)
+    for name, slot in update.slots.items():
+        slot.write(slots[name], update.indices)
+
+
+def advance(optimizer: Any, updates: Sequence[Update], h: H) -> None:
+    """Reads, computes and writes, one update after the other."""
+    for update in updates:
+        g, x, slots = read(update)
+        g = _zeros(x, update, h) if g is None else g
+        write(update, *compute(optimizer, update, (g, x, slots), h))
+
+
+def _zeros(x: Any, update: Update, h: H) -> Any:
+    """Returns a gradient of zeros."""
+    if not update.moves:
+        return tf.zeros_like(x)
+    # If XLA knows that these are zeros, it computes new slots twice, and copies the old ones.
+    return tf.where(h["t"] < 0, x, tf.zeros([], x.dtype))
+
+
+# --- the paths ------------------------------------------------------------------------------------
+
+
+class Path:
+    """A way to run updates."""
+
+    name = ""  # the name that `tfopt.inspect` shows
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Returns whether it can run this update."""
+        raise NotImplementedError
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Runs any number of updates that it takes, of one device, compute dtype and group.
+
+        Their variables may be of several dtypes, since 16-bit ones compute in float32.
+        """
+        raise NotImplementedError
+
+
+class Plain(Path):
+    """Runs plain ops, for every update."""
+
+    name = "plain"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Returns True."""
+        return True
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Runs one update after the other."""
+        for update in updates:
+            devices.warn_without_xla(self.engine, update.x.variable)
+        advance(self.engine.optimizer, updates, h)
+
+
+class Xla(Path):
+    """Compiles one function for each shape, which gets one or several variables as arguments."""
+
+    name = "XLA"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Returns whether the device has XLA, or `jit_compile` is True."""
+        return devices.compiles(self.engine, update.x.variable)
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Launches several small variables together."""
+        for launch in _launches(updates):
+            form = _form(launch[0])
+            function = functools.partial(_advance_form, form)
+            key = (len(launch), form, tuple(h))
+            xla_functions.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
+
+
+def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
+    alike: dict[Any, list[Update]] = {}
+    for update in updates:
+        alike.setdefault((_form(update), _signature(update)), []).append(update)
+    for same in alike.values():
+        full = len(same) - len(same) % TOGETHER if devices.is_small(same[0].x.variable) else 0
+        yield from (same[at : at + TOGETHER] for at in range(0, full, TOGETHER))
+        yield from ([update] for update in same[full:])
+
+
+# The inputs of an update are its tensors and variables. Its form is everything else.
+
+
+def _form(update: Update) -> Any:
+    cells = {"": update.x, **update.slots}
+    stored = tuple((name, cell.codec, cell.rowed) for name, cell in cells.items())
+    return update.acting, update.moves, stored
+
+
+def _inputs(update: Update) -> Any:
+    cells = [update.x, *update.slots.values()]
+    return update.g, update.clip_factor, [list(cell.parts) for cell in cells]
+
+
+def _signature(update: Update) -> Any:
+    """Returns the shapes and dtypes of the inputs, on which compiled code depends."""
+    leaves = tf.nest.flatten(_inputs(update))
+    return tuple(None if leaf is None else (tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+
+
+def _advance_form(form: Any, optimizer: Any, inputs: Sequence[Any], h: H) -> None:
+    acting, moves, stored = form
+    updates = []
+    for g, clip_factor, parts in inputs:
+        cells = {
+            name: Cell(tuple(own), codec, rowed)
+            for (name, codec, rowed), own in zip(stored, parts, strict=True)
+        }
+        updates.append(Update(g, None, cells.pop(""), cells, clip_factor, acting, moves))
+    advance(optimizer, updates, h)
+
+
+class Fused(Path):
+    """Runs the optimizer's `fused` kernel: a raw op on variables of one dtype."""
+
+    name = "fused"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Returns whether the kernel can run: `Optimizer.fused` lists the conditions."""
+        engine, x = self.engine, update.x.variable
+        cells = [update.x, *update.slots.values()]
+        return (
+            engine.declared.has_kernel
+            and engine.statics["jit_compile"] is not True
+            and update.indices is None
+            and update.g is not None
+            and x.dtype in (tf.float32, tf.float64)
+            and update.g.dtype == x.dtype
+            and all(c.codec is IDENTITY and c.variable.dtype == x.dtype for c in cells)
+            and all(self._takes_factor(policy, x) for policy in self._factors(update, h))
+            and not dtensor.is_on_mesh(x)  # DTensor knows how to split but a few kernels
+        )
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Runs the kernel for each update; passes what it declines to the paths after this one."""
+        declined: dict[Path, list[Update]] = {}
+        for update in updates:
+            if not self.accepts(update, h):
+                path = choose(self.engine.paths, update, h, after=self)
+                declined.setdefault(path, []).append(update)
+        for path, rest in declined.items():
+            path.run(rest, h)
+
+    def accepts(self, update: Update, h: H) -> bool:
+        """Runs the kernel. Returns False if there is none for these options."""
+        g, takes = update.g, self.engine.optimizer.fused_takes
+        factors = {}
+        for policy, factor in self._factors(update, h).items():
+            if policy.factor_name in takes:
+                factors[policy.factor_name] = factor
+            else:  # a pass over a small gradient costs less than launching compiled code
+                g, _ = policy.enter_update(factor, g, None)
+        s = Scalars(**{name: slot.variable for name, slot in update.slots.items()})
+        fused: Any = self.engine.optimizer.fused
+        result = fused(g, update.x.variable, s, Scalars(**h), **factors)
+        return result is not NotImplemented
+
+    def _factors(self, update: Update, h: H) -> dict[type[Policy], Any]:
+        found = {policy: policy.factor(update, h) for policy in update.acting}
+        return {policy: factor for policy, factor in found.items() if factor is not None}
+
+    def _takes_factor(self, policy: type[Policy], x: Any) -> bool:
+        takes = policy.factor_name in self.engine.optimizer.fused_takes
+        return takes or (policy.enters_gradient_only and devices.is_small(x))
+
+
+class Rows(Path):
+    """Updates the rows of the gradient; for other rows, does what the optimizer's `sparse` says."""
+
+    name = "rows"
+
+    def takes(self, update: Update, h: H) -> bool:
+        """Returns whether the gradient is one of rows."""
+        return update.indices is not None
+
+    def run(self, updates: Sequence[Update], h: H) -> None:
+        """Runs plain ops, because XLA would need to know the number of rows."""
+        engine = self.engine
+        for update in updates:
+            if engine.rows_word == "rows":
+                advance(engine.optimizer, [update], h)
+            else:
+                self._run_all_rows(update, h)
+
+    def _run_all_rows(self, update: Update, h: H) -> None:
+        """Computes what the dense gradient would give, without making it dense.
+
+        All rows are updated with a gradient of zeros. Then the rows of the gradient are updated
+        again, from the values that they had before.
+        """
+        engine = self.engine
+        by_rows = all(slot.rowed for slot in update.slots.values())
+        before = read(update)
+        g = None if by_rows else rows.densify(update.g, update.indices, update.x.variable)
+        whole = update._replace(g=g, indices=None, moves=engine.rows_word == "exact")
+        choose(engine.paths, whole, h, after=self).run([whole], h)
+        x, slots = compute(engine.optimizer, update, before, h)
+        write(update if by_rows else update._replace(slots={}), x, slots)
+
+
+PATHS: tuple[type[Path], ...] = (Rows, Fused, Xla, Plain)  # the first that takes an update
+
+
+def elementwise(
+    engine: Engine, name: str, function: Callable[..., None], cells: Sequence[Cell], *scalars: Any
+) -> None:
+    """Calls `function(cells, *scalars)`, compiled if dense updates of these cells are compiled.
+
+    Args:
+        engine: the engine of the optimizer whose cells they are.
+        name: a name of the function, for the key of what is compiled.
+        function: it must hold nothing that belongs to one optimizer.
+        cells: what it reads and writes.
+        *scalars: tensors.
+    """
+    x = cells[0].variable
+    if not devices.compiles(engine, x) or devices.is_small(x):
+        function(cells, *scalars)
+        return
+    forms = tuple((cell.codec, cell.rowed) for cell in cells)
+    parts = [list(cell.parts) for cell in cells]
+    xla_functions.call_shared(
+        (name, forms), functools.partial(_on_cells, function, forms), parts, *scalars
+    )
+
+
+def _on_cells(function: Callable[..., None], forms: Any, parts: Any, *scalars: Any) -> None:
+    cells = [Cell(tuple(own), *form) for own, form in zip(parts, forms, strict=True)]
+    function(cells, *scalars)
