@@ -64,6 +64,14 @@ def test_every_optimizer_is_in_the_docs(cls):
     assert f"`{cls.__name__}`" in (ROOT / "docs" / "optimizers.md").read_text()
 
 
+def test_the_docs_quote_the_order_of_a_step():
+    text = " ".join(inspect.getdoc(tfopt.Optimizer).split())
+    [stages] = re.findall(r"The order of a step: ([^.]*)\.", text)
+    paragraphs = (ROOT / "docs" / "policies.md").read_text().split("\n\n")
+    [arrows] = [" ".join(paragraph.split()) for paragraph in paragraphs if "→" in paragraph]
+    assert arrows.split(" → ") == stages.split(", ")
+
+
 def test_every_public_name_is_documented():
     for name in tfopt.__all__:
         assert inspect.getdoc(getattr(tfopt, name)), name

@@ -23,7 +23,7 @@ def apply(
     aggregate: bool = True,
     more: tuple[Policy, ...] = (),
 ) -> Any:
-    """One step, once everything has been checked; with more policies, if a wrapper takes it."""
+    """Makes one step, after all checks; with more policies, if a wrapper makes the step."""
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     if not works:
         return _result(engine, engine.state.iterations.read_value(), name)

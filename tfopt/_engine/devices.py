@@ -16,7 +16,7 @@ SMALL = 2**12  # elements; on a CPU, launching compiled code for so few costs mo
 
 
 def compiles(engine: Engine, x: Any) -> bool:
-    """Whether the update of this variable, if it has no kernel, is to be compiled by XLA."""
+    """Returns whether XLA compiles the update of this variable, if it has no kernel."""
     if dtensor.is_on_mesh(x):
         return False  # DTensor splits plain ops over its mesh
     if engine.statics["jit_compile"] != "auto":

@@ -118,12 +118,12 @@ def cast(gradient: Any, dtype: Any) -> Any:
 
 
 def _values_of(gradient: Any) -> Any:
-    """The numbers of a gradient, dense or of rows."""
+    """Returns the numbers of a gradient, dense or of rows."""
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def with_values(function: Callable[[Any], Any], gradient: Any) -> Any:
-    """The gradient with `function` of its numbers."""
+    """Returns the gradient with `function` applied to its numbers."""
     if isinstance(gradient, tf.IndexedSlices):
         values = function(gradient.values)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)

@@ -72,7 +72,7 @@ def _entered(update: Update, h: H) -> Any:
 
 
 def run_declared(engine: Engine, step: Step, copy: Any, work: Work) -> None:
-    """The declared update of one copy, for a hook that calls it: policies have acted before."""
+    """Runs the declared update of one copy, for a hook that calls it after policies have acted."""
     update = update_paths.located(engine, copy, work)._replace(acting=())
     h = step.scalars[variable_groups.key_of(work)]
     update_paths.choose(engine.paths, update, h).run([update], h)

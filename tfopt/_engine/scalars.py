@@ -30,7 +30,7 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     step = step._replace(iterations=engine.state.iterations.read_value())
     state = engine.state.scalars
     keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
-    if state:  # somebody must advance it
+    if state:  # the group without rules must be there, to advance it
         keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
     begun: dict[Any, Scalars] = {}
     advanced: dict[tf.DType, Mapping[str, Any]] = {}
@@ -90,7 +90,7 @@ class ScalarsOfSteps:
         self._functions: dict[Any, _ScalarsFunction] = {}
 
     def add_to(self, step: Step, works: Sequence[Work]) -> Step:
-        """The step with its scalars; of an eager step by a function, whose bits a trace has."""
+        """Returns the step with its scalars; an eager step gets them from a function."""
         keys = keys_of(works)
         declared = step.engine.declared
         # The engine's own scalars have the same bits anyway; `begin` of a user may use Python.

@@ -121,7 +121,7 @@ def scattered(value: Any, variable: Any) -> Any:
 
 
 def laid_out_as(variable: Any, value: Any) -> Any:
-    """A tensor in the layout of a variable, if that has one."""
+    """Returns a tensor with the layout of a variable, if that has one."""
     return _dtensor.relayout(value, variable.layout) if is_on_mesh(variable) else value
 
 

@@ -18,7 +18,7 @@ class InverseTimeDecay(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """Where `decay` is that of the learning rate, and there is one."""
+        """Returns whether `decay` is declared as that of the learning rate, and there is a rate."""
         return "decay" in engine.declared.fields and "learning_rate" in engine.hypers
 
     def change_rates(self, step: Step, h: Any) -> None:

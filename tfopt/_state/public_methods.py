@@ -219,7 +219,7 @@ class StateMethods:
         return pickle_and_deepcopy.reduced(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """An optimizer of the same variables, or of their copies if `memo` has them."""
+        """Returns an optimizer for the same variables, or for their copies if `memo` has them."""
         return pickle_and_deepcopy.copied(self, memo)
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:

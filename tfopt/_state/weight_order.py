@@ -15,22 +15,22 @@ class Entry(NamedTuple):
 
 
 def kept_last(entries: Iterable[Entry], kept: Collection[str]) -> list[Entry]:
-    """The entries in their order, but with slots that policies keep behind all others."""
+    """Returns the entries in their order, with the slots of policies after all others."""
     return sorted(entries, key=lambda entry: entry.slot in kept)
 
 
 def in_order(
     scalars: Mapping[str, Any], entries: Iterable[Entry], kept: Collection[str]
 ) -> list[Any]:
-    """The order of `weights`, which is that of `get_weights` and of files of lists.
+    """Returns values in the order of `weights`, of `get_weights` and of lists in files.
 
-    First `iterations` and the optimizer's own scalars, then its slots block by block, then what
-    policies keep: slots, and counters.
+    First come `iterations` and the optimizer's own scalars, then its slots block by block, then the
+    slots and counters of policies.
 
     Args:
         scalars: the scalars by name, `iterations` first.
         entries: the slots, as they were created.
-        kept: the names of slots and scalars that policies keep.
+        kept: the names of the slots and scalars of policies.
     """
     own = [value for name, value in scalars.items() if name not in kept]
     counters = [value for name, value in scalars.items() if name in kept]

@@ -1,8 +1,9 @@
-"""Optimizers written for OptimizerV2, on tfopt's engine: change the base class, keep the rest.
+"""Base classes for optimizers written for OptimizerV2 (`tf.keras.optimizers.legacy`).
 
-`Optimizer` stands in for `tf_keras.optimizers.legacy.Optimizer`, and the other eight for
-theirs. Subclasses' underscore hooks are called with what OptimizerV2 gives them, in its order.
-What subclasses may rely on is listed in docs/legacy.md.
+Change the base class of such an optimizer, and keep the rest. `Optimizer` replaces
+`tf_keras.optimizers.legacy.Optimizer`, and the eight others replace theirs. The hooks of
+subclasses, which begin with an underscore, are called with OptimizerV2's arguments, in its order.
+docs/legacy.md lists what subclasses may rely on.
 """
 
 from __future__ import annotations

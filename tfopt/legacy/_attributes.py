@@ -1,4 +1,4 @@
-"""Attributes that are hyperparameters once `_set_hyper` made them such, as in OptimizerV2."""
+"""Attributes that become hyperparameters when `_set_hyper` is called, as in OptimizerV2."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Class = TypeVar("Class", bound=type)
 
 
 class _Free:
-    """An attribute that is a hyperparameter once `_set_hyper` made it one, and plain until then.
+    """An attribute that becomes a hyperparameter when `_set_hyper` is called with its name.
 
-    As every attribute is in OptimizerV2; in tfopt the declarations of a class decide.
+    OptimizerV2 treats every attribute so. In tfopt's other optimizers, declarations decide.
     """
 
     def __init__(self, name: str, default: Any):
@@ -33,7 +33,7 @@ class _Free:
 
 
 def freed(cls: Class) -> Class:
-    """The class, in which no declared name means more than `_set_hyper` says."""
+    """Returns the class with attributes in place of declarations: `_set_hyper` decides."""
     for name, field in cls._declared.fields.items():  # type: ignore[attr-defined]
         setattr(cls, name, _Free(name, field.default))
     return cls

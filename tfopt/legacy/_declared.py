@@ -1,4 +1,4 @@
-"""OptimizerV2's hooks, made of what a class of tfopt declares and of its `update`."""
+"""OptimizerV2's hooks, made from what a class of tfopt declares and from its `update`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tfopt.legacy._optimizer import Optimizer
 
 
 class Declared(Optimizer):
-    """The hooks of the eight, made of the declarations and the `update` of tfopt's class."""
+    """The hooks of the eight, made from the declarations and `update` of tfopt's classes."""
 
     _coefficients: Mapping[str, str] = {}  # names in `apply_state`, by names in `update`'s `h`
 
     def _start(self, name: str | None, keywords: dict[str, Any], **fields: Any) -> None:
-        """The constructor: the base's, then `fields` in their order."""
+        """Runs the constructor of the base class, then sets `fields` in their order."""
         super().__init__(name, **keywords)
         fields["learning_rate"] = keywords.get("lr", fields["learning_rate"])
         self._engine.pending_lr = None
@@ -41,7 +41,7 @@ class Declared(Optimizer):
         self._config_fields = tuple(fields)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer, without its state.
+        """Returns the arguments that make an equal optimizer, without its state.
 
         Returns:
             The same dict as OptimizerV2's, with numbers as they were given.
@@ -77,7 +77,7 @@ class Declared(Optimizer):
                 coefficients[name] = getattr(h, h_name)
 
     def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
-        """The scalars of this step, for `update` by a dense gradient or one of rows."""
+        """Returns the scalars of this step for `update`; `by_rows` is for sparse gradients."""
         place = var.device, var.dtype.base_dtype
         coefficients = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
         return Scalars(**{name: coefficients[there] for name, there in self._coefficients.items()})

@@ -1,4 +1,4 @@
-"""The eight optimizers of OptimizerV2: its hooks, made of the mathematics of tfopt's classes."""
+"""The eight optimizers of OptimizerV2: its hooks, with the formulas of tfopt's classes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tfopt.optimizers import adadelta, adagrad, adam, adamax, ftrl, nadam, rmspr
 
 @freed
 class SGD(Declared, sgd.SGD):
-    """`tfopt.SGD` for subclasses that are written for OptimizerV2's.
+    """`tfopt.SGD` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `momentum`. `_momentum` tells whether there is momentum.
+    `apply_state` holds `lr_t` and `momentum`. `_momentum` says whether there is momentum.
     """
 
     _coefficients = {"learning_rate": "lr_t", "momentum": "momentum"}
@@ -38,10 +38,10 @@ class SGD(Declared, sgd.SGD):
 
 @freed
 class RMSprop(Declared, rmsprop.RMSprop):
-    """`tfopt.RMSprop` for subclasses that are written for OptimizerV2's.
+    """`tfopt.RMSprop` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `rho`, `momentum`, `one_minus_rho`.
-    `_momentum` tells whether there is momentum; without it sparse gradients are applied with
+    `apply_state` holds `lr_t`, `neg_lr_t`, `epsilon`, `rho`, `momentum` and `one_minus_rho`.
+    `_momentum` says whether there is momentum. Sparse gradients without momentum are applied with
     `neg_lr_t`, all others with `lr_t`.
     """
 
@@ -82,10 +82,10 @@ class RMSprop(Declared, rmsprop.RMSprop):
 
 @freed
 class Adam(Declared, adam.Adam):
-    """`tfopt.Adam` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Adam` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`; `lr`, which is `lr_t` corrected for bias; `epsilon`; `beta_1_t`,
-    `beta_1_power`, `one_minus_beta_1_t` and likewise for 2. Dense gradients are applied with
+    `apply_state` holds `lr_t`; `lr`, which is `lr_t` corrected for bias; `epsilon`; `beta_1_t`,
+    `beta_1_power`, `one_minus_beta_1_t`, and the same for 2. Dense gradients are applied with
     `lr_t`, sparse ones with `lr`.
     """
 
@@ -121,9 +121,9 @@ class Adam(Declared, adam.Adam):
 
 @freed
 class Adadelta(Declared, adadelta.Adadelta):
-    """`tfopt.Adadelta` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Adadelta` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `epsilon`, `rho`.
+    `apply_state` holds `lr_t`, `epsilon` and `rho`.
     """
 
     _coefficients = {"learning_rate": "lr_t", "rho": "rho", "epsilon": "epsilon"}
@@ -141,9 +141,9 @@ class Adadelta(Declared, adadelta.Adadelta):
 
 @freed
 class Adagrad(Declared, adagrad.Adagrad):
-    """`tfopt.Adagrad` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Adagrad` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `zero`.
+    `apply_state` holds `lr_t`, `neg_lr_t`, `epsilon` and `zero`.
     """
 
     _coefficients = {"learning_rate": "lr_t", "epsilon": "epsilon"}
@@ -169,10 +169,10 @@ class Adagrad(Declared, adagrad.Adagrad):
 
 @freed
 class Adamax(Declared, adamax.Adamax):
-    """`tfopt.Adamax` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Adamax` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`; `neg_scaled_lr`, which is -`lr_t` corrected for bias; `epsilon`;
-    `beta_1_t`, `beta_1_power`, `one_minus_beta_1_t`, `beta_2_t`, `zero`. Dense gradients are
+    `apply_state` holds `lr_t`; `neg_scaled_lr`, which is -`lr_t` corrected for bias; `epsilon`;
+    `beta_1_t`, `beta_1_power`, `one_minus_beta_1_t`, `beta_2_t` and `zero`. Dense gradients are
     applied with `lr_t`, sparse ones with `neg_scaled_lr`.
     """
 
@@ -212,14 +212,14 @@ class Adamax(Declared, adamax.Adamax):
 
 @freed
 class Nadam(Declared, nadam.Nadam):
-    """`tfopt.Nadam` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Nadam` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `neg_lr_t`, `epsilon`, `beta_1_t`, `beta_2_t`, `m_t`, `m_t_1`,
+    `apply_state` holds `lr_t`, `neg_lr_t`, `epsilon`, `beta_1_t`, `beta_2_t`, `m_t`, `m_t_1`,
     `one_minus_beta_1_t`, `one_minus_beta_2_t`, `one_minus_m_t`, `one_minus_m_schedule_new`,
-    `one_minus_m_schedule_next`, `v_t_prime_denominator`. `_m_cache` is the momentum's product.
+    `one_minus_m_schedule_next` and `v_t_prime_denominator`. `_m_cache` is the momentum's product.
 
-    `decay` is how fast the momentum's schedule rises, and `schedule_decay` its other name: it
-    is no decay of the learning rate. OptimizerV2 ignores it under the first name.
+    `decay`, or `schedule_decay`, is how fast the momentum's schedule rises, and no decay of the
+    learning rate. OptimizerV2 ignores it under the name `decay`.
     """
 
     schedule_decay = Alias("decay")
@@ -301,10 +301,10 @@ class Nadam(Declared, nadam.Nadam):
 
 @freed
 class Ftrl(Declared, ftrl.Ftrl):
-    """`tfopt.Ftrl` for subclasses that are written for OptimizerV2's.
+    """`tfopt.Ftrl` as a base class for optimizers written for OptimizerV2's.
 
-    In `apply_state`: `lr_t`, `learning_rate_power`, `l1_regularization_strength`,
-    `l2_regularization_strength`, `l2_shrinkage_regularization_strength`, `beta`.
+    `apply_state` holds `lr_t`, `learning_rate_power`, `l1_regularization_strength`,
+    `l2_regularization_strength`, `l2_shrinkage_regularization_strength` and `beta`.
     """
 
     _coefficients = {
@@ -344,7 +344,7 @@ class Ftrl(Declared, ftrl.Ftrl):
 
     def _shared(self, var: Any, apply_state: Any, by_rows: bool) -> Scalars:
         h = super()._shared(var, apply_state, by_rows)
-        self.begin(h, Scalars())  # what `beta` adds depends on `lr_t`
+        self.begin(h, Scalars())  # the term of `beta` depends on `lr_t`
         return h
 
 

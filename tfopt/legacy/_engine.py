@@ -1,4 +1,4 @@
-"""OptimizerV2's order of a step: a second `run`, made of the same parts."""
+"""The engine of optimizers written for OptimizerV2: its order of a step."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class LegacyState(State):
     """The state of an optimizer whose `weights` are a list in the order of creation."""
 
     def count_steps_in(self, variable: Any) -> None:
-        """Makes a variable the one that counts steps, and the next of the weights."""
+        """Makes a variable the counter of steps, and appends it to the weights."""
         super().count_steps_in(variable)
         self.owner._weights.append(variable)
 
     def share_count(self, variable: Any) -> None:
-        """Counts in a wrapper's variable: one that somebody read before is no state any more."""
+        """Counts steps in a wrapper's variable; removes a counter of its own from the weights."""
         own = self._iterations
         if variable is not own:
             self.owner._weights[:] = [w for w in self.owner._weights if w is not own]
         self._iterations = variable
 
     def add_slot(self, variable: Any, name: str, initial: Any, shape: Any) -> Any:
-        """A slot, which becomes the next of the weights; its variable is one that was seen."""
+        """Returns a slot; appends a new one to the weights, and notes its variable as seen."""
         with self.lock:
             before = self.slots.count()
             slot = super().add_slot(variable, name, initial, shape)
@@ -51,16 +51,16 @@ class LegacyState(State):
         return slot
 
     def keep(self, variables: Iterable[Any]) -> None:
-        """Notes variables as seen."""
+        """Adds variables to those seen."""
         new = {tf_variables.key(variable): variable for variable in variables}
         self.slots.keep({k: v for k, v in new.items() if k not in self.slots.variables})
 
     def weights(self) -> list[Any]:
-        """All variables, in the order of creation."""
-        return list(self.owner.weights)  # a wrapper lists those of what it wraps, too
+        """Returns all variables, in the order of creation."""
+        return list(self.owner.weights)  # a wrapper lists those of its inner optimizer, too
 
     def weights_with(self, entries: Iterable[Entry]) -> list[Any]:
-        """The same: hooks may have made any number of them."""
+        """Returns all variables: hooks may have created any number of them."""
         return self.weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -68,7 +68,7 @@ class LegacyState(State):
         super().set_weights([np.array(value) for value in weights])  # datasets lose their names
 
     def copy_into(self, twin: LegacyState, memo: dict[int, Any]) -> None:
-        """Gives a deep copy all variables, copied."""
+        """Gives a deep copy copies of all variables."""
         twin.table = self.slots.copied(memo)
         twin._iterations = copy.deepcopy(self._iterations, memo)
         twin.added = copy.deepcopy(self.added, memo)
@@ -78,7 +78,7 @@ class LegacyState(State):
 
 
 def _run(step: Step, works: Sequence[Work]) -> Any:
-    """The life of a step in OptimizerV2's order, as one replica runs it."""
+    """Makes a step in OptimizerV2's order, as one replica runs it."""
     optimizer, policies = step.engine.optimizer, step.policies
     constraints = {id(work.variable): work.constraint for work in works}
     with ambient(step):
@@ -90,7 +90,7 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
         if step.aggregate:
             pairs = optimizer._transform_unaggregated_gradients(pairs)
             pairs = optimizer._aggregate_gradients(pairs)
-        # A hook may have summed in another way, so replicas have to agree.
+        # A hook may have summed in another way, so all replicas are asked.
         finite = policies.allows_step(step._replace(alike=False), _works(pairs, constraints))
         pairs = list(optimizer._transform_gradients(pairs))  # clip, transform
 
@@ -132,7 +132,7 @@ def _apply_wrapped(
     aggregate: bool,
     more: tuple[Policy, ...],
 ) -> Any:
-    """A wrapper's step: by way of `apply_gradients`, which a subclass may override."""
+    """Makes a wrapper's step by calling `apply_gradients`, which a subclass may override."""
     summed = {} if aggregate else {"experimental_aggregate_gradients": False}
     with _bringing(engine, more) as untaken:
         result = engine.optimizer.apply_gradients(grads_and_vars, name, **summed)
@@ -144,14 +144,14 @@ def _apply_wrapped(
     return result
 
 
-# --- what a wrapper brings, on its way through an overridden `apply_gradients` --------------------
+# --- policies that a wrapper adds, through an overridden `apply_gradients` -----------------------
 
 _BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
 
 
 @contextmanager
 def _bringing(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
-    """Has the next step of an optimizer in this thread take policies; gives those not taken."""
+    """Adds policies to the next step of an optimizer in this thread; yields those not yet used."""
     untaken = list(more)
     token = _BROUGHT.set((engine, untaken))
     try:
@@ -161,7 +161,7 @@ def _bringing(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
 
 
 def _taken(engine: Engine) -> tuple[Policy, ...]:
-    """What was brought to this optimizer, which is its step's from now on."""
+    """Removes and returns the policies that were added to this optimizer's step."""
     brought = _BROUGHT.get()
     if brought is None or brought[0] is not engine:
         return ()
@@ -174,12 +174,12 @@ def _taken(engine: Engine) -> tuple[Policy, ...]:
 
 
 class LegacyEngine(Engine):
-    """The parts of an optimizer of OptimizerV2's, whose hooks make a step."""
+    """The engine of an optimizer written for OptimizerV2, whose hooks make a step."""
 
     life = staticmethod(_run)
     apply_wrapped = staticmethod(_apply_wrapped)
     takes_overrides = True
-    rows_word = "rows"  # as far as the engine asks: a constraint is for dense gradients
+    rows_word = "rows"  # so a constraint with a sparse gradient raises
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -190,38 +190,38 @@ class LegacyEngine(Engine):
 
     @property
     def policies(self) -> Policies:
-        """Constraints alone: tfopt's keywords are not offered, as a subclass may use them."""
+        """Constraints alone. tfopt's keywords are not supported: a subclass may use their names."""
         return Policies([self._constraints])
 
     def make_state(self) -> State:
-        """The state, empty."""
+        """Returns an empty state."""
         return LegacyState(self.optimizer, self.name, {}, dict, lambda: None)
 
     def copy_for(self, optimizer: Any, memo: dict[int, Any]) -> Engine:
-        """The parts of a deep copy, with the slots of the same variables."""
+        """Returns the engine of a deep copy, with the slots of the same variables."""
         twin = super().copy_for(optimizer, memo)
         assert isinstance(self.state, LegacyState) and isinstance(twin.state, LegacyState)
         self.state.copy_into(twin.state, memo)
         return twin
 
     def uses(self, name: str) -> bool:
-        """Whether a hyperparameter that can be off takes part in updates."""
+        """Returns whether a hyperparameter that can be off takes part in updates."""
         return name in self.hypers and name not in self.declared.common and super().uses(name)
 
     def runs_in_place(self) -> bool:
-        """Always but in a v1 graph: hooks may do in Python what a trace would forget."""
+        """Returns True, except in a v1 graph: hooks may run Python that a trace does not repeat."""
         return tf.inside_function() or not tf_variables.in_v1_graph()
 
     def build(self, var_list: Sequence[Any]) -> None:
-        """Asks the optimizer, whose hooks create slots."""
+        """Calls `build` of the optimizer, whose hooks create slots."""
         self.optimizer.build(var_list)
 
     def restore_slot(self, variable: Any, name: str, position: Any) -> Any:
-        """The slot a checkpoint holds a value for, or None to wait until it is created."""
+        """Returns the slot for which a checkpoint has a value; None to wait until it is created."""
         with self.state.lock:
             dtype = tf_variables.unwrap(variable).dtype
             return self.state.slots.restore(variable, name, position, dtype)
 
     def brought(self) -> tuple[Policy, ...]:
-        """What a wrapper has brought, by way of an overridden `apply_gradients`."""
+        """Returns the policies that a wrapper adds, through an overridden `apply_gradients`."""
         return _taken(self)

@@ -1,4 +1,4 @@
-"""What a subclass written for OptimizerV2 may override: from a loss to the update of a variable."""
+"""The hooks that a subclass written for OptimizerV2 may override: from a loss to an update."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GradientsAndVariables = list[tuple[Any, Any]]
 
 
 class StepHooks:
-    """The hooks of a step, in the order in which they are called, as OptimizerV2 has them."""
+    """The hooks of a step, in the order in which OptimizerV2 calls them."""
 
     _engine: Engine
     _name: str
@@ -34,17 +34,17 @@ class StepHooks:
     def compute_gradients(
         self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
     ) -> GradientsAndVariables:
-        """The first half of `minimize`: (gradient, variable) pairs.
+        """Computes (gradient, variable) pairs: the first half of `minimize`.
 
         Args:
-            loss: a function of nothing that returns the loss, or a tensor that `tape` saw
-                being computed.
-            var_list: the variables, or a function of nothing that returns them.
+            loss: a function without arguments that returns the loss, or a tensor that was computed
+                under `tape`.
+            var_list: the variables, or a function without arguments that returns them.
             grad_loss: the gradient with respect to the loss; ones by default.
             tape: the tape to use; needed if `loss` is a tensor.
 
         Returns:
-            What `_compute_gradients` gives.
+            What `_compute_gradients` returns.
         """
         return self._compute_gradients(loss, var_list, grad_loss=grad_loss, tape=tape)
 
@@ -74,17 +74,17 @@ class StepHooks:
         return [(gradient, given.get(id(variable), variable)) for gradient, variable in pairs]
 
     def _transform_loss(self, loss: Any) -> Any:
-        """Override it to change the loss before it is differentiated."""
+        """Returns the loss to differentiate. Override it to change the loss."""
         return loss
 
     def _get_gradients(
         self, tape: Any, loss: Any, var_list: Sequence[Any], grad_loss: Any = None
     ) -> GradientsAndVariables:
-        """Override it to differentiate in another way."""
+        """Returns (gradient, variable) pairs. Override it to differentiate in another way."""
         return list(zip(tape.gradient(loss, var_list, grad_loss), var_list, strict=True))
 
     def _valid_dtypes(self) -> Iterable[tf.DType]:
-        """Override it to take variables of fewer dtypes."""
+        """Returns the dtypes that variables may have. Override it to allow fewer."""
         return {*check_gradients.FLOATING, tf.complex64, tf.complex128}
 
     def _assert_valid_dtypes(self, tensors: Iterable[Any]) -> None:
@@ -99,17 +99,17 @@ class StepHooks:
     # --- a step -----------------------------------------------------------------------------------
 
     def scale_loss(self, loss: Any) -> Any:
-        """The loss to differentiate: the loss itself."""
+        """Returns the loss itself, which is not scaled."""
         return loss
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
-        """Called after training; there is nothing to finalize without averages of tfopt's."""
+        """Does nothing: there are no averages. `fit` calls it after training."""
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
-        """Calls `_resource_apply_dense`, with `apply_state` if it takes it.
+        """Calls `_resource_apply_dense`, with `apply_state` if it takes this argument.
 
         Args:
-            grad: the gradient, aggregated and clipped.
+            grad: the gradient, summed over replicas and clipped.
             var: the variable: one replica's copy, if it is mirrored.
 
         Returns:
@@ -118,12 +118,12 @@ class StepHooks:
         return self._resource_apply_dense(grad, var, **self._state_for(self._dense_apply_args))
 
     def resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        """Calls `_resource_apply_sparse_duplicate_indices`, with `apply_state` likewise.
+        """Calls `_resource_apply_sparse_duplicate_indices`, with `apply_state` if it takes it.
 
         Args:
             grad: rows of the gradient.
             var: the variable: one replica's copy, if it is mirrored.
-            indices: which rows they are, maybe repeated.
+            indices: which rows they are, possibly repeated.
 
         Returns:
             What the hook returns.
@@ -132,33 +132,33 @@ class StepHooks:
         return self._resource_apply_sparse_duplicate_indices(grad, var, indices, **state)
 
     def _state_for(self, arguments: list[str]) -> dict[str, Any]:
-        step = step_of(self._engine)  # a wrapper may call hooks outside of one
+        step = step_of(self._engine)  # None if a wrapper calls hooks outside of a step
         apply_state = step.scalars if step is not None else None
         return {"apply_state": apply_state} if "apply_state" in arguments else {}
 
     def _transform_unaggregated_gradients(
         self, grads_and_vars: GradientsAndVariables
     ) -> GradientsAndVariables:
-        """Override it to change each replica's gradients before they are summed."""
+        """Returns one replica's gradients, before they are summed. Override it to change them."""
         return grads_and_vars
 
     def _aggregate_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-        """Override it to sum over replicas in another way."""
+        """Sums gradients over replicas. Override it to sum in another way."""
         return list(self.gradient_aggregator(grads_and_vars))
 
     def aggregate_gradients(self, grads_and_vars: Any) -> GradientsAndVariables:
-        """The pairs with each gradient summed over replicas.
+        """Returns the pairs with each gradient summed over replicas.
 
         Args:
             grads_and_vars: (gradient, variable) pairs.
 
         Returns:
-            What `_aggregate_gradients` gives.
+            What `_aggregate_gradients` returns.
         """
         return self._aggregate_gradients(list(grads_and_vars))
 
     def _transform_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-        """Clips the sums and calls the gradient transformers. May be overridden."""
+        """Clips the summed gradients and calls the gradient transformers. You may override it."""
         limits = {
             "value": self.clipvalue,
             "norm": self.clipnorm,
@@ -175,7 +175,7 @@ class StepHooks:
         return grads_and_vars
 
     def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
-        """`apply_state`: what `_prepare_local` computes for each device and dtype."""
+        """Returns `apply_state`: what `_prepare_local` computes for each device and dtype."""
         local = [each for variable in var_list for each in replicas.copies(variable)]
         keys = dict.fromkeys((each.device, each.dtype.base_dtype) for each in local)
         apply_state: dict[Any, dict[str, Any]] = {}
@@ -192,7 +192,7 @@ class StepHooks:
             apply_state[var_device, var_dtype]["lr_t"] = rate
 
     def _fallback_apply_state(self, var_device: Any, var_dtype: Any) -> dict[str, Any]:
-        """What `_prepare_local` gives for one device and dtype, outside of a step."""
+        """Returns what `_prepare_local` computes for one device and dtype, outside of a step."""
         apply_state: dict[Any, dict[str, Any]] = {(var_device, var_dtype): {}}
         self._prepare_local(var_device, var_dtype, apply_state)
         return apply_state[var_device, var_dtype]
@@ -206,11 +206,11 @@ class StepHooks:
         return list(inspect.signature(self._resource_apply_sparse).parameters)
 
     def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any) -> Any:
-        """Override it: the update of the variable `handle` by a dense gradient."""
+        """Updates the variable `handle` with a dense gradient: override it."""
         raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_dense`.")
 
     def _resource_apply_sparse(self, grad: Any, handle: Any, indices: Any, apply_state: Any) -> Any:
-        """Override it: the update of rows of `handle`, none of which is repeated."""
+        """Updates rows of `handle`, none of which is repeated: override it."""
         raise NotImplementedError(f"{type(self).__name__} must define `_resource_apply_sparse`.")
 
     def _resource_apply_sparse_duplicate_indices(
@@ -232,7 +232,7 @@ class StepHooks:
 
 
 def summed_over_replicas(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-    """The pairs with gradients summed over replicas; None stays None."""
+    """Returns the pairs with gradients summed over replicas; None stays None."""
     pairs = list(grads_and_vars)
     summed = replicas.sum_over_replicas([g for g, _ in pairs if g is not None])
     gradients = iter(summed)

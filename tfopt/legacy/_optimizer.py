@@ -1,4 +1,4 @@
-"""The base class for optimizers written for OptimizerV2, whose hooks the engine calls."""
+"""`tfopt.legacy.Optimizer`: the base class for optimizers written for OptimizerV2."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine
 from tfopt.legacy._hooks import StepHooks, summed_over_replicas
 
-# What redefines these would change a step unseen, and OptimizerV2 has none of them: the parts of
-# an optimizer, and the mathematics of which the hooks of the eight are made.
+# Names that OptimizerV2 does not have, so a subclass could redefine them and change a step
+# without knowing: the engine, and the formulas from which the hooks of the eight are made.
 RESERVED = "_engine _declared begin fused slot_order slots sparse update".split()
 KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 
@@ -38,27 +38,28 @@ class Optimizer(
 ):
     """Base class for optimizers written for OptimizerV2: override its underscore hooks.
 
-    `_create_slots(var_list)`, `_resource_apply_dense(grad, var, apply_state)`,
-    `_resource_apply_sparse(grad, var, indices, apply_state)` and `get_config()` are what most
-    override; docs/legacy.md lists the others. Hyperparameters are what `_set_hyper` is given.
+    Most subclasses override `_create_slots(var_list)`,
+    `_resource_apply_dense(grad, var, apply_state)`,
+    `_resource_apply_sparse(grad, var, indices, apply_state)` and `get_config()`; docs/legacy.md
+    lists the others. Hyperparameters are what `_set_hyper` is given.
 
-    The order of a step is OptimizerV2's: `_create_all_weights`, `_prepare`,
-    `_transform_unaggregated_gradients`, `_aggregate_gradients`, `_transform_gradients`, the
-    apply hooks of each variable, its constraint, `iterations` + 1.
+    A step calls, in OptimizerV2's order: `_create_all_weights`, `_prepare`,
+    `_transform_unaggregated_gradients`, `_aggregate_gradients`, `_transform_gradients`; then for
+    each variable the apply hooks and its constraint; then it adds 1 to `iterations`.
 
     Args:
         name: a name for the optimizer; None stands for the class name.
-        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, in
-            place of the sum over replicas.
-        gradient_transformers: functions from such pairs to such pairs, called in turn after
-            clipping.
+        gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
+            called in place of the sum over replicas.
+        gradient_transformers: functions from such pairs to such pairs, which are called in turn
+            after clipping.
         **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm`, `decay`, `lr`, all at least 0.
             `decay` becomes `_initial_decay`; `lr` is what `_set_hyper("learning_rate", ...)`
             takes instead of its argument.
 
     Raises:
-        TypeError: for an unknown keyword; tfopt's own are not offered, since a subclass may
-            use their names for itself.
+        TypeError: for an unknown keyword. tfopt's own keywords are not supported, because a
+            subclass may use their names for itself.
         ValueError: for a negative number, or both `clipnorm` and `global_clipnorm`.
 
     >>> class SignSGD(tfopt.legacy.Optimizer):
@@ -77,9 +78,9 @@ class Optimizer(
 
     _engine: Any  # a `LegacyEngine`
     _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
-    _distribution_strategy: Any = None  # that under which it was made
-    complex_numbers = True  # as there; hooks decide
-    __signature__ = None  # tfopt makes one of declarations; here the constructor has its own
+    _distribution_strategy: Any = None  # the strategy under which it was created
+    complex_numbers = True  # as in OptimizerV2; hooks decide
+    __signature__ = None  # not made from declarations: the constructor has its own
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class Optimizer(
 
     @property
     def _iterations(self) -> Any:
-        """The counter of steps, or None if nobody has read it yet. A wrapper shares its own."""
+        """The counter of steps, or None if it was not read yet. A wrapper may assign its own."""
         return self._engine.state.step_counter
 
     @_iterations.setter
@@ -152,7 +153,7 @@ class Optimizer(
         self._hypers_created = True
 
     def _decayed_lr(self, var_dtype: Any) -> Any:
-        """The learning rate of this step, after `decay`, in the dtype of a variable."""
+        """Returns the learning rate of this step, after `decay`, in the dtype of a variable."""
         rate = self._get_hyper("learning_rate", var_dtype)
         if self._initial_decay > 0:
             steps = tf.cast(self.iterations, var_dtype)
@@ -163,10 +164,10 @@ class Optimizer(
         return param() if callable(param) else param
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the base class; a subclass adds its own.
+        """Returns the arguments of the base class; a subclass adds its own.
 
         Returns:
-            A dict with the name, and what clips gradients.
+            A dict with the name, and the options that clip gradients.
         """
         clips = {name: getattr(self, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")}
         return {"name": self._name, **{n: value for n, value in clips.items() if value is not None}}
@@ -201,7 +202,7 @@ class Optimizer(
 
     @property
     def variables(self) -> CallableList:
-        """What `weights` lists, a wrapper's too: Keras saves it. May also be called."""
+        """The same as `weights`, also those of a wrapper: Keras saves them. May also be called."""
         return CallableList(self.weights)
 
     @property
@@ -210,20 +211,20 @@ class Optimizer(
 
     @plain_python
     def build(self, var_list: Sequence[Any]) -> None:
-        """Creates the state for variables. Optional: updates do it too.
+        """Creates the state for variables. Optional: updates do it, too.
 
         Args:
             var_list: the variables.
 
         Raises:
-            ValueError: if what `set_weights` was given earlier does not fit.
+            ValueError: if the arrays of an earlier `set_weights` do not fit.
         """
         self._engine.state.slots.note_paths(var_list)
         with tf.init_scope():
             self._create_all_weights([tf_variables.unwrap(variable) for variable in var_list])
 
     def _create_all_weights(self, var_list: Sequence[Any]) -> None:
-        """Creates `iterations`, hyperparameters and slots, as far as they are not there."""
+        """Creates `iterations`, hyperparameters and slots, if they do not exist yet."""
         if self._engine.pending_lr is not None:
             raise TypeError(
                 f"`lr`={self._engine.pending_lr!r} has no effect: {type(self).__name__} never "
@@ -238,7 +239,7 @@ class Optimizer(
         if not known:
             self._engine.state.keep(var_list)
             self._engine.hypers.freeze()
-            for optimizer in (self, *self.submodules):  # a wrapper makes slots for those inside
+            for optimizer in (self, *self.submodules):  # a wrapper makes slots of inner optimizers
                 if isinstance(optimizer, Optimizer) and optimizer.built:
                     optimizer._engine.state.load_waiting(0)
         self._engine.expose()
@@ -252,11 +253,11 @@ class Optimizer(
         self._create_slots(var_list)
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
-        """Override it to create slots, by `add_slot`; it is called again at later steps."""
+        """Creates slots, by `add_slot`: override it. It is called again at later steps."""
 
     @contextlib.contextmanager
     def _distribution_strategy_scope(self) -> Iterator[Any]:
-        """The scope of the strategy that the optimizer was made under, unless in one now."""
+        """Enters the scope of the strategy under which the optimizer was created, unless in one."""
         strategy = self._distribution_strategy
         if strategy is None or replicas.has_strategy():
             yield
@@ -267,7 +268,7 @@ class Optimizer(
     # --- state in and out: `weights` by order -----------------------------------------------------
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes `weights` into a store of Keras'.
+        """Writes `weights` into a Keras store.
 
         Args:
             store: a mapping from names to arrays.
@@ -282,7 +283,7 @@ class Optimizer(
             store: a mapping from names to arrays.
 
         Raises:
-            ValueError: if it does not fit `weights`; nothing is changed then.
+            ValueError: if it does not fit `weights`. Then nothing is changed.
         """
         self.set_weights([store[str(number)] for number in range(len(store.keys()))])
 
@@ -290,7 +291,7 @@ class Optimizer(
         return _unpickle, (type(self), self.get_config(), self.get_weights())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """An optimizer of the same variables, or of their copies if `memo` has them."""
+        """Returns an optimizer for the same variables, or for their copies if `memo` has them."""
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         memo[id(self._distribution_strategy)] = self._distribution_strategy
@@ -298,7 +299,7 @@ class Optimizer(
         twin.__dict__["_engine"] = engine = self._engine.copy_for(twin, memo)
         seen = self._engine.state.variables()
         shared = {id(v): v for v in seen if id(v) not in memo}
-        memo.update(shared)  # an attribute that holds them is no reason to copy them
+        memo.update(shared)  # so that an attribute which holds them does not copy them
         for name, value in self.__dict__.items():
             if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
                 twin.__dict__[name] = copy.deepcopy(value, memo)
@@ -307,7 +308,7 @@ class Optimizer(
         for name, child in self._trackable_children().items():
             if id(child) in memo:
                 tensorflow_private.track(twin, memo[id(child)], name)
-        # The memo is whole when the copy is first used.
+        # The memo is complete when the copy is first used.
         engine.state.waiting.put(CopyLoader(lambda: engine.state.table.move(memo)))
         engine.state.waiting.add_all_of(self._engine.state.waiting)
         return twin

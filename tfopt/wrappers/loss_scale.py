@@ -1,4 +1,4 @@
-"""Loss scaling: small gradients of float16 are kept from vanishing."""
+"""Loss scaling for mixed precision: keeps small float16 gradients from becoming 0."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if tf_keras is not None:
 
 INITIAL_SCALE = 2.0**15
 GROWTH_STEPS = 2000
-_OWN = ("loss_scale", "dynamic_counter", SKIPPED)  # variables, in their order
-# What Keras 3 once wrote into configs of its wrapper, with no effect.
+_OWN = ("loss_scale", "dynamic_counter", SKIPPED)  # its own variables, in their order
+# Keys without effect that early versions of Keras 3 wrote into configs of its wrapper.
 _NEUTRAL = {
     "weight_decay": None,
     "clipnorm": None,
@@ -48,34 +48,36 @@ _NEUTRAL = {
 
 @registry.register
 class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
-    r"""Multiplies the loss by a scale, divides gradients by it, and finds a scale that fits.
+    r"""Loss scaling: multiplies the loss by a scale, divides gradients by it, and adapts the scale.
 
-    A step is left out, with nothing changed, when a gradient, summed over replicas, has an
-    infinity or NaN; the scale is halved then, on all replicas alike:
+    A step is skipped, with nothing changed, if a gradient has an infinity or NaN after the sum over
+    replicas. Then the scale is halved, on all replicas alike:
 
     $$S \leftarrow \begin{cases} \max(S / 2, 1) & \text{if a gradient is not finite} \\
         2 S & \text{after so many finite steps in a row} \end{cases}$$
 
-    It is what Keras 3 and tf-keras wrap optimizers in under `mixed_float16`, so they do not wrap
-    it again; and it has the methods of both: `scale_loss` of Keras 3, `get_scaled_loss` and
-    `get_unscaled_gradients` of tf-keras. In a loop of your own, scale the loss by either;
-    `apply_gradients` divides by the scale, unless `get_unscaled_gradients` was called to do
-    that last, in Python: call both where you call `apply_gradients`, in the same `tf.function`
-    or none. `minimize` and `fit` do all of it. Everything else is `inner_optimizer`'s, which is
-    used through this one only.
+    Under `mixed_float16`, Keras 3 and tf-keras wrap optimizers in loss-scale optimizers of their
+    own; they do not wrap this one again. It has the methods of both: `scale_loss` of Keras 3,
+    `get_scaled_loss` and `get_unscaled_gradients` of tf-keras.
+
+    `minimize` and `fit` do everything. In a loop of your own, scale the loss by `scale_loss` or
+    `get_scaled_loss`; `apply_gradients` divides the gradients by the scale. If you call
+    `get_unscaled_gradients`, it divides them instead: call it, and the method that scales the
+    loss, where you call `apply_gradients`, in the same `tf.function` or outside of any.
+
+    Everything else is done by `inner_optimizer`. Do not use that directly.
 
     Args:
-        inner_optimizer: an optimizer of tfopt, or what `tfopt.get` makes one of; kept under
-            this name. It must not have a `loss_scale_factor`.
-        initial_scale: the scale to begin with, above 0; of a scale that is not dynamic, the
-            scale.
+        inner_optimizer: an optimizer of tfopt, or an identifier for `tfopt.get`. It must not have a
+            `loss_scale_factor`.
+        initial_scale: the first scale, above 0. If `dynamic` is False, the scale never changes.
         dynamic_growth_steps: after how many finite steps the scale is doubled, at least 1.
         dynamic: whether the scale changes. If not, `initial_scale` must be given.
         name: a name.
 
     State:
-        That of `inner_optimizer`, then `loss_scale`, `dynamic_counter` (finite steps since it
-        last changed) and `skipped_steps`.
+        That of `inner_optimizer`, then `loss_scale`, `dynamic_counter` (the finite steps since the
+        scale last changed) and `skipped_steps`.
 
     Raises:
         TypeError: if `inner_optimizer` is not an optimizer of tfopt.
@@ -92,8 +94,8 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     Source:
         Micikevicius et al., Mixed Precision Training, 2018, https://arxiv.org/abs/1710.03740.
-        Keras 3 looks at one replica's gradients before they are summed, and its scale has no
-        lower bound; tf-keras' counts steps left out as `iterations`.
+        Keras 3 checks one replica's gradients before they are summed, and its scale has no lower
+        bound. tf-keras counts skipped steps as `iterations`.
     """
 
     def __init__(
@@ -144,19 +146,19 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             _inner=inner,
         )
         tensorflow_private.track(self, inner, "inner_optimizer")
-        # Its scalars alone: slots are those of the optimizer inside.
+        # Only its own scalars: slots are those of the inner optimizer.
         self.__dict__["_scalars"] = State(self, name, {}, lambda: first, lambda: None)
 
     @property
     def inner_optimizer(self) -> Optimizer:
-        """The optimizer that takes the steps."""
+        """The optimizer that makes the steps."""
         return self._inner
 
     # --- the scale --------------------------------------------------------------------------------
 
     @property
     def initial_scale(self) -> float:
-        """The scale to begin with."""
+        """The first scale."""
         return float(self._config[0])
 
     @property
@@ -181,20 +183,20 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     @property
     def skipped_steps(self) -> Any:
-        """How many steps were left out, an int64 variable."""
+        """How many steps were skipped, an int64 variable."""
         return self._own_variables()[2]
 
     dynamic_scale = property(lambda self: self.loss_scale, doc="Keras 3's name of `loss_scale`.")
     step_counter = property(lambda self: self.dynamic_counter, doc="Keras 3's other name.")
 
     def _own_variables(self) -> list[Any]:
-        """The scale, its counter and the skipped steps, made on first use."""
+        """Returns the scale, its counter and the skipped steps; creates them on first use."""
         own = [self._scalars.counter(name) for name in _OWN]
-        self.__dict__["_module_variables"] = own  # where a `tf.Module` around it finds them
+        self.__dict__["_module_variables"] = own  # a `tf.Module` around it finds them here
         return own
 
     def _rescale(self, finite: Any) -> None:
-        """Changes the scale after a step was taken or not: once for all replicas."""
+        """Changes the scale after a step that was taken or skipped: once for all replicas."""
         scale, counter, skipped = self._own_variables()
         skipped.assign_add(tf.cast(tf.logical_not(finite), skipped.dtype), read_value=False)
         if not self.dynamic:
@@ -207,18 +209,18 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         counter.assign(tf.where(grow, tf.zeros_like(steps), steps), read_value=False)
 
     def scale_loss(self, loss: Any) -> Any:
-        """The loss times the scale; `apply_gradients` divides by it."""
+        """Returns the loss times the scale; `apply_gradients` divides gradients by the scale."""
         self.__dict__["_unscales"] = True
         return loss * tf.cast(self.loss_scale, loss.dtype)
 
     def get_scaled_loss(self, loss: Any) -> Any:
-        """The loss times the scale; or, of a function that returns a loss, such a function."""
+        """Returns the loss times the scale; for a function that returns a loss, a function."""
         if callable(loss):
             return lambda: self.scale_loss(loss())
         return self.scale_loss(loss)
 
     def get_unscaled_gradients(self, grads: Sequence[Any]) -> list[Any]:
-        """Gradients divided by the scale, which `apply_gradients` then leaves as they are.
+        """Returns gradients divided by the scale; `apply_gradients` does not divide them again.
 
         Args:
             grads: tensors, `tf.IndexedSlices` and None.
@@ -254,11 +256,14 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
-        """The same, with gradients and variables in two lists. See `tfopt.Optimizer.apply`."""
+        """Applies gradients, as `apply_gradients`; gradients and variables are two lists.
+
+        See `tfopt.Optimizer.apply`.
+        """
         return self.apply_gradients(paired(self, grads, trainable_variables))
 
     def _policies(self) -> tuple[Policy, ...]:
-        """What this wrapper brings to a step of the optimizer inside."""
+        """Returns the policies that this wrapper adds to a step of the inner optimizer."""
         self._own_variables()
         return (_Scaling(self, self._unscales),)
 
@@ -274,7 +279,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     # --- what is the inner optimizer's ------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        # What starts with "_" is each object's own: what it tracks, and who saves slots.
+        # Names that start with "_" belong to each object: what it tracks, and which saves slots.
         if name.startswith("_") or "_inner" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.inner_optimizer, name)
@@ -293,7 +298,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        """That of `inner_optimizer`."""
+        """The learning rate of `inner_optimizer`."""
         return self._inner.learning_rate
 
     @learning_rate.setter
@@ -318,7 +323,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     @property
     def iterations(self) -> Any:
-        """That of `inner_optimizer`: steps left out do not count."""
+        """The `iterations` of `inner_optimizer`: skipped steps do not count."""
         return self._inner.iterations
 
     @iterations.setter
@@ -340,7 +345,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     @property
     def weights(self) -> CallableList:
-        """Those of `inner_optimizer`, then the scale, its counter and the skipped steps."""
+        """The weights of `inner_optimizer`, then the scale, its counter and the skipped steps."""
         return CallableList([*self._inner.weights, *self._own_variables()])
 
     @property
@@ -349,7 +354,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         return self.weights
 
     def get_weights(self) -> list[np.ndarray]:
-        """The values of `weights`, as NumPy arrays."""
+        """Returns the values of `weights`, as NumPy arrays."""
         own = tf_variables.values_of(self._own_variables())
         return [*self._inner.get_weights(), *own]
 
@@ -357,8 +362,8 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """Sets the values of `weights`.
 
         Raises:
-            ValueError: if the number of arrays, a shape or a dtype is wrong; nothing is
-                changed then.
+            ValueError: if the number of arrays, a shape or a dtype is wrong. Then nothing is
+                changed.
         """
         own = self._own_variables()
         values = list(weights)
@@ -373,7 +378,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         tf_variables.assign_all(list(zip(own, values, strict=True)))
 
     def _check_own(self, values: Sequence[np.ndarray]) -> None:
-        """Raises unless these may be the scale, its counter and the skipped steps."""
+        """Raises unless these values may be the scale, its counter and the skipped steps."""
         numbers = all(value.shape == () and value.dtype.kind in "iuf" for value in values)
         if not numbers or not np.all(np.isfinite(values)) or values[0] <= 0 or min(values) < 0:
             raise ValueError(
@@ -382,7 +387,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             )
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes what is not `inner_optimizer`'s, which Keras saves beside."""
+        """Writes the wrapper's own variables; Keras saves those of `inner_optimizer` separately."""
         values = tf_variables.values_of(self._own_variables())
         for name, value in zip(_OWN, values, strict=True):
             store[name] = value
@@ -391,7 +396,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """Reads what `save_own_variables` wrote.
 
         Raises:
-            ValueError: if something is missing; nothing is changed then.
+            ValueError: if a value is missing. Then nothing is changed.
         """
         missing = [name for name in _OWN if name not in store.keys()]  # noqa: SIM118
         if missing:
@@ -401,7 +406,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         tf_variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer, without its state."""
+        """Returns the arguments that make an equal optimizer, without its state."""
         config: dict[str, Any] = {
             "name": self.name,
             "inner_optimizer": registry.serialize(self.inner_optimizer),
@@ -415,7 +420,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> LossScaleOptimizer:
-        """Makes an optimizer from a config: ours, tf-keras' or Keras 3's."""
+        """Makes an optimizer from a config of tfopt, tf-keras or Keras 3."""
         config = dict(config)
         for name, neutral in _NEUTRAL.items():
             if name in config and config[name] == neutral:
@@ -441,9 +446,9 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
 
 class _Scaling(FiniteSteps):
-    """The policy that a loss scale brings: divides gradients by it, and changes it.
+    """The policy of a loss scale: divides gradients by the scale, and changes the scale.
 
-    Equal for one wrapper and one way to unscale, since steps are cached by their policies.
+    Two of them are equal if wrapper and way to unscale are, because steps are cached by policies.
     """
 
     def __init__(self, wrapper: LossScaleOptimizer, unscales: bool):
@@ -460,7 +465,7 @@ class _Scaling(FiniteSteps):
         return id(self._wrapper), self._unscales
 
     def change_own_gradients(self, step: Step, works: Works) -> Works:
-        """Divides by the scale, unless that was done."""
+        """Divides the gradients by the scale, unless the user has done so."""
         return divided(works, self._wrapper.loss_scale) if self._unscales else works
 
     def after_decision(self, step: Step, taken: Any) -> None:

@@ -1,4 +1,4 @@
-"""An optimizer of TensorFlow 1, as one of tfopt."""
+"""Optimizers of TensorFlow 1 (`tf.compat.v1.train`), used as optimizers of tfopt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfopt.optimizer import Optimizer
 
 
 def _run(step: Step, works: Sequence[Work]) -> Any:
-    """The life of a step: all of it but the counting is the wrapped optimizer's."""
+    """Makes a step: the wrapped optimizer does all of it, except counting."""
     if not step.aggregate and replicas.has_strategy():
         raise ValueError(
             "`experimental_aggregate_gradients` must be True: an optimizer of TensorFlow 1 "
@@ -36,21 +36,21 @@ class V1State(State):
     """The counter of steps, and the variables of the wrapped optimizer."""
 
     def weights(self) -> list[Any]:
-        """`iterations`, then the variables of the wrapped optimizer."""
+        """Returns `iterations`, then the variables of the wrapped optimizer."""
         return [self.iterations, *vars(self.owner)["wrapped"].variables()]
 
 
 class V1Engine(Engine):
-    """Hands a step to the wrapped optimizer."""
+    """Passes a step to the wrapped optimizer."""
 
     def make_state(self) -> State:
-        """The state, empty."""
+        """Returns an empty state."""
         return V1State(self.optimizer, self.name, {}, dict, lambda: None)
 
     life = staticmethod(_run)
 
     def set_hyper(self, name: str, value: Any) -> None:
-        """Raises: the wrapped optimizer has the hyperparameters."""
+        """Raises, because the wrapped optimizer has the hyperparameters."""
         raise AttributeError(
             f"`{name}` cannot be set here: hyperparameters are those of `wrapped`; got {value!r}."
         )
@@ -59,10 +59,10 @@ class V1Engine(Engine):
 
 
 class V1Optimizer(Optimizer, engine=V1Engine):
-    """Runs a `tf.compat.v1.train.Optimizer` where an optimizer of tfopt is expected.
+    """Wraps a `tf.compat.v1.train.Optimizer` as an optimizer of tfopt.
 
-    What the wrapped optimizer computes is its own affair: hyperparameters, slots and the
-    sum over replicas are its, and the keywords that tfopt's optimizers share are not taken.
+    The wrapped optimizer computes steps: hyperparameters, slots and the sum over replicas are its
+    own. The keywords that tfopt's optimizers share are not supported.
 
     Args:
         optimizer: the optimizer to wrap, kept as `wrapped`.
@@ -89,18 +89,18 @@ class V1Optimizer(Optimizer, engine=V1Engine):
         self.wrapped = optimizer
 
     def get_slot(self, var: Any, slot_name: str) -> Any:
-        """The wrapped optimizer's slot."""
+        """Returns the wrapped optimizer's slot."""
         slot = self.wrapped.get_slot(var, slot_name) if isinstance(var, tf.Variable) else None
         if slot is None:
             raise KeyError(f"{var!r} has no slot {slot_name!r}.")
         return slot
 
     def get_slot_names(self) -> list[str]:
-        """None here: the wrapped optimizer saves its slots."""
+        """Returns an empty list, because the wrapped optimizer saves its slots."""
         return []
 
     def get_config(self) -> dict[str, Any]:
-        """Raises `NotImplementedError`: optimizers of TensorFlow 1 have no config."""
+        """Raises `NotImplementedError`, because optimizers of TensorFlow 1 have no config."""
         raise NotImplementedError(
             f"{type(self.wrapped).__name__} of TensorFlow 1 has no config: it cannot be saved "
             "with a model. Use the optimizer of tfopt of that name."
