@@ -1,7 +1,7 @@
-"""TensorFlow's optimizers done again, as `tf.Module`s.
+"""Optimizers for TensorFlow, each a `tf.Module`.
 
-One library that passes for a Keras optimizer in `model.compile`, works bare in a
-`tf.function` loop, and trains under `tf.distribute` unchanged.
+Every optimizer works in `model.compile` of Keras 3 and of tf-keras, in a `tf.function` loop of
+your own, and unchanged under `tf.distribute`.
 """
 
 from __future__ import annotations
