@@ -115,6 +115,11 @@ class Waiting:
         copies = [each for each in self._loaders if isinstance(each, CopyLoader)]
         self._loaders = (*copies, *([] if loader is None else [loader]))
 
+    def _first_copy(self) -> CopyLoader | None:
+        """Returns the deep copy that is yet to be finished, if there is one: it comes first."""
+        first = next(iter(self._loaders), None)
+        return first if isinstance(first, CopyLoader) else None
+
     def add_all_of(self, other: Waiting) -> None:
         """Adds the loaders of another optimizer."""
         more = [each for each in other._loaders if not isinstance(each, CopyLoader)]
@@ -132,11 +137,11 @@ class Waiting:
 
     def finish_copy(self) -> None:
         """Finishes a deep copy, if this is the state of one that was not used yet."""
-        if not self._loaders or not isinstance(self._loaders[0], CopyLoader):
+        if self._first_copy() is None:
             return
         with self._lock:
-            copy = self._loaders[0] if self._loaders else None
-            if self._finishing or not isinstance(copy, CopyLoader):
+            copy = self._first_copy()  # another thread may have finished it
+            if copy is None or self._finishing:
                 return
             self._finishing = True
             try:
