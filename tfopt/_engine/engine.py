@@ -99,6 +99,7 @@ class Engine:
         return next((policy for policy in self.policies if isinstance(policy, cls)), None)
 
     def first_counts(self) -> Mapping[str, int | float]:
+        """Returns the counters of the policies in use by name, and what they start from."""
         return {name: first for policy in self.policies for name, first in policy.counters.items()}
 
     def uses(self, name: str) -> bool:
