@@ -1,4 +1,4 @@
-"""Schedules: values against NumPy and both Kerases, configs, and what is refused."""
+"""Schedules: values against NumPy and Keras 3 and tf-keras, configs, and what is refused."""
 
 import json
 import sys

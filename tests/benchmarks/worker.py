@@ -1,6 +1,6 @@
 """Runs cases, in a process that bench.py replaces when it has grown.
 
-TensorFlow and the Kerases keep parts of the functions that were traced, with the variables in
+TensorFlow, Keras 3 and tf-keras keep parts of the functions that were traced, with the variables in
 them, until the process ends. Run as a script, this file is that process.
 """
 

@@ -135,18 +135,18 @@ class Slots:
 
     def entries(self, start: int = 0) -> list[Entry]:
         """Returns the slots that have a place in `weights`, as they were created, from `start`."""
-        return self._described(self._ordered[start:])
+        return self._as_entries(self._ordered[start:])
 
     def early_entries(self) -> list[Entry]:
         """Returns the slots that a checkpoint created, and nothing has asked for yet."""
-        return self._described(self._restored)
+        return self._as_entries(self._restored)
 
     def entries_of(self, variables: Iterable[Any]) -> list[Entry]:
         """Returns the slots of some variables, as they were created."""
         paths = {self._paths[tf_variables.key(variable)] for variable in variables}
         return [entry for entry in self.entries() if entry.path in paths]
 
-    def _described(self, slots: Iterable[Any]) -> list[Entry]:
+    def _as_entries(self, slots: Iterable[Any]) -> list[Entry]:
         where = {
             id(slot): (self._paths[key], name)
             for key, slots_of_one in self._by_key.items()
