@@ -9,4 +9,4 @@ __all__ = ["_unpickle"]  # the name in pickles of the first versions
 
 # Modules in which pickles of earlier versions look for names.
 sys.modules["tfopt._saved"] = snapshot
-sys.modules["tfopt._state.pickle_and_deepcopy"] = pickle_and_deepcopy
+sys.modules["tfopt._state.copies"] = pickle_and_deepcopy
