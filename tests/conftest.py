@@ -1,6 +1,7 @@
 """Two logical devices, one mirrored strategy a process, and the same randomness each time."""
 
 import os
+import random
 import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -8,6 +9,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -51,9 +53,17 @@ def mirrored():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
+@pytest.fixture(scope="module", autouse=True)
+def seeded_tensorflow():
+    """Once a file, since TensorFlow forgets with its seed what it has made of functions."""
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def seeded(seeded_tensorflow):
+    """Before each test what layers take their seeds from."""
+    random.seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture
