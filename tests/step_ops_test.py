@@ -69,7 +69,7 @@ def test_lazy_makes_nothing_of_the_size_of_the_table(name):
         assert op.type not in ("ReadVariableOp", "AssignVariableOp") or not op.inputs[0].shape.rank
 
 
-def test_functions_of_the_eager_step_are_not_kept_for_ever():
+def test_functions_of_eager_steps_are_kept_up_to_a_number():
     class Noted(tfopt.SGD, policies=[Noting], shared=True):
         pass
 

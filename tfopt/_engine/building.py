@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfopt._engine.policy import Policies
 from tfopt._engine.variable_groups import group_of
-from tfopt._libraries import dtensor, tf_variables
+from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._values.cells_and_codecs import VALUE
 from tfopt._values.initial_values import Initial
 
@@ -148,7 +148,7 @@ def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
 def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
     """Raises if an `update` that needs the whole variable would get a shard of it."""
     for variable in variables:
-        is_shard = tf_variables.whole(variable) is not variable
+        is_shard = tensorflow_private.sharded_variable(variable) is not variable
         if is_shard and engine.optimizer.sparse == "whole" and not engine.declared.is_hooked:
             raise ValueError(
                 f"{type(engine.optimizer).__name__} needs whole variables; "

@@ -313,7 +313,7 @@ class Engine:
         if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
             raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
         hooked = name if self.declared.is_hooked else None
-        dtensor.check_split(self.statics["shard_slots"], hooked, bool(self.statics["use_ema"]))
+        dtensor.check_split(self.statics["shard_slots"], hooked)
 
     def check_rows(self, works: Sequence[Work]) -> None:
         """Raises for gradients of rows that are not supported, before anything is created."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._libraries import tf_variables
+from tfopt._libraries import tensorflow_private, tf_variables
 
 
 def clip(
@@ -150,7 +150,7 @@ def _square_sum(gradient: Any) -> Any:
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
     """Returns for each shard of a variable the sum over all of its shards."""
-    owners = [id(tf_variables.whole(variable)) for variable in variables]
+    owners = [id(tensorflow_private.sharded_variable(variable)) for variable in variables]
     by_owner: dict[int, list[Any]] = {}
     for owner, square_sum in zip(owners, sums, strict=True):
         by_owner.setdefault(owner, []).append(square_sum)

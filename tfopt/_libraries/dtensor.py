@@ -136,13 +136,12 @@ def laid_out_as_slots(values: Sequence[Any], variable: Any, slots: Sequence[Any]
 # --- what cannot be -------------------------------------------------------------------------------
 
 
-def check_split(split_over: Any, hooked_class: str | None, averages: bool) -> None:
+def check_split(split_over: Any, hooked_class: str | None) -> None:
     """Raises if `shard_slots` is no name, or does not go with other choices.
 
     Args:
         split_over: the value of `shard_slots`.
         hooked_class: the name of the optimizer's class if hooks update its variables, or None.
-        averages: whether the optimizer keeps averages of the weights.
     """
     if split_over is None:
         return
@@ -156,7 +155,11 @@ def check_split(split_over: Any, hooked_class: str | None, averages: bool) -> No
             f"`shard_slots` must be None: {hooked_class} updates variables by hooks, "
             f"which take slots that lie as their variables do; got {split_over!r}."
         )
-    if averages and not _AVERAGES_OF_SPLIT_SLOTS:
+
+
+def check_averages(split_over: Any) -> None:
+    """Raises if averages of the weights, split as `shard_slots` says, would be wrong."""
+    if split_over is not None and not _AVERAGES_OF_SPLIT_SLOTS:
         raise NotImplementedError(
             "`shard_slots` must be None beside `use_ema` before TensorFlow 2.18, whose "
             f"DTensor averages some variables as they were before the step; got {split_over!r}."

@@ -39,11 +39,6 @@ def shards(variables: Iterable[Any]) -> list[Any]:
     ]
 
 
-def whole(variable: Any) -> Any:
-    """Returns the sharded variable that this one is a shard of, or the variable itself."""
-    return tensorflow_private.sharded_variable(variable)
-
-
 def key(variable: Any) -> Any:
     """Returns what identifies a variable: the logical one, not its name or a replica's copy."""
     variable = unwrap(variable)

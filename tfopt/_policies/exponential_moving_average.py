@@ -136,6 +136,12 @@ class Averages(Policy):
     kept = {AVERAGE: Kept(), STEP: Kept(tf.int64)}
 
     @classmethod
+    def check(cls, engine: Engine) -> None:
+        """Raises if slots are split where DTensor would read a variable too early."""
+        if engine.statics["use_ema"]:
+            dtensor.check_averages(engine.statics["shard_slots"])
+
+    @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
         """Returns whether `use_ema` is True."""
         return bool(engine.statics["use_ema"])

@@ -130,10 +130,12 @@ class Waiting:
         loaders = [loader.load_into(state, block) for loader in self._loaders]
         self._loaders = tuple(loader for loader in loaders if loader is not None)
 
-    def add_to(self, snapshot: Snapshot, built: bool) -> None:
-        """Adds all values that wait to a snapshot."""
+    def snapshot(self, built: bool) -> Snapshot:
+        """Returns all values that wait; `built` says whether variables were seen."""
+        snapshot = Snapshot({}, [])
         for loader in self._loaders:
             loader.add_to(snapshot, built)
+        return snapshot
 
     def finish_copy(self) -> None:
         """Finishes a deep copy, if this is the state of one that was not used yet."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._libraries import dtensor, tf_variables
+from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._state.weight_order import Entry
 from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell, Codec
 from tfopt._values.initial_values import Initial, Kept, zeros
@@ -222,7 +222,7 @@ class Slots:
         slot = self.get(variable, name)
         if slot is None:
             slot = self._create(variable, name, initial, dtype, shape)
-            for owner in (variable, tf_variables.whole(variable)):
+            for owner in (variable, tensorflow_private.sharded_variable(variable)):
                 found = self.get(owner, name)
                 for position in self._take_deferred(owner, name) if found is not None else ():
                     position.restore(found)

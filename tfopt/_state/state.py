@@ -286,8 +286,7 @@ class State:
         with self.lock:  # what waits must not become slots in between
             built = self.built  # first: by this a deep copy is finished
             scalars, blocks = self.all_scalars(), self.blocks() if built else []
-            left = Snapshot({}, [])
-            self.waiting.add_to(left, built)
+            left = self.waiting.snapshot(built)
             hypers, added = self.hypers.numbers(), dict(self.added)
         return Snapshot(
             scalars=left.scalars or _values(scalars),
@@ -304,8 +303,7 @@ class State:
         """Returns the values of `weights`; before there are slots, the values loaded for them."""
         with self.lock:
             if not self.built and self.waiting:
-                left = Snapshot({}, [])
-                self.waiting.add_to(left, built=False)
+                left = self.waiting.snapshot(built=False)
                 return [np.array(value) for value in left.listed or left.values(self.kept)]
         return tf_variables.values_of(self.weights())
 
