@@ -97,12 +97,14 @@ def test_a_store_without_a_checksum_is_read_and_checked():
     fresh.load_own_variables(store)
     assert_same(fresh.get_weights(), optimizer.get_weights())
     for change, words in (
-        ({"slot.1": np.zeros((1, 2), "f4")}, "shape (2, 1) for `b/m`"),
-        ({"state.iterations": np.array(0.5)}, "whole numbers"),
         ({"layout": np.zeros(3, np.uint8)}, "layout"),
         ({"layout": np.frombuffer(b"[]", np.uint8)}, "layout"),
     ):
         refused(lambda c=change: fresh.load_own_variables({**store, **c}), fresh, words)
+    before = fresh.get_weights()
+    with pytest.warns(tfopt.TfoptWarning, match="whole numbers"):  # and a model would load
+        fresh.load_own_variables({**store, "state.iterations": np.array(0.5)})
+    assert_same(fresh.get_weights(), before)
     del store["slot.3"]
     refused(lambda: fresh.load_own_variables(store), fresh, "fewer slots")
 
@@ -171,6 +173,7 @@ def test_a_checkpoint_of_other_shapes(tmp_path):
     refused(lambda: target.read(path), other, "shape (4,) for slot `m` of `a`")
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint has changed")
 def test_a_slot_restored_early_in_another_shape(tmp_path):
     """Before the optimizer has slots: it is found when it would get them."""
     matrix = [tf.Variable(tf.ones((3, 2)), name="a")]

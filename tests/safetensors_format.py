@@ -55,4 +55,5 @@ def load(optimizer, path):
             parts[place][rest[0]] = value
         else:
             blocks.setdefault(place, []).append(Entry(*rest, value))
-    optimizer._engine.state.load(Snapshot(blocks=list(blocks.values()), listed=listed, **parts))
+    snapshot = Snapshot(blocks=list(blocks.values()), listed=listed, **parts)
+    optimizer._engine.state.load(snapshot, "the safetensors file")

@@ -83,7 +83,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path):
     other = make()
     other.build(variables(("head",)))
     before = other.get_weights()
-    with pytest.raises(ValueError, match="no slot `m` of `head`"):
+    with pytest.raises(ValueError, match="no values for 7 of 7 slots .m, v, .* of `head`"):
         safetensors_format.load(other, tmp_path / "state")
     assert_same(other, before)
     assert other.get_config()["learning_rate"] == 0.125

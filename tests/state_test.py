@@ -18,6 +18,7 @@ legacy = tf_keras.optimizers.legacy
 each_of_few = each([case for case in CASES if case.name in ("SGD", "Nadam", "Adafactor")])
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint has changed")  # the rate, on purpose
 @each_of_few
 @pytest.mark.parametrize("slots_first", [False, True], ids=["deferred", "into slots"])
 def test_checkpoint_restores_and_training_goes_on_bit_for_bit(case, slots_first, tmp_path):
@@ -164,11 +165,10 @@ def test_kept_weights_that_do_not_fit_raise_and_change_nothing():
     opt, variables = tfopt.Adam(), two_variables()
     before = [v.numpy() for v in variables]
     opt.set_weights([np.array(3), np.zeros(3)])
-    for _ in range(2):
-        with pytest.raises(ValueError, match="set_weights"):
-            train_on_cosines(opt, variables)
-        assert_same([v.numpy() for v in variables], before)
-        assert opt.iterations.numpy() == 0
+    with pytest.raises(ValueError, match="`set_weights` was given"):
+        train_on_cosines(opt, variables)
+    assert_same([v.numpy() for v in variables], before)
+    assert_same(opt.get_weights(), [0])  # as it was made
     good = tfopt.Adam()
     train_on_cosines(good, two_variables())
     opt.set_weights(good.get_weights())

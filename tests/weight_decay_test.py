@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from models import each_library
 from training import rows
 
 import tfopt
@@ -76,3 +77,48 @@ def test_one_name_or_one_variable_may_be_excluded(names):
     alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=bias)
     alone.apply_gradients([(0.0, kernel), (0.0, bias)])
     np.testing.assert_array_equal([kernel, bias], [0.25, 1.0])
+
+
+def stack(first, count=3):
+    """Variables whose names were made up, counting from `first`."""
+    return [tf.Variable([1.0], name=f"dense_{first + n}/kernel") for n in range(count)]
+
+
+def decayed(optimizer, variables):
+    optimizer.apply_gradients([(tf.constant([0.0]), v) for v in variables])
+    return [float(v[0]) for v in variables]
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5], ids=["same names", "names overlap", "other names"])
+def test_an_excluded_variable_is_found_again_where_names_have_shifted(shift):
+    variables = stack(0)
+    optimizer = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[variables[1]])
+    assert decayed(optimizer, variables) == [0.5, 1.0, 0.5]
+    again = tfopt.SGD.from_config(optimizer.get_config())
+    once_more = tfopt.SGD.from_config(again.get_config())  # before it has seen variables
+    for twin in (again, once_more, tfopt.SGD.from_config(optimizer.get_config())):
+        assert decayed(twin, stack(shift)) == [0.5, 1.0, 0.5]
+
+
+def test_an_excluded_variable_that_is_gone_is_named():
+    variables = stack(0)
+    optimizer = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=variables[1:])
+    decayed(optimizer, variables)
+    twin = tfopt.SGD.from_config(optimizer.get_config())
+    with pytest.warns(tfopt.TfoptWarning, match="saved for dense_2/kernel, which.*not among"):
+        assert decayed(twin, stack(0, 2)) == [0.5, 1.0]
+
+
+@each_library
+def test_a_layer_is_excluded_also_before_it_is_built(library):
+    layers = [library.layers.Dense(1, use_bias=False, kernel_initializer="ones") for _ in "ab"]
+    optimizer = tfopt.SGD(1.0, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(layers[1])
+    for layer in layers:
+        layer.build((None, 1))
+    kernels = [layer.kernel for layer in layers]
+    optimizer.apply_gradients([(tf.zeros([1, 1]), kernel) for kernel in kernels])
+    np.testing.assert_array_equal([k.numpy().item() for k in kernels], [0.5, 1.0])
+    alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[layers[0]])
+    alone.apply_gradients([(tf.zeros([1, 1]), kernel) for kernel in kernels])
+    np.testing.assert_array_equal([k.numpy().item() for k in kernels], [0.5, 0.5])

@@ -55,8 +55,8 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         weight_decay: decoupled weight decay: before the update, x becomes
             x - learning_rate * weight_decay * x. Where only the rows in the batch are updated,
             only these rows decay.
-        exclude_from_weight_decay: what does not decay: a list of variables, and of regular
-            expressions that are searched for in variables' paths. Also a method.
+        exclude_from_weight_decay: what does not decay: a list of variables, of layers, and of
+            regular expressions that are searched for in variables' paths. Also a method.
         gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
             called in place of the sum over replicas.
         gradient_transformers: functions from such pairs to such pairs, which are called in turn

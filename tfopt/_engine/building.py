@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfopt._engine.policy import Policies
 from tfopt._engine.variable_groups import group_of
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt._values.cells_and_codecs import VALUE
 from tfopt._values.initial_values import Initial
 
@@ -21,10 +22,11 @@ def build(engine: Engine, var_list: Sequence[Any]) -> None:
     """Creates the state of variables not seen before: all of it, or nothing if a part fails."""
     variables = [tf_variables.unwrap(variable) for variable in var_list]
     engine.state.copy_late()
-    if engine.state.slots.knows(variables):
-        return
-    with engine.state.lock:
-        _build(engine, tf_variables.shards(var_list), tf_variables.shards(variables))
+    if not engine.state.slots.knows(variables):
+        with engine.state.lock:
+            _build(engine, tf_variables.shards(var_list), tf_variables.shards(variables))
+    if engine.state.slots.restored:
+        _warn_of_unclaimed_slots(engine)
 
 
 def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) -> None:
@@ -47,6 +49,8 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         _join_mesh(engine, variables[0])
     _ = state.iterations
     engine.hypers.create()
+    if not state.built:
+        engine.hypers.warn_of_restored(engine.name)
     if not new:
         return
     policies, mark, start = engine.policies, slots.mark(), slots.count()
@@ -60,11 +64,23 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         slots.reset(mark)
         raise
     rules = engine.all_rules()
+    for rule in rules:
+        rule.prepare([slots.original(variable) for variable in new.values()])
     groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
     slots.blocks.append(list(new.values()))
     slots.keep(new)
     engine.freeze_choices(policies, groups)
     engine.expose()
+
+
+def _warn_of_unclaimed_slots(engine: Engine) -> None:
+    """Warns of slots that a checkpoint has, and this optimizer has not."""
+    names = engine.state.slots.unclaimed()
+    if names:
+        warn(
+            f"The checkpoint has the slots {', '.join(names)}, which `{engine.name}` does not "
+            "have: it may be of another optimizer, or of other options."
+        )
 
 
 def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:

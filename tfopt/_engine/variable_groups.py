@@ -43,6 +43,9 @@ class Rule:
         """Returns whether the rule holds for a variable, given as the user knows it."""
         return self.match(variable)
 
+    def prepare(self, variables: Sequence[Any]) -> None:
+        """Is called once with the variables of each block, before it is asked for any of them."""
+
     def copied(self) -> Rule:
         """Returns the rule for a deep copy of the optimizer."""
         return self

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 _KEYS = {"module", "class_name", "config", "registered_name", "shared_object_id"}
@@ -135,6 +137,15 @@ def _decode(value: Any) -> Any:
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"`config` must describe tensors; {error}; got {value!r}.") from error
     return {key: _decode(item) for key, item in value.items()}
+
+
+def as_json(value: Any) -> Any:
+    """Returns what comes back of a config that is written as JSON."""
+
+    def coded(other: Any) -> Any:
+        return np.asarray(other).tolist() if hasattr(other, "dtype") else str(other)
+
+    return json.loads(json.dumps(value, default=coded))
 
 
 def plain(value: Any) -> Any:

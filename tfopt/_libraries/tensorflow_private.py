@@ -65,6 +65,11 @@ def identity_of(variable: Any) -> Any:
     return variable._unique_id
 
 
+def was_restored(variable: Any) -> bool:
+    """Returns whether a checkpoint has given this variable its value."""
+    return getattr(variable, "_update_uid", -1) >= 0
+
+
 # --- graphs ---------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,27 +14,36 @@ from tfopt._engine.policy import Policy
 from tfopt._engine.step_records import H, Step, Update
 from tfopt._engine.variable_groups import Group, Rule
 from tfopt._libraries import tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt.hyper import Hyper
 
 KEYWORD = "exclude_from_weight_decay"
+RECORD = {"path", "position", "variables", "names"}  # of a variable, in a config
 
 
 class Excluded(Rule):
-    """The variables without weight decay: variables, and regular expressions for their paths."""
+    """The variables without weight decay: variables, layers, and regular expressions for paths.
+
+    A config cannot hold variables. It records their paths, which shift from process to process if
+    Keras made up the names, and their positions among the variables that the optimizer has seen.
+    """
 
     def __init__(self) -> None:
         super().__init__(self._is_excluded, off=["weight_decay"])
         self._keys: dict[Any, str] = {}
+        self._layers: list[Any] = []
         self._patterns: list[str] = []
+        self._recorded: list[Mapping[str, Any]] = []  # of a config, until variables are seen
 
     def copied(self) -> Excluded:
         """Returns a copy, to which other variables can be added."""
         twin = Excluded()
         twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
+        twin._layers, twin._recorded = list(self._layers), list(self._recorded)
         return twin
 
     def add(self, entry: Any) -> None:
-        """Excludes a variable, or those whose paths match a regular expression."""
+        """Excludes a variable, those of a layer, or those whose paths match an expression."""
         if isinstance(entry, str):
             try:
                 re.compile(entry)
@@ -45,27 +55,84 @@ class Excluded(Rule):
         elif isinstance(tf_variables.unwrap(entry), tf.Variable | tf_variables.ShardedVariable):
             for variable in tf_variables.shards([entry]):
                 self._keys[tf_variables.key(variable)] = tf_variables.variable_path(variable)
+        elif isinstance(entry, Mapping) and entry.keys() == RECORD:
+            self._recorded.append(entry)
+        elif callable(entry) and isinstance(getattr(entry, "weights", None), list):
+            self._layers.append(entry)  # it may have no variables yet
         else:
             raise TypeError(
-                f"`{KEYWORD}` must hold variables and regular expressions; got {entry!r}."
+                f"`{KEYWORD}` must hold variables, layers and regular expressions; got {entry!r}."
             )
 
-    def patterns(self) -> list[str]:
-        """Returns regular expressions for all of these variables, for a config."""
-        return [*self._patterns, *(f"^{re.escape(path)}$" for path in self._keys.values())]
+    def prepare(self, variables: Sequence[Any]) -> None:
+        """Finds what a config has recorded among variables that are seen for the first time.
+
+        By path, if all variables have the names of that time; else by position, if there are as
+        many; else those that are left by path, with a warning if there are others.
+        """
+        paths = [tf_variables.variable_path(variable) for variable in variables]
+        by_path, found, left = dict(zip(paths, variables, strict=True)), [], []
+        for record in self._recorded:
+            named_alike = record["names"] == _checksum(paths)
+            if not named_alike and record["variables"] == len(paths):
+                found.append(variables[record["position"]])
+            elif record["path"] in by_path:
+                found.append(by_path[record["path"]])
+            else:
+                left.append(record)
+        self._recorded = left
+        for variable in found:
+            self.add(variable)
+        if left:
+            warn(
+                f"`{KEYWORD}` was saved for {', '.join(record['path'] for record in left)}, which "
+                f"are not among the variables {', '.join(paths)}: nothing is excluded for them."
+            )
+
+    def config(self, seen: Sequence[Any]) -> list[Any]:
+        """Returns what a config holds: expressions, and records of variables.
+
+        Args:
+            seen: the variables that the optimizer has seen, in order.
+        """
+        paths = [tf_variables.variable_path(variable) for variable in seen]
+        positions = {tf_variables.key(variable): n for n, variable in enumerate(seen)}
+        variables = {**self._keys, **self._keys_of_layers()}
+        records = [
+            {
+                "path": path,
+                "position": positions[key],
+                "variables": len(seen),
+                "names": _checksum(paths),
+            }
+            for key, path in variables.items()
+            if key in positions
+        ]
+        others = [path for key, path in variables.items() if key not in positions]
+        exact = [f"^{re.escape(path)}$" for path in others]
+        return [*self._patterns, *exact, *self._recorded, *records]
+
+    def _keys_of_layers(self) -> dict[Any, str]:
+        weights = tf_variables.shards(v for layer in self._layers for v in layer.weights)
+        return {tf_variables.key(v): tf_variables.variable_path(v) for v in weights}
 
     def _is_excluded(self, variable: Any) -> bool:
-        if tf_variables.key(variable) in self._keys:
+        key = tf_variables.key(variable)
+        if key in self._keys or key in self._keys_of_layers():
             return True
         path = tf_variables.variable_path(variable)
         return any(re.search(pattern, path) for pattern in self._patterns)
+
+
+def _checksum(paths: Sequence[str]) -> int:
+    return zlib.crc32("\n".join(paths).encode())
 
 
 def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = None) -> None:
     """Excludes variables from weight decay. Also a keyword of the constructor.
 
     Args:
-        var_list: variables; strings among them are taken as regular expressions.
+        var_list: variables and layers; strings among them are taken as regular expressions.
         var_names: regular expressions that are searched for in variables' paths.
 
     Raises:
@@ -74,8 +141,8 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
     if self.built:
         raise ValueError(f"`{KEYWORD}` must come before the optimizer sees variables.")
     for entries in (var_list, var_names):
-        kinds = tf.Variable | tf_variables.ShardedVariable
-        alone = isinstance(entries, str) or isinstance(tf_variables.unwrap(entries), kinds)
+        kinds = str | tf.Variable | tf_variables.ShardedVariable
+        alone = isinstance(tf_variables.unwrap(entries), kinds) or hasattr(entries, "weights")
         for entry in [entries] if alone else entries if entries is not None else ():
             self._engine.rules[WeightDecay].add(entry)
 
@@ -122,8 +189,9 @@ class WeightDecay(Policy):
     def config(cls, engine: Engine) -> dict[str, Any]:
         """Returns the exclusions, for `get_config`."""
         rule = engine.rules.get(cls)
-        patterns = rule.patterns() if isinstance(rule, Excluded) else []
-        return {KEYWORD: patterns} if patterns else {}
+        seen = [engine.state.slots.original(v) for v in engine.state.variables()]
+        excluded = rule.config(seen) if isinstance(rule, Excluded) else []
+        return {KEYWORD: excluded} if excluded else {}
 
     def change_scalars(self, step: Step, h: Any, group: Group) -> None:
         """Adds `decay_rate`, the part of the weights that decays, unless the group has it off."""

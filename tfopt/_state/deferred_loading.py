@@ -6,12 +6,15 @@ variable: see `Slots.restore`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfopt._libraries import tf_variables
+from tfopt._libraries.warnings import warn
+from tfopt._state import matching
 from tfopt._state.snapshot import Snapshot
 from tfopt._state.weight_order import Entry
 
@@ -23,6 +26,8 @@ Pairs = list[tuple[Any, np.ndarray]]  # variables, and the values that they are 
 
 class Loader:
     """Values that were loaded before their variables were seen."""
+
+    lenient = False  # whether to warn, rather than to raise, if the values do not fit
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
         """Gives new slots their values, or raises before it changes any.
@@ -36,24 +41,44 @@ class Loader:
         """
         raise NotImplementedError
 
+    def undo(self) -> None:
+        """Takes back what was loaded before there were slots."""
+
     def add_to(self, snapshot: Snapshot, built: bool) -> None:
         """Adds the values that wait to a snapshot; `built` says whether variables were seen."""
 
 
-class ListLoader(Loader):
+class ValuesLoader(Loader):
+    """Values with the call that they came from, for messages.
+
+    Args:
+        origin: the call.
+        lenient: whether Keras loaded them: then a model must load whatever they are.
+        before: variables that were assigned already, and the values that they had.
+    """
+
+    def __init__(self, origin: str, lenient: bool, before: Pairs):
+        self.origin, self.lenient, self.before = origin, lenient, before
+
+    def undo(self) -> None:
+        """Takes back what was loaded before there were slots."""
+        tf_variables.assign_all(self.before)
+
+
+class ListLoader(ValuesLoader):
     """A list of `set_weights`, for the first block of slots, by position."""
 
-    def __init__(self, values: Sequence[np.ndarray]):
+    def __init__(self, values: Sequence[np.ndarray], *args: Any):
+        super().__init__(*args)
         self.values = list(values)
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Assigns the whole list; if it does not fit, sets `iterations` to 0 and raises."""
+        """Assigns the whole list, or raises."""
         try:
             state.assign(self.values, state.weights_with(block))
         except ValueError as error:
-            tf_variables.assign_all([(state.iterations, 0)])
             raise ValueError(
-                f"What `set_weights` was given before there were slots does not fit: {error}"
+                f"What {self.origin} was given before there were slots does not fit: {error}"
             ) from None
         return None
 
@@ -62,20 +87,21 @@ class ListLoader(Loader):
         snapshot.listed = list(self.values)
 
 
-class SnapshotLoader(Loader):
-    """A snapshot from a file or a copy: each block finds its slots in it by path."""
+class SnapshotLoader(ValuesLoader):
+    """A snapshot from a file, a pickle or a copy: each block finds its slots in it."""
 
-    def __init__(self, snapshot: Snapshot):
+    def __init__(self, snapshot: Snapshot, *args: Any):
+        super().__init__(*args)
         self.snapshot = snapshot
 
     def load_into(self, state: State, block: Sequence[Entry]) -> Loader | None:
-        """Assigns the values for a block; the first block must find values for all of its slots."""
-        left = self.snapshot.copy()
-        pairs = match_slots(state.name, left, [block], strict=not state.built)
-        if not state.built:
-            pairs += match_scalars(state.name, left, state.all_scalars())
-        state.assign_pairs(pairs)
-        return SnapshotLoader(left) if left.waits else None
+        """Assigns the values for a block. Later blocks may be of variables that are new."""
+        rule = Rule.NEW if state.built else Rule.LENIENT if self.lenient else Rule.STRICT
+        scalars = {} if state.built else state.all_scalars()
+        found = matched(state.name, self.snapshot, [block], scalars, rule, self.origin)
+        state.assign_pairs(found.pairs)
+        left = found.left
+        return SnapshotLoader(left, self.origin, self.lenient, []) if left.waits else None
 
     def add_to(self, snapshot: Snapshot, built: bool) -> None:
         """Adds the slots; also the scalars, if the optimizer's own do not exist yet."""
@@ -127,8 +153,22 @@ class Waiting:
 
     def load_into(self, state: State, block: Sequence[Entry]) -> None:
         """Gives new slots the values that wait for them."""
-        loaders = [loader.load_into(state, block) for loader in self._loaders]
-        self._loaders = tuple(loader for loader in loaders if loader is not None)
+        for loader in self._loaders:
+            try:
+                left = loader.load_into(state, block)
+            except ValueError as error:
+                loader.undo()
+                self._replace(loader, None)
+                if not loader.lenient:
+                    raise
+                warn(str(error))
+            else:
+                self._replace(loader, left)
+
+    def _replace(self, loader: Loader, other: Loader | None) -> None:
+        """Puts what is left of a loader in its place."""
+        loaders = [other if each is loader else each for each in self._loaders]
+        self._loaders = tuple(each for each in loaders if each is not None)
 
     def snapshot(self, built: bool) -> Snapshot:
         """Returns all values that wait; `built` says whether variables were seen."""
@@ -153,39 +193,62 @@ class Waiting:
                 self._finishing = False
 
 
-def match_slots(
-    name: str, snapshot: Snapshot, blocks: Iterable[Sequence[Entry]], strict: bool
-) -> Pairs:
-    """Pairs slots with their values, and removes the values from the snapshot.
+class Rule(Enum):
+    """What to do about slots for which nothing was loaded."""
+
+    STRICT = "raise"
+    LENIENT = "warn, or raise if nothing at all fits"
+    NEW = "nothing: their variables are new"
+
+
+class Found(NamedTuple):
+    """What a loaded state has for some slots and scalars."""
+
+    pairs: Pairs
+    left: Snapshot  # what waits for other slots
+    missing: list[Entry]  # slots for which it has nothing
+
+
+def matched(
+    name: str,
+    snapshot: Snapshot,
+    blocks: Sequence[Sequence[Entry]],
+    scalars: dict[str, Any],
+    rule: Rule,
+    origin: str = "",
+) -> Found:
+    """Pairs slots and scalars with their loaded values; raises, or warns, by a rule.
 
     Args:
         name: the optimizer's name, for messages.
         snapshot: the loaded state.
         blocks: the slots.
-        strict: whether each slot must find a value.
+        scalars: the scalars, by name.
+        rule: what to do about slots for which nothing was loaded.
+        origin: the call that loaded the state, for messages.
+
+    Raises:
+        ValueError: by the rules `STRICT` and `LENIENT`.
     """
-    pairs = []
-    for block in blocks:
-        values = snapshot.take([(entry.path, entry.slot) for entry in block])
-        for entry, value in zip(block, values, strict=True):
-            if value is not None:
-                pairs.append((entry.value, value))
-            elif strict:
-                left = dict.fromkeys(f"{e.path}/{e.slot}" for e in snapshot.entries()[:8])
-                raise ValueError(
-                    f"The state loaded into `{name}` has no slot `{entry.slot}` of "
-                    f"`{entry.path}`; left in it are {', '.join(left) or 'none'}."
-                )
-    return pairs
-
-
-def match_scalars(name: str, snapshot: Snapshot, scalars: dict[str, Any]) -> Pairs:
-    """Pairs all scalars with their values, and removes the values; raises if any is missing."""
-    if snapshot.scalars.keys() != scalars.keys():
+    found = matching.match(blocks, snapshot.blocks)
+    has_slots = any(snapshot.blocks)
+    nothing_fits = rule is Rule.LENIENT and has_slots and not found.pairs
+    if found.missing and (rule is Rule.STRICT or nothing_fits):
+        there = matching.named(snapshot.entries()) or "none"
         raise ValueError(
-            f"`{name}` has the scalars {sorted(scalars)}; the state loaded has "
+            f"The state of {origin} does not fit `{name}`, and is not loaded. By path and shape it "
+            f"has no values for {found.missing_text()}. Its slots are: {there}."
+        )
+    if rule is Rule.STRICT and snapshot.scalars.keys() != scalars.keys():
+        raise ValueError(
+            f"`{name}` has the scalars {sorted(scalars)}; the state of {origin} has "
             f"{sorted(snapshot.scalars)}."
         )
-    pairs = [(scalar, snapshot.scalars[name]) for name, scalar in scalars.items()]
-    snapshot.scalars = {}
-    return pairs
+    message = found.message(name)
+    if rule is Rule.LENIENT and message and (has_slots or snapshot.has_steps):
+        warn(message)
+    common = [key for key in scalars if key in snapshot.scalars]
+    pairs = [(slot.value, loaded.value) for slot, loaded in found.pairs]
+    pairs += [(scalars[key], snapshot.scalars[key]) for key in common]
+    left = snapshot.without([*(loaded for _, loaded in found.pairs), *found.unknown])
+    return Found(pairs, left, found.missing)

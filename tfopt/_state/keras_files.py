@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,9 +22,85 @@ LAYOUT, CHECKSUM = "layout", "checksum"
 PREFIXES = ("hyper.", "weight.", "state.", "pending.")  # hyperparameters, added, scalars, list
 
 
+class Contents(NamedTuple):
+    """What a file holds."""
+
+    cls: str  # the name of the optimizer's class
+    snapshot: Snapshot
+    schedules: Mapping[str, Any] | None  # their configs by name; None if the file does not say
+
+
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a Keras store."""
-    snapshot = state.snapshot()
+    for name, value in written(Contents(cls, state.snapshot(), state.hypers.schedules())).items():
+        store[name] = value
+
+
+def load(state: State, cls: str, store: Any) -> None:
+    """Reads what `save` wrote. A model must load, whatever the file holds of its optimizer.
+
+    An optimizer that is not built takes slots, but no hyperparameters, and the number of steps only
+    if its schedules are those of the file: what it was just given stays.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    values = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
+    if LAYOUT not in values:
+        if values or state.built:
+            warn(
+                f"The file has no state of tfopt's {cls}: nothing is loaded into `{state.name}`. "
+                "The state of an optimizer of Keras does not say whose it is, and is not loaded: "
+                "load it into that optimizer, then give this one to `tfopt.convert`."
+            )
+        return
+    contents = read(values)
+    if contents is None or contents.cls != cls:
+        what = "by a later version of tfopt" if contents is None else f"by {contents.cls}"
+        warn(f"The state saved {what} is not loaded into {cls} `{state.name}`.")
+        return
+    snapshot, schedules = contents.snapshot, contents.schedules
+    if not state.built:
+        if not _may_go_on(state, snapshot.scalars.get("iterations", 0), schedules):
+            return
+        differences = state.hypers.differences(snapshot.hypers, schedules or {})
+        if differences:
+            warn(
+                f"`{state.name}` keeps the hyperparameters that it was given: "
+                f"{', '.join(differences)}. To load those of the file, {_BUILD_FIRST}."
+            )
+        snapshot.hypers = {}
+    state.load_of_keras(snapshot, "the file")
+
+
+_BUILD_FIRST = "call `optimizer.build(model.trainable_variables)` before `load_weights`"
+
+
+def _may_go_on(state: State, steps: Any, schedules: Mapping[str, Any] | None) -> bool:
+    """Returns whether steps may be counted on from the file: not under another schedule."""
+    own, no_schedule = state.hypers.schedules(), "a number"
+    there = {name: (schedules or {}).get(name, no_schedule) for name in own}
+    unknown = [n for n in own if schedules is None or None in (own[n], there[n])]
+    others = [name for name in own if name not in unknown and own[name] != there[name]]
+    if others and steps:
+        warn(
+            f"No state of `{state.name}` is loaded: the file has another schedule of "
+            f"`{others[0]}`, so this one begins at step 0. To go on at step {steps}, "
+            f"{_BUILD_FIRST}."
+        )
+        return False
+    if unknown and steps:
+        now = ", ".join(f"`{name}` is {state.hypers[name].at(steps):.7g}" for name in unknown)
+        warn(
+            f"The file does not say which schedule `{state.name}` had. It goes on at step "
+            f"{steps}, where {now}."
+        )
+    return True
+
+
+def written(contents: Contents) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file, completed by their description and checksum."""
+    snapshot = contents.snapshot
     listed = {str(number): value for number, value in enumerate(snapshot.listed)}
     parts = (snapshot.hypers, snapshot.added, snapshot.scalars, listed)
     values = {
@@ -32,59 +108,23 @@ def save(state: State, cls: str, store: Any) -> None:
         for prefix, part in zip(PREFIXES, parts, strict=True)
         for name, value in part.items()
     }
-    for name, value in seal(values, cls, snapshot.blocks).items():
-        store[name] = value
-
-
-def load(state: State, cls: str, store: Any) -> None:
-    """Reads what `save` wrote: all of it, or nothing if a part does not fit."""
-    values = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
-    if LAYOUT not in values:
-        warn(
-            f"The state for `{state.name}` was saved by an optimizer that is not tfopt's, and "
-            "is not loaded, as it does not say which one. Load it into that one, then give it "
-            "to `tfopt.convert`."
-        )
-        return
-    written, blocks = open_sealed(values)
-    if written != cls:
-        warn(f"The state saved by {written} is not loaded into {cls}.")
-        return
-    hypers, added, scalars, listed = (_with_prefix(values, prefix) for prefix in PREFIXES)
-    in_turn = [listed[number] for number in sorted(listed, key=int)]
-    state.load(Snapshot(scalars, blocks, hypers, added, in_turn))
-
-
-def _with_prefix(values: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {n.removeprefix(prefix): value for n, value in values.items() if n.startswith(prefix)}
-
-
-def seal(
-    values: Mapping[str, np.ndarray], cls: str, blocks: Sequence[Sequence[Entry]]
-) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file, completed by their description and checksum.
-
-    Args:
-        values: all other arrays, by name.
-        cls: the name of the optimizer's class.
-        blocks: its slots; their values are `slot.0`, `slot.1`, ...
-    """
-    slots = [[[entry.path, entry.slot] for entry in block] for block in blocks]
-    text = json.dumps({"format": FORMAT, "class": cls, "slots": slots})
-    numbered = enumerate(entry for block in blocks for entry in block)
-    complete = {
-        **values,
-        **{f"slot.{number}": entry.value for number, entry in numbered},
-        LAYOUT: np.frombuffer(text.encode(), np.uint8),
+    values.update({f"slot.{n}": entry.value for n, entry in enumerate(snapshot.entries())})
+    slots = [[[entry.path, entry.slot] for entry in block] for block in snapshot.blocks]
+    layout = {
+        "format": FORMAT,
+        "class": contents.cls,
+        "slots": slots,
+        "schedules": contents.schedules,
     }
-    return {**complete, CHECKSUM: _checksum(complete)}
+    values[LAYOUT] = np.frombuffer(json.dumps(layout).encode(), np.uint8)
+    return {**values, CHECKSUM: _checksum(values)}
 
 
-def open_sealed(values: Mapping[str, np.ndarray]) -> tuple[str, list[list[Entry]]]:
-    """Returns the class of the optimizer that a file is from, and the slots in it.
+def read(values: Mapping[str, np.ndarray]) -> Contents | None:
+    """Returns what a file holds; None if it is of another format than is known here.
 
     Raises:
-        ValueError: if the file is damaged, or of another format.
+        ValueError: if the file is damaged.
     """
     rest = {name: value for name, value in values.items() if name != CHECKSUM}
     if CHECKSUM in values:  # files of the first version have none
@@ -93,18 +133,25 @@ def open_sealed(values: Mapping[str, np.ndarray]) -> tuple[str, list[list[Entry]
             raise ValueError(f"The state is damaged: its checksum must be {actual}; got {given}.")
     try:
         layout = json.loads(values[LAYOUT].tobytes().decode())
-        written, cls, blocks = (layout[key] for key in ("format", "class", "slots"))
-        names = [[(str(path), str(slot)) for path, slot in block] for block in blocks]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        written, cls, slots = (layout[key] for key in ("format", "class", "slots"))
+        names = [[(str(path), str(slot)) for path, slot in block] for block in slots]
+        schedules = layout.get("schedules")
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
         raise ValueError(f"The state is damaged: it has no legible layout ({error!r}).") from None
     if written != FORMAT:
-        raise ValueError(f"The state's format must be {FORMAT!r}; got {written!r}.")
+        return None
     numbers = iter(range(len(values)))
-    entries = [
+    blocks = [
         [Entry(path, slot, _slot(values, next(numbers, -1))) for path, slot in block]
         for block in names
     ]
-    return str(cls), entries
+    hypers, added, scalars, listed = (_with_prefix(values, prefix) for prefix in PREFIXES)
+    in_turn = [listed[number] for number in sorted(listed, key=int)]
+    return Contents(str(cls), Snapshot(scalars, blocks, hypers, added, in_turn), schedules)
+
+
+def _with_prefix(values: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): value for n, value in values.items() if n.startswith(prefix)}
 
 
 def _slot(values: Mapping[str, np.ndarray], number: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def unpickle(
     optimizer = cls.from_config(config)
     if listed or added:
         snapshot = Snapshot(snapshot.scalars, snapshot.blocks, added=added, listed=listed)
-    optimizer._engine.state.load(snapshot)
+    optimizer._engine.state.load(snapshot, "the pickle")
     return optimizer
 
 
@@ -56,7 +56,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     blocks, snapshot = [list(block) for block in old.slots.blocks], old.snapshot()
 
     def finish() -> None:
-        new.load(snapshot.copy())
+        new.load(snapshot.copy(), "the deep copy")
         for block in blocks:
             twin.build([memo.get(id(variable), variable) for variable in block])
 

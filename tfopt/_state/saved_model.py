@@ -38,6 +38,10 @@ def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
         if id(child) not in seen:
             seen.add(id(child))
             tensorflow_private.track(holder, child, name)
-    steps = state.iterations
     state.export_to(holder)
-    return {"state": holder, "_iterations": steps, "_variables": tracking.wrap([steps])}
+    return {"state": holder, **counted_in(state.iterations)}
+
+
+def counted_in(steps: Any) -> dict[str, Any]:
+    """Returns the children by which tf-keras finds the counter of steps of any optimizer."""
+    return {"_iterations": steps, "_variables": tracking.wrap([steps])}

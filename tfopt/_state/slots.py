@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
 import tensorflow as tf
 
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+from tfopt._state.restored_slots import RestoredSlots, check_shape
 from tfopt._state.weight_order import Entry
 from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell, Codec
 from tfopt._values.initial_values import Initial, Kept, zeros
@@ -39,11 +40,11 @@ class Slots:
         self._paths: dict[Any, str] = {}
         self._owners: dict[Any, Any] = {}  # the variables that have slots, by key
         self._ordered: list[Any] = []  # slots in the order of `weights`
-        self._restored: list[Any] = []  # slots that a checkpoint created early
+        self.restored = RestoredSlots()  # what checkpoints brought before it was asked for
         self._sharded: dict[tuple[str, Any], Any] = {}  # the slots of all shards as one
-        self._deferred: dict[tuple[str, Any], list[Any]] = {}
         self._unique = tf_variables.Names()
-        self._late: list[tuple[Any, str]] = []  # slots that copy a variable which has no value yet
+        self._late: list[tuple[Any, str]] = []  # slots that are to copy their variable
+        self._firsts: dict[Any, Any] = {}  # first values, or functions; None for a copy
         self._originals: dict[Any, Any] = {}  # the variables as the user knows them
 
     def copy_late(self) -> None:
@@ -54,6 +55,16 @@ class Slots:
             for variable, name in late:
                 slot = self.get(variable, name)
                 slot.assign(tf.cast(variable.read_value(), slot.dtype))
+
+    def restart(self, entries: Iterable[Entry]) -> None:
+        """Gives slots their first values; those that copy their variables do so at the next use."""
+        keys = {path: key for key, path in self._paths.items()}
+        for path, name, slot in entries:
+            first = self._firsts[keys[path], name]
+            if first is None:
+                self._late.append((self._owners[keys[path]], name))
+            else:
+                tf_variables.assign_all([(slot, first() if callable(first) else first)])
 
     @property
     def has_late(self) -> bool:
@@ -80,7 +91,7 @@ class Slots:
         return bool(self._ids) and self._ids.issuperset(map(id, variables))
 
     def block_of(self, variables: Iterable[Any]) -> list[Any]:
-        """Returns the block with the earliest of these variables: those first seen together."""
+        """Returns the block with the earliest of these variables."""
         keys = {tf_variables.key(variable) for variable in variables}
         return next(b for b in self.blocks if any(tf_variables.key(v) in keys for v in b))
 
@@ -139,12 +150,16 @@ class Slots:
 
     def early_entries(self) -> list[Entry]:
         """Returns the slots that a checkpoint created, and nothing has asked for yet."""
-        return self._as_entries(self._restored)
+        return self._as_entries(self.restored.early)
 
     def entries_of(self, variables: Iterable[Any]) -> list[Entry]:
         """Returns the slots of some variables, as they were created."""
         paths = {self._paths[tf_variables.key(variable)] for variable in variables}
         return [entry for entry in self.entries() if entry.path in paths]
+
+    def unclaimed(self) -> list[str]:
+        """Returns names of slots in checkpoints that the optimizer does not have; each once."""
+        return self.restored.unclaimed(self._by_key, self.variables) if self.restored else []
 
     def _as_entries(self, slots: Iterable[Any]) -> list[Entry]:
         where = {
@@ -163,11 +178,11 @@ class Slots:
     def mark(self) -> Any:
         """Returns a copy of the present tables, for `reset`."""
         tables = {name: _copied(value) for name, value in vars(self).items() if _is_table(value)}
-        return tables, self._unique.copied()
+        return tables, self._unique.copied(), self.restored.copied()
 
     def reset(self, mark: Any) -> None:
         """Goes back to the tables of a `mark`."""
-        tables, self._unique = mark
+        tables, self._unique, self.restored = mark
         vars(self).update(tables)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
@@ -178,6 +193,8 @@ class Slots:
             return
         dtype = self.dtype_of(variable, name)
         if isinstance(initial, Initial):
+            if initial.copies:
+                self._firsts[tf_variables.key(variable), name] = None
             if initial.copies and not tf_variables.is_there(variable):
                 if self.get(variable, name) is None:
                     self._late.append((variable, name))
@@ -220,17 +237,21 @@ class Slots:
         self.note_paths([variable])
         variable = tf_variables.unwrap(variable)
         slot = self.get(variable, name)
+        self._firsts.setdefault((tf_variables.key(variable), name), initial)
         if slot is None:
             slot = self._create(variable, name, initial, dtype, shape)
             for owner in (variable, tensorflow_private.sharded_variable(variable)):
                 found = self.get(owner, name)
-                for position in self._take_deferred(owner, name) if found is not None else ():
+                key = tf_variables.key(owner)
+                for position in (
+                    self.restored.take_positions(name, key) if found is not None else ()
+                ):
                     position.restore(found)
                     self.forget_late()
             self._ordered.append(slot)
-        elif any(slot is early for early in self._restored):
-            _check_shape(variable, name, shape, slot.shape)
-            self._restored = [early for early in self._restored if early is not slot]
+        elif any(slot is early for early in self.restored.early):
+            check_shape(tf_variables.variable_path(variable), name, shape, slot.shape)
+            self.restored.claim(slot)
             self._ordered.append(slot)
         return slot
 
@@ -248,17 +269,18 @@ class Slots:
         slot = self.get(variable, name)
         if slot is not None:
             # TensorFlow asks for all slots before it restores anything.
-            _check_shape(variable, name, slot.shape, position.value_shape())
+            path = tf_variables.variable_path(variable)
+            check_shape(path, name, slot.shape, position.value_shape())
             return slot
         sharded = isinstance(variable, tf_variables.ShardedVariable)
         simple = tf.executing_eagerly() and position.is_simple_variable()
         if sharded or not simple or dtype is None:
-            self._deferred.setdefault((name, tf_variables.key(variable)), []).append(position)
+            self.restored.defer(name, tf_variables.key(variable), position)
             return None
         shape = position.value_shape()
         initial = functools.partial(tf.zeros, shape, dtype)
         slot = self._create(variable, name, initial, dtype, shape)
-        self._restored.append(slot)
+        self.restored.early.append(slot)
         return slot
 
     def dtype_of(self, variable: Any, name: str) -> tf.DType:
@@ -287,11 +309,6 @@ class Slots:
             "aggregation": tf.VariableAggregation.SUM,
         }
 
-    def _take_deferred(self, variable: Any, name: str) -> Sequence[Any]:
-        """Removes and returns the checkpoint positions that wait for this slot, the newest last."""
-        waiting = self._deferred.pop((name, tf_variables.key(variable)), [])
-        return sorted(waiting, key=lambda position: position.restore_uid)
-
     # --- copies -----------------------------------------------------------------------------------
 
     def copied(self, memo: dict[int, Any]) -> Slots:
@@ -300,7 +317,7 @@ class Slots:
         for key, slots in self._by_key.items():
             twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
         twin._ordered = [memo[id(slot)] for slot in self._ordered]
-        twin._restored = [memo[id(slot)] for slot in self._restored]
+        twin.restored.early = [memo[id(slot)] for slot in self.restored.early]
         twin.names, twin._owners = list(self.names), dict(self._owners)
         twin._paths, twin._unique = dict(self._paths), deepcopy(self._unique)
         twin.keep(self.variables)
@@ -320,16 +337,7 @@ class Slots:
 
 
 def _has_rows(shape: Any, variable: Any) -> bool:
-    """Returns whether something of this shape has a row for each row of the variable."""
     return bool(shape.rank) and shape[0] == variable.shape[0]
-
-
-def _check_shape(variable: Any, name: str, shape: Any, found: Any) -> None:
-    if not tf.TensorShape(shape).is_compatible_with(found):
-        raise ValueError(
-            f"The checkpoint must have shape {shape} for slot `{name}` of "
-            f"`{tf_variables.variable_path(variable)}`; got {tf.TensorShape(found)}."
-        )
 
 
 def _is_table(value: Any) -> bool:

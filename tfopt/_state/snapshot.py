@@ -57,41 +57,16 @@ class Snapshot:
         """Whether a part of it needs variables, or scalars that are created with variables."""
         return any(self.blocks) or len(self.scalars) > 1
 
-    def take(self, wanted: Sequence[tuple[str, str]]) -> list[np.ndarray | None]:
-        """Removes and returns the values of a block's slots; None where there is none.
+    @property
+    def has_steps(self) -> bool:
+        """Whether it is of an optimizer that has taken a step."""
+        return bool(self.scalars.get("iterations", 0) > 0)
 
-        A slot is found by the path of its variable. It is also found by a path of which one is the
-        tail of the other, if there is only one such path: Keras may or may not put the model's name
-        in front. If no path is known at all, the next block is taken by position, if it has the
-        same slots.
-
-        Args:
-            wanted: (path, slot) of each slot of the block.
-        """
-        found: list[Entry | None] = [self._find(path, slot, wanted) for path, slot in wanted]
-        if not any(found) and self.blocks:
-            block = self.blocks[0]
-            if [entry.slot for entry in block] == [slot for _, slot in wanted]:
-                found = list(block)
-        taken = {id(entry) for entry in found if entry is not None}
-        left = [[entry for entry in block if id(entry) not in taken] for block in self.blocks]
-        self.blocks = [block for block in left if block]
-        return [None if entry is None else entry.value for entry in found]
-
-    def _find(self, path: str, slot: str, wanted: Sequence[tuple[str, str]]) -> Entry | None:
-        candidates = [entry for entry in self.entries() if entry.slot == slot]
-        exact = [entry for entry in candidates if entry.path == path]
-        if exact:
-            return exact[0]
-        near = [entry for entry in candidates if _is_tail(entry.path, path)]
-        rivals = [p for p, s in wanted if s == slot and near and _is_tail(p, near[0].path)]
-        return near[0] if len(near) == len(rivals) == 1 else None
+    def without(self, taken: Collection[Entry]) -> Snapshot:
+        """Returns the snapshot without some entries, and without scalars and listed arrays."""
+        gone = {id(entry) for entry in taken}
+        left = [[entry for entry in block if id(entry) not in gone] for block in self.blocks]
+        return Snapshot({}, [block for block in left if block])
 
 
 Saved = Snapshot  # its name in pickles of earlier versions
-
-
-def _is_tail(one: str, other: str) -> bool:
-    """Returns whether one path is the end of the other, and has more than one part."""
-    shorter, longer = sorted((one.split("/"), other.split("/")), key=len)
-    return len(shorter) > 1 and longer[-len(shorter) :] == shorter

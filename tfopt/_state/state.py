@@ -11,14 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt._state import weight_lists
 from tfopt._state.deferred_loading import (
     ListLoader,
     Pairs,
+    Rule,
     SnapshotLoader,
     Waiting,
-    match_scalars,
-    match_slots,
+    matched,
 )
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.slots import Slots
@@ -231,53 +232,73 @@ class State:
         if not self.built and self.waiting:
             self.owner.build(var_list)
 
-    def assign(self, values: Sequence[np.ndarray], variables: Iterable[Any]) -> None:
-        """Assigns all values, or raises before it assigns any."""
-        variables = list(variables)
+    def assign(self, values: Sequence[np.ndarray], variables: Sequence[Any]) -> None:
+        """Assigns a list to `weights`, or raises before it assigns any."""
         values = weight_lists.from_keras_1(type(self.owner), list(values), len(variables))
-        fitting = weight_lists.checked_and_cast(self.name, values, variables)
-        tf_variables.assign_all(list(zip(variables, fitting, strict=True)))
+        weight_lists.check_count(self.name, values, variables)
+        self.assign_pairs(list(zip(variables, values, strict=True)))
 
     def assign_pairs(self, pairs: Pairs) -> None:
         """Assigns a value to each variable, or raises before it assigns any."""
-        self.assign([value for _, value in pairs], [variable for variable, _ in pairs])
+        tf_variables.assign_all([(v, weight_lists.cast(value, v)) for v, value in pairs])
 
-    def load(self, snapshot: Snapshot) -> None:
-        """Loads all values that have variables, or none; other values wait for their variables."""
+    def load(self, snapshot: Snapshot, origin: str, lenient: bool = False) -> None:
+        """Loads all values that have variables, or none; other values wait for their variables.
+
+        Args:
+            snapshot: the state.
+            origin: the call that loads it, for messages.
+            lenient: whether slots for which it has no value begin afresh, with a warning, and
+                values for which there are no slots are dropped. Else both raise.
+        """
         left = snapshot.copy()
         pairs = [(v, left.added[name]) for name, v in self.added.items() if name in left.added]
         pairs += self.hypers.match(left.hypers)
         left.added, left.hypers = {}, {}
+        before: Pairs = []
+        missing: list[Entry] = []
         if self.built and left.listed:
             weights = self.weights()
-            fitting = weight_lists.checked_and_cast(self.name, left.listed, weights)
-            pairs += zip(weights, fitting, strict=True)
+            weight_lists.check_count(self.name, left.listed, weights)
+            pairs += zip(weights, left.listed, strict=True)
             left = Snapshot({}, [])
         elif self.built:
-            pairs += match_slots(self.name, left, self.blocks(), strict=True)
-            pairs += match_scalars(self.name, left, self.all_scalars())
+            rule = Rule.LENIENT if lenient else Rule.STRICT
+            scalars, blocks = self.all_scalars(), self.blocks()
+            more, left, missing = matched(self.name, left, blocks, scalars, rule, origin)
+            pairs += more
         elif "iterations" in left.scalars:
+            before = [(self.iterations, tf_variables.value_of(self.iterations))]
             pairs.append((self.iterations, left.scalars["iterations"]))
         self.assign_pairs(pairs)
+        self.slots.restart(missing)
         if left.listed:
-            self.waiting.put(ListLoader(left.listed))
+            self.waiting.put(ListLoader(left.listed, origin, lenient, before))
         else:
-            self.waiting.put(SnapshotLoader(left) if left.waits else None)
+            waits = SnapshotLoader(left, origin, lenient, before) if left.waits else None
+            self.waiting.put(waits)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets the values of `weights`, or keeps them until there are slots."""
         named = weight_lists.named(weights)
-        values = [np.array(value) for value in weights]
-        if named is not None:
-            self.load(named)
+        if named is not None:  # Keras reads an .h5 file
+            self.load_of_keras(named, "the .h5 file")
             return
+        values = [np.array(value) for value in weights]
         if self.built:
             self.assign(values, self.weights())
             return
-        if values and values[0].shape == ():
-            self.assign(values[:1], [self.iterations])
-        if len(values) != 1 or values[0].shape != ():
-            self.waiting.put(ListLoader(values))
+        counted = bool(values) and values[0].shape == ()
+        scalars = {"iterations": values[0]} if counted else {}
+        waiting = [] if len(values) == len(scalars) else values
+        self.load(Snapshot(scalars, [], listed=waiting), "`set_weights`")
+
+    def load_of_keras(self, snapshot: Snapshot, origin: str) -> None:
+        """Loads what a file of Keras holds: a model must load, whatever that is."""
+        try:
+            self.load(snapshot, origin, lenient=True)
+        except ValueError as error:
+            warn(str(error))
 
     # --- values that go out -----------------------------------------------------------------------
 

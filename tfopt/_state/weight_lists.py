@@ -1,4 +1,4 @@
-"""Lists of arrays for `set_weights`: checked, and matched to variables by name or by position."""
+"""Arrays for `weights`: checked, cast, and named where they come from an .h5 file."""
 
 from __future__ import annotations
 
@@ -13,43 +13,35 @@ from tfopt._state.snapshot import Snapshot
 from tfopt._state.weight_order import Entry
 
 
-def checked_and_cast(
-    name: str, values: Sequence[np.ndarray], variables: Sequence[Any]
-) -> list[np.ndarray]:
-    """Returns the values in the dtypes of variables; raises if a number, shape or dtype is wrong.
-
-    Args:
-        name: the optimizer's name, for messages.
-        values: an array for each variable.
-        variables: the variables.
-    """
+def check_count(name: str, values: Sequence[np.ndarray], variables: Sequence[Any]) -> None:
+    """Raises unless there is an array for each variable of the optimizer of that name."""
     if len(values) != len(variables):
         raise ValueError(
             f"`weights` must have {len(variables)} arrays for `{name}` "
             f"({', '.join(tf_variables.variable_path(v) for v in list(variables)[:4])}, ...); "
             f"got {len(values)}."
         )
-    for value, variable in zip(values, variables, strict=True):
-        if not variable.shape.is_compatible_with(value.shape):
-            raise ValueError(
-                f"`weights` must have shape {variable.shape} for "
-                f"`{tf_variables.variable_path(variable)}`; got {value.shape}."
-            )
-        dtype = variable.dtype.as_numpy_dtype
-        if value.dtype.kind not in "iufb" and value.dtype != dtype:
-            raise ValueError(
-                f"`weights` must hold numbers for `{tf_variables.variable_path(variable)}`; "
-                f"got dtype {value.dtype}."
-            )
-        if variable.dtype.is_integer and not _holds(value, dtype):
-            raise ValueError(
-                f"`weights` must hold whole numbers for `{tf_variables.variable_path(variable)}`; "
-                f"got {value}."
-            )
-    return [
-        value.astype(variable.dtype.as_numpy_dtype)
-        for value, variable in zip(values, variables, strict=True)
-    ]
+
+
+def cast(value: np.ndarray, variable: Any) -> np.ndarray:
+    """Returns a value in the dtype of its variable; raises if its shape or dtype is wrong."""
+    if not variable.shape.is_compatible_with(value.shape):
+        raise ValueError(
+            f"`weights` must have shape {variable.shape} for "
+            f"`{tf_variables.variable_path(variable)}`; got {value.shape}."
+        )
+    dtype = variable.dtype.as_numpy_dtype
+    if value.dtype.kind not in "iufb" and value.dtype != dtype:
+        raise ValueError(
+            f"`weights` must hold numbers for `{tf_variables.variable_path(variable)}`; "
+            f"got dtype {value.dtype}."
+        )
+    if variable.dtype.is_integer and not _holds(value, dtype):
+        raise ValueError(
+            f"`weights` must hold whole numbers for `{tf_variables.variable_path(variable)}`; "
+            f"got {value}."
+        )
+    return value.astype(dtype)
 
 
 def from_keras_1(cls: type, values: list[np.ndarray], expected: int) -> list[np.ndarray]:
@@ -96,7 +88,7 @@ def named(weights: Sequence[Any]) -> Snapshot | None:
             scalars[slot] = value
         else:
             entries.append(Entry(path, slot, value))
-    return Snapshot(scalars, [entries])
+    return Snapshot(scalars, [entries] if entries else [])
 
 
 def _holds(values: np.ndarray, dtype: Any) -> bool:

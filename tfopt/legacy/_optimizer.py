@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt import optimizer as tfopt_optimizer
@@ -15,6 +16,7 @@ from tfopt._declarations import constructor
 from tfopt._libraries import replicas, tensorflow_private, tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.deferred_loading import CopyLoader
+from tfopt._state.snapshot import Snapshot
 from tfopt._state.state import CallableList
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed
@@ -277,15 +279,15 @@ class Optimizer(
             store[str(number)] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Reads what `save_own_variables` wrote.
+        """Reads what `save_own_variables` wrote; if it does not fit `weights`, it warns.
 
         Args:
             store: a mapping from names to arrays.
-
-        Raises:
-            ValueError: if it does not fit `weights`. Then nothing is changed.
         """
-        self.set_weights([store[str(number)] for number in range(len(store.keys()))])
+        names = [str(number) for number in range(len(store.keys()))]
+        listed = [np.array(store[name]) for name in names if name in store.keys()]  # noqa: SIM118
+        steps = {"iterations": listed[0]} if listed and listed[0].shape == () else {}
+        self._engine.state.load_of_keras(Snapshot(steps, [], listed=listed), "the file")
 
     def __reduce__(self) -> Any:
         return _unpickle, (type(self), self.get_config(), self.get_weights())

@@ -19,8 +19,10 @@ from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, pa
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
+from tfopt._libraries.warnings import warn
 from tfopt._policies.fixed_loss_scale import divided
 from tfopt._policies.skip_nonfinite import SKIPPED, FiniteSteps
+from tfopt._state import saved_model
 from tfopt._state.state import CallableList, State
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
@@ -393,17 +395,25 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             store[name] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Reads what `save_own_variables` wrote.
-
-        Raises:
-            ValueError: if a value is missing. Then nothing is changed.
-        """
-        missing = [name for name in _OWN if name not in store.keys()]  # noqa: SIM118
-        if missing:
-            raise ValueError(f"The state for `{self.name}` has no {', '.join(missing)}.")
-        values = [np.array(store[name]) for name in _OWN]
-        self._check_own(values)
+        """Reads what `save_own_variables` wrote; a model must load, so else it warns."""
+        values = [np.array(store[name]) for name in _OWN if name in store.keys()]  # noqa: SIM118
+        if len(values) < len(_OWN):
+            if self.built or list(store.keys()):
+                warn(f"The file has no loss scale, and none is loaded into `{self.name}`.")
+            return
+        try:
+            self._check_own(values)
+        except ValueError as error:
+            warn(f"The state of `{self.name}` is not loaded: {error}")
+            return
         tf_variables.assign_all(list(zip(self._own_variables(), values, strict=True)))
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """Returns what a checkpoint saves; in a SavedModel also what tf-keras looks for."""
+        children = super()._trackable_children(save_type, **kwargs)
+        if save_type == "checkpoint":
+            return children
+        return {**children, **saved_model.counted_in(self.iterations)}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal optimizer, without its state."""
