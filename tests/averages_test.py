@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import each_library, linear_data, linear_model
+from models import X, Y, each_library, linear_data, linear_model
 from training import (
     PLAIN,
     assert_same,
@@ -283,3 +283,23 @@ def test_keras_callback_swaps_averages(lazy):
         verbose=0,
     )
     np.testing.assert_allclose(evaluated[-1], average_of(seen[1:], seen[0], 0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("wrap", [tfopt.LossScaleOptimizer, keras.optimizers.LossScaleOptimizer])
+def test_averages_are_swapped_within_a_loss_scale(wrap, policy, tmp_path):
+    def history(wrap):
+        keras.utils.set_random_seed(0)
+        dense = [keras.layers.Dense(n, dtype=policy) for n in (4, 1)]
+        model = keras.Sequential([keras.layers.Input((6,)), *dense])
+        optimizer = tfopt.Adam(0.1, use_ema=True, ema_momentum=0.5)
+        model.compile(wrap(optimizer), loss=keras.losses.MeanSquaredError(), jit_compile=False)
+        swaps = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        saves = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
+        arguments = {"validation_data": (X, Y), "callbacks": [swaps, saves], "shuffle": False}
+        losses = model.fit(X, Y, epochs=3, verbose=0, **arguments).history["val_loss"]
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert_same(loaded.get_weights(), model.get_weights())
+        return losses
+
+    np.testing.assert_allclose(history(wrap), history(lambda optimizer: optimizer), 2e-2)

@@ -25,12 +25,13 @@ KINDS = ("functional", "sequential", "subclassed")
 class Stack:
     """A subclassed model with lists of layers, of either library."""
 
-    def __init__(self, names=(None, None, None), outputs=2, **kwargs):
+    def __init__(self, names=(None, None, None), outputs=2, frozen=False, **kwargs):
         super().__init__(**kwargs)
         dense = LIBRARIES[self.library].layers.Dense
-        self.arguments = {"names": list(names), "outputs": outputs}
+        self.arguments = {"names": list(names), "outputs": outputs, "frozen": frozen}
         self.hidden = [dense(6, activation="tanh", name=name) for name in names[:2]]
         self.head = dense(outputs, name=names[2])
+        self.hidden[0].trainable = not frozen
 
     def call(self, inputs):
         for layer in self.hidden:
@@ -65,7 +66,7 @@ def make(library, kind, names=(None, None, None), outputs=2, frozen=False):
     """A model of three layers."""
     layers = LIBRARIES[library].layers
     if kind == "subclassed":
-        model = STACKS[library](names, outputs)
+        model = STACKS[library](names, outputs, frozen)
         model(X)
         first = model.hidden[0]
     else:
@@ -132,7 +133,7 @@ class State:
         shifted: whether other layers were made before.
         built: whether the other optimizer is built before it loads.
         twice: whether it loads once more, after it was trained.
-        then: what happens to both models before they go on.
+        then: what happens to both models after one more batch.
     """
 
     def __init__(
@@ -339,8 +340,10 @@ def run(form, name, library, kind, folder):
         warnings.simplefilter("always")
         model = FORMATS[form](library, source, other, state, folder)
         before = model.optimizer.iterations.numpy()
-        models = [state.then(library, each) for each in (source, model)]
-        for each in models:
+        models = []
+        for each in (source, model):
+            train(each, 1)
+            models.append(state.then(library, each))
             train(each, 2)
     texts = [str(w.message) for w in caught if issubclass(w.category, tfopt.TfoptWarning)]
     return texts, before, models
