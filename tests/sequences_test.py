@@ -1,7 +1,7 @@
 """One optimizer through random sequences of what users do, beside a twin that only trains.
 
-The twin is never saved, loaded, copied or interrupted: values must be equal, bit for bit. A model in
-plain Python keeps the books: which variables were seen together, steps, windows, rates.
+The twin is never saved, loaded, copied or interrupted: values must be equal, bit for bit. A class
+in plain Python keeps the books: which variables were seen together, steps, windows, rates.
 `TFOPT_SEQUENCES=5000 python -m pytest tests/sequences_test.py` runs as many sequences.
 """
 
