@@ -20,7 +20,8 @@ def clip(
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
-        variables: their variables; the shards of one variable have a joint norm.
+        variables: their variables; the shards of one variable have a joint norm. None for one
+            that is not known.
         value: the largest absolute value, or None.
         norm: the largest Euclidean norm of each variable's gradient, or None.
         global_norm: the largest Euclidean norm of all gradients together, or None.
@@ -54,6 +55,21 @@ def clip(
         ],
         [None if rows else f for f, rows in zip(factors, sparse, strict=True)],
     )
+
+
+def clipped(
+    gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
+) -> list[Any]:
+    """Returns clipped gradients, none of which is still to be multiplied; None stays None."""
+    places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+    result = list(gradients)
+    if places:
+        given = [gradients[place] for place in places], [variables[place] for place in places]
+        for place, gradient, factor in zip(
+            places, *clip(*given, value, norm, global_norm), strict=True
+        ):
+            result[place] = scaled(gradient, factor)
+    return result
 
 
 def joint_norm(gradients: Sequence[Any]) -> Any:
@@ -150,7 +166,10 @@ def _square_sum(gradient: Any) -> Any:
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
     """Returns for each shard of a variable the sum over all of its shards."""
-    owners = [id(tensorflow_private.sharded_variable(variable)) for variable in variables]
+    owners = [
+        place if variable is None else id(tensorflow_private.sharded_variable(variable))
+        for place, variable in enumerate(variables)
+    ]
     by_owner: dict[int, list[Any]] = {}
     for owner, square_sum in zip(owners, sums, strict=True):
         by_owner.setdefault(owner, []).append(square_sum)

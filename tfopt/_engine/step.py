@@ -6,9 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfopt._engine.step_records import Step, Work
+from tfopt._engine.step_records import Step, Work, deduplicated
 from tfopt._libraries.replicas import across_replicas, first_replicas_value, when
-from tfopt._values import rows
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
@@ -56,7 +55,3 @@ def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Wor
 
     return run
 
-
-def deduplicated(work: Work) -> Work:
-    """Returns the work with the values of repeated indices summed."""
-    return work._replace(gradient=rows.deduplicate(work.gradient)) if work.is_sparse else work

@@ -78,6 +78,21 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     return summed
 
 
+def pairs_summed_over_replicas(grads_and_vars: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Returns (gradient, variable) pairs with the gradients summed; None stays None."""
+    pairs = list(grads_and_vars)
+    summed = iter(sum_over_replicas([g for g, _ in pairs if g is not None]))
+    return [(None if g is None else next(summed), variable) for g, variable in pairs]
+
+
+def largest_over_replicas(value: Any) -> Any:
+    """Returns a tensor with the largest of all replicas' numbers at each place."""
+    if not has_strategy():
+        return value
+    context = tf.distribute.get_replica_context()
+    return tf.reduce_max(context.all_gather(value[tf.newaxis], axis=0), axis=0)
+
+
 def _sum_in_cross_replica_context(strategy: Any, *values: Any) -> Any:
     pairs = [(v, v.device if isinstance(v, tf.Tensor) else v) for v in values]
     return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import tensorflow as tf
 
 from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
-from tfopt._engine.policy import Policies, Policy
+from tfopt._engine.policy import Policies
 from tfopt._engine.step_in_progress import ambient
 from tfopt._engine.step_records import Step, Work
 from tfopt._libraries import tf_variables
@@ -125,51 +123,6 @@ def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
             optimizer.resource_apply_dense(gradient, copy)
 
 
-def _apply_wrapped(
-    engine: Engine,
-    grads_and_vars: Iterable[tuple[Any, Any]],
-    name: str | None,
-    aggregate: bool,
-    more: tuple[Policy, ...],
-) -> Any:
-    """Makes a wrapper's step by calling `apply_gradients`, which a subclass may override."""
-    summed = {} if aggregate else {"experimental_aggregate_gradients": False}
-    with _bringing(engine, more) as untaken:
-        result = engine.optimizer.apply_gradients(grads_and_vars, name, **summed)
-    if untaken:
-        raise RuntimeError(
-            f"`apply_gradients` of {type(engine.optimizer).__name__} must call that of its base "
-            "class: the check for finite gradients, and the loss scale, are applied there."
-        )
-    return result
-
-
-# --- policies that a wrapper adds, through an overridden `apply_gradients` -----------------------
-
-_BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
-
-
-@contextmanager
-def _bringing(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
-    """Adds policies to the next step of an optimizer in this thread; yields those not yet used."""
-    untaken = list(more)
-    token = _BROUGHT.set((engine, untaken))
-    try:
-        yield untaken
-    finally:
-        _BROUGHT.reset(token)
-
-
-def _taken(engine: Engine) -> tuple[Policy, ...]:
-    """Removes and returns the policies that were added to this optimizer's step."""
-    brought = _BROUGHT.get()
-    if brought is None or brought[0] is not engine:
-        return ()
-    taken = tuple(brought[1])
-    brought[1].clear()
-    return taken
-
-
 # --- the parts ------------------------------------------------------------------------------------
 
 
@@ -177,8 +130,6 @@ class LegacyEngine(Engine):
     """The engine of an optimizer written for OptimizerV2, whose hooks make a step."""
 
     life = staticmethod(_run)
-    apply_wrapped = staticmethod(_apply_wrapped)
-    takes_overrides = True
     rows_word = "rows"  # so a constraint with a sparse gradient raises
 
     def __init__(self, *args: Any):
@@ -221,7 +172,3 @@ class LegacyEngine(Engine):
         with self.state.lock:
             dtype = tf_variables.unwrap(variable).dtype
             return self.state.slots.restore(variable, name, position, dtype)
-
-    def brought(self) -> tuple[Policy, ...]:
-        """Returns the policies that a wrapper adds, through an overridden `apply_gradients`."""
-        return _taken(self)

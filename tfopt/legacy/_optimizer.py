@@ -19,7 +19,7 @@ from tfopt._state.state import CallableList
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine
-from tfopt.legacy._hooks import StepHooks, summed_over_replicas
+from tfopt.legacy._hooks import StepHooks
 
 # Names that OptimizerV2 does not have, so a subclass could redefine them and change a step
 # without knowing: the engine, and the formulas from which the hooks of the eight are made.
@@ -112,7 +112,7 @@ class Optimizer(
             _distribution_strategy=(
                 tf.distribute.get_strategy() if replicas.has_strategy() else None
             ),
-            gradient_aggregator=gradient_aggregator or summed_over_replicas,
+            gradient_aggregator=gradient_aggregator or replicas.pairs_summed_over_replicas,
             gradient_transformers=list(gradient_transformers or ()),
             clipnorm=kwargs.get("clipnorm"),
             clipvalue=kwargs.get("clipvalue"),

@@ -15,7 +15,7 @@ from tfopt import registry
 from tfopt._engine import apply_gradients, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
-from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
+from tfopt._keras.optimizer import KerasOptimizer, NotOffered, paired
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
@@ -114,11 +114,6 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             raise ValueError(
                 "`inner_optimizer` must not have a `loss_scale_factor`, since the loss is scaled "
                 f"here; got {inner!r}."
-            )
-        if not (is_taken_here(type(inner)) or inner._engine.takes_overrides):
-            raise ValueError(
-                f"`inner_optimizer` must not override `apply_gradients`, as {type(inner).__name__} "
-                "does: its steps are taken here."
             )
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
@@ -252,7 +247,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         engine, policies = self._inner._engine, self._policies()
-        return engine.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
+        return apply_gradients.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
