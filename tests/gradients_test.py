@@ -87,7 +87,7 @@ X = tf.Variable([[1.0, 2.0], [3.0, 4.0]], name="x")
         (ValueError, [(tf.ones([2, 2], tf.complex64), X)]),
         (ValueError, [([[1.0, 2.0]], X)]),
         (TypeError, [([["a", "b"], ["c", "d"]], X)]),
-        (TypeError, [(rows([["a", "b"]], [0]), X)]),
+        (ValueError, [(rows([["a", "b"]], [0]), X)]),
         (TypeError, [(tf.IndexedSlices([[1.0, 2.0]], [0.5]), X)]),
         (ValueError, [(tf.ones([2, 2], tf.int32), X)]),
         (ValueError, [(rows([[1.0]], [0]), X)]),

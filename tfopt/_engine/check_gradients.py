@@ -54,7 +54,10 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
             without.append(path_of(original))
             continue
         gradient = checked_gradient(gradient, variable, original, complex_numbers)
-        works.append(Work(gradient, variable, original, getattr(original, "constraint", None)))
+        work = Work(gradient, variable, original, getattr(original, "constraint", None))
+        if work.overwrites and work.is_sparse:
+            work = work._replace(gradient=tf.convert_to_tensor(gradient))
+        works.append(work)
     if entries and not works:
         raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
     if without and tuple(without) not in warned:

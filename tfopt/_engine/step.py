@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfopt._engine import overwrite_with_gradient
+from tfopt._engine.overwrite_with_gradient import split
 from tfopt._engine.step_records import Step, Work, deduplicated
 from tfopt._libraries.replicas import across_replicas, first_replicas_value, when
 
@@ -13,21 +15,25 @@ from tfopt._libraries.replicas import across_replicas, first_replicas_value, whe
 def run(step: Step, works: Sequence[Work]) -> Any:
     """Makes one step, as one replica runs it. Each decorator says where its function runs."""
     policies = step.policies
-    for policy in policies if not step.flush else ():
+    works, overwriting = split(works)
+    for policy in policies if works and not step.flush else ():
         works = policy.change_own_gradients(step, works)  # unscale
 
-    @gated(step, works)  # accumulate: the rest happens at the end of a window
+    @gated(step, [*works, *overwriting])  # accumulate: the rest is at the end of a window
     def rest(works: Sequence[Work]) -> None:
+        works, overwriting = split(works)
         if step.aggregate:
-            works = policies.aggregate(step, works)  # sum over replicas
-        finite = policies.allows_step(step, works)
+            works = policies.aggregate(step, works) if works else works  # sum over replicas
+            overwriting = overwrite_with_gradient.agreed(overwriting)
+        finite = policies.allows_step(step, [*works, *overwriting])
         works = [deduplicated(work) for work in works]
-        for policy in policies:
+        for policy in policies if works else ():
             works = policy.change_gradients(step, works)  # clip, transform
 
-        @across_replicas(works, finite)
+        @across_replicas([*works, *overwriting], finite)
         def together(works: Sequence[Work], finite: Any) -> None:
             finite = first_replicas_value(finite)
+            works, overwriting = split(works)
 
             @when(finite)  # else the step is skipped
             def move() -> None:
@@ -37,6 +43,7 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                 step.engine.update(begun, works)  # decay, update
                 for policy in policies:
                     policy.after_update(begun, works)  # constraint, average
+                overwrite_with_gradient.overwrite(overwriting)
                 step.engine.state.iterations.assign_add(1, read_value=False)
 
             for policy in policies:

@@ -46,6 +46,7 @@ class Accumulation(Policy):
 
     gradient_accumulation_steps = Static(None, whole=True, low=1)
     offers = {"flush": flush}
+    keeps_overwritten = True
     kept = {
         GRADIENT: Kept(per_replica=True),
         ROWS: Kept(tf.float32, per_replica=True),  # a flag for each row: whether it has a gradient
@@ -125,6 +126,9 @@ class Accumulation(Policy):
 
     def _accumulate(self, work: Work) -> None:
         total, flags = self._sum_and_flags(work)
+        if work.overwrites:
+            total.write(tf.maximum(total.read(), tf.cast(work.gradient, total.variable.dtype)))
+            return
         if not work.is_sparse:
             total.add(work.gradient)
             if flags is not None:
@@ -143,7 +147,7 @@ class Accumulation(Policy):
         indices = None
         if sparse and flags is not None and not inside_xla():
             indices = tf.where(flags.read() > 0)[:, 0]
-        mean = total.read(indices) / calls
+        mean = total.read(indices) / (tf.ones_like(calls) if work.overwrites else calls)
         total.write(tf.zeros_like(mean), indices)
         if flags is None:
             return work._replace(gradient=mean)

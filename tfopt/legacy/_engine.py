@@ -77,6 +77,12 @@ class LegacyState(State):
 
 def _run(step: Step, works: Sequence[Work]) -> Any:
     """Makes a step in OptimizerV2's order, as one replica runs it."""
+    for work in works:
+        if work.overwrites:
+            raise NotImplementedError(
+                f"`{work.variable_path}` is to be overwritten with its gradient, as in Keras' "
+                f"float8 training: OptimizerV2's hooks do not know of that."
+            )
     optimizer, policies = step.engine.optimizer, step.policies
     constraints = {id(work.variable): work.constraint for work in works}
     with ambient(step):
