@@ -132,9 +132,7 @@ def test_gradients_pass_all_methods_of_a_wrapper(base):
         ("compute_gradients", "get_gradients", "_aggregate_gradients", "apply_gradients"),
     ):
         optimizer = wrapped(base.SGD(0.125), *methods)
-        for value, expected in zip(
-            trained(optimizer, 2), trained(base.SGD(1.0), 2), strict=True
-        ):
+        for value, expected in zip(trained(optimizer, 2), trained(base.SGD(1.0), 2), strict=True):
             np.testing.assert_allclose(value, expected, 1e-6)
         assert optimizer.calls == ["_compute_gradients" if "_compute_gradients" in methods
                                    else "compute_gradients",
@@ -225,3 +223,16 @@ def test_a_wrapper_s_class_made_of_tfopt_s_own_keeps_what_the_wrapped_class_decl
     x = tf.Variable(1.0)
     optimizer.apply_gradients([(tf.constant(1.0), x)])
     np.testing.assert_allclose(x.numpy(), 1 - 0.125 - 0.5, 1e-5)
+
+
+def test_a_wrapper_s_class_of_a_loss_scale():
+    optimizer = wrapped(
+        tfopt.LossScaleOptimizer(tfopt.SGD(0.125), 4.0),
+        "_compute_gradients",
+        "_aggregate_gradients",
+        "apply_gradients",
+    )
+    x = tf.Variable(1.0)
+    optimizer.minimize(lambda: x, [x])
+    assert x.numpy() == 0.5
+    assert optimizer.calls == ["_compute_gradients", "apply_gradients"]

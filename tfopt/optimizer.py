@@ -217,8 +217,11 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         gradients of all replicas are summed.
 
         Args:
-            grads_and_vars: (gradient, variable) pairs. A gradient is a tensor or
-                `tf.IndexedSlices` of the variable's shape and dtype, or None.
+            grads_and_vars: (gradient, variable) pairs. A gradient is a tensor, array, list or
+                `tf.IndexedSlices` of the variable's shape, or None. One of another float dtype is
+                cast. It becomes the value of a variable that has `overwrite_with_gradient` set, as
+                in Keras' float8 training; over calls of a window and over replicas, the largest
+                numbers do.
             name: a name for the operation in a graph.
             experimental_aggregate_gradients: False if the gradients are summed already.
             skip_gradients_aggregation: the same for tf-keras: True if they are summed already.

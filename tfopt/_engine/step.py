@@ -61,4 +61,3 @@ def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Wor
         rest(works)
 
     return run
-

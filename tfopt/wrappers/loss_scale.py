@@ -257,6 +257,13 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         return self.apply_gradients(paired(self, grads, trainable_variables))
 
+    def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        """See `tfopt.Optimizer.aggregate_gradients`."""
+        return list(self._inner.aggregate_gradients(grads_and_vars))
+
+    def _aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        return list(self._inner._aggregate_gradients(grads_and_vars))
+
     def _policies(self) -> tuple[Policy, ...]:
         """Returns the policies that this wrapper adds to a step of the inner optimizer."""
         self._own_variables()
