@@ -430,7 +430,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         if not config.get("dynamic", True) and config.get("dynamic_growth_steps", 0) is None:
             del config["dynamic_growth_steps"]
         inner = registry.deserialize(config.pop("inner_optimizer", None), custom_objects)
-        return cls(inner, **config)
+        return cls(inner_optimizer=inner, **config)
 
     def __reduce__(self) -> Any:
         scale, growth, dynamic = self._config
@@ -477,6 +477,7 @@ class _Scaling(FiniteSteps):
 
 def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:
     scale, growth, dynamic, name = arguments
-    optimizer = cls(inner, scale, growth, dynamic=dynamic, name=name)
+    more = {"initial_scale": scale, "dynamic_growth_steps": growth, "dynamic": dynamic}
+    optimizer = cls(inner_optimizer=inner, **more, name=name)
     tf_variables.assign_all(list(zip(optimizer._own_variables(), values, strict=True)))
     return optimizer
