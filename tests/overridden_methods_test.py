@@ -223,16 +223,3 @@ def test_a_wrapper_s_class_made_of_tfopt_s_own_keeps_what_the_wrapped_class_decl
     x = tf.Variable(1.0)
     optimizer.apply_gradients([(tf.constant(1.0), x)])
     np.testing.assert_allclose(x.numpy(), 1 - 0.125 - 0.5, 1e-5)
-
-
-def test_a_wrapper_s_class_of_a_loss_scale():
-    optimizer = wrapped(
-        tfopt.LossScaleOptimizer(tfopt.SGD(0.125), 4.0),
-        "_compute_gradients",
-        "_aggregate_gradients",
-        "apply_gradients",
-    )
-    x = tf.Variable(1.0)
-    optimizer.minimize(lambda: x, [x])
-    assert x.numpy() == 0.5
-    assert optimizer.calls == ["_compute_gradients", "apply_gradients"]

@@ -16,7 +16,8 @@ def clip(
 ) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or by the joint norm of all.
 
-    If a norm is not finite, the gradients that it scales are not finite either.
+    If the joint norm is not finite, no gradient is. If that of one gradient is not, its finite
+    numbers become 0, as in OptimizerV2.
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
@@ -44,7 +45,7 @@ def clip(
         widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
         total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
         by_dtype = {
-            d: _clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
+            d: _joint_clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
         }
         factors = [by_dtype[square_sum.dtype] for square_sum in sums]
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
@@ -182,3 +183,10 @@ def _clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
     norm = tf.sqrt(tf.math.real(square_sum))
     limit = tf.cast(limit, norm.dtype)
     return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)
+
+
+def _joint_clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
+    """Returns the clip factor of a joint norm: NaN if the norm is not finite, or overflows."""
+    factor = _clip_factor(square_sum, limit, dtype)
+    finite = tf.math.is_finite(tf.math.real(square_sum))
+    return tf.where(finite, factor, tf.cast(float("nan"), dtype))

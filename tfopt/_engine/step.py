@@ -9,7 +9,7 @@ from typing import Any
 from tfopt._engine import overwrite_with_gradient
 from tfopt._engine.overwrite_with_gradient import split
 from tfopt._engine.step_records import Step, Work, deduplicated
-from tfopt._libraries.replicas import across_replicas, first_replicas_value, when
+from tfopt._libraries.replicas import across_replicas, after_writes, first_replicas_value, when
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
@@ -44,7 +44,8 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                 for policy in policies:
                     policy.after_update(begun, works)  # constraint, average
                 overwrite_with_gradient.overwrite(overwriting)
-                step.engine.state.iterations.assign_add(1, read_value=False)
+                with after_writes([w.variable for w in works if w.is_sparse]):
+                    step.engine.state.iterations.assign_add(1, read_value=False)
 
             for policy in policies:
                 policy.after_decision(step, finite)  # count what was skipped

@@ -163,6 +163,15 @@ def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> No
         extended.update(work.variable, function, args=(work,), group=False)
 
 
+def after_writes(variables: Iterable[Any]) -> AbstractContextManager[Any]:
+    """Returns a scope whose ops run after all earlier writes to these, and not if one fails.
+
+    A write of rows fails for an index that is out of range. In a function, other ops would run.
+    """
+    all_copies = [copy for variable in variables for copy in copies(variable)]
+    return tf.control_dependencies([tf.raw_ops.VariableShape(input=c.handle) for c in all_copies])
+
+
 def on_device_of(copy: Any) -> AbstractContextManager[Any]:
     """Returns a scope for ops on the device of a copy; without a strategy, it does nothing."""
     return tf.device(copy.device) if has_strategy() else contextlib.nullcontext()

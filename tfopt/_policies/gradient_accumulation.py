@@ -102,7 +102,9 @@ class Accumulation(Policy):
         @replicas.across_replicas()
         def count_call() -> None:
             if not step.flush:
-                counter.assign_add(1, read_value=False)
+                sums = [self._sum_and_flags(w)[0].variable for w in works if w.is_sparse]
+                with replicas.after_writes(sums):
+                    counter.assign_add(1, read_value=False)
             calls = counter.read_value()
             full = 1 if step.flush else self.engine.statics["gradient_accumulation_steps"]
 

@@ -16,7 +16,13 @@ from tfopt._engine.policy import Policies
 from tfopt._engine.step_in_progress import ambient
 from tfopt._engine.step_records import Step, Work
 from tfopt._libraries import tf_variables
-from tfopt._libraries.replicas import across_replicas, each_copy, first_replicas_value, when
+from tfopt._libraries.replicas import (
+    across_replicas,
+    after_writes,
+    each_copy,
+    first_replicas_value,
+    when,
+)
 from tfopt._policies.constraints import Constraints
 from tfopt._state.state import State
 from tfopt._state.weight_order import Entry
@@ -107,7 +113,8 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
             each_copy(works, functools.partial(_update, optimizer, step))
             for policy in policies:
                 policy.after_update(step, works)  # constraint
-            step.engine.state.iterations.assign_add(1, read_value=False)
+            with after_writes([work.variable for work in works if work.is_sparse]):
+                step.engine.state.iterations.assign_add(1, read_value=False)
 
         for policy in policies:
             policy.after_decision(step, finite)
