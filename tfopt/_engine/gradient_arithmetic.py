@@ -187,6 +187,5 @@ def _clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
 
 def _joint_clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
     """Returns the clip factor of a joint norm: NaN if the norm is not finite, or overflows."""
-    factor = _clip_factor(square_sum, limit, dtype)
-    finite = tf.math.is_finite(tf.math.real(square_sum))
-    return tf.where(finite, factor, tf.cast(float("nan"), dtype))
+    nothing = tf.math.real(square_sum) - tf.math.real(square_sum)  # NaN if it is not finite
+    return _clip_factor(square_sum, limit, dtype) + tf.cast(nothing, dtype)

@@ -157,7 +157,7 @@ class Accumulation(Policy):
 
     def open_windows(self) -> list[tuple[Works, bool]]:
         """Returns all windows: those of a block, and the variables that have joined it."""
-        found = []
+        found: list[tuple[Works, bool]] = []
         for block in self.engine.blocks():
             kinds = [
                 None if self._sum_and_flags(w)[1] is None else tf.IndexedSlicesSpec() for w in block
