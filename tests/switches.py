@@ -20,6 +20,7 @@ SWITCHES = {
     "auto_clustering": lambda: tf.config.optimizer.set_jit(True),
     "eager_functions": lambda: tf.config.run_functions_eagerly(True),
     "numpy_behavior": tf.experimental.numpy.experimental_enable_numpy_behavior,
+    "no_tensor_equality": tf.compat.v1.disable_tensor_equality,
     "floatx_float16": lambda: set_floatx("float16"),
     "floatx_float64": lambda: set_floatx("float64"),
 }

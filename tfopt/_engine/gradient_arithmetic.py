@@ -84,7 +84,7 @@ def changed(before: Any, after: Any, clip_factor: Any) -> Any:
     result = tf.constant(False) if clip_factor is None else tf.math.real(clip_factor) < 1
     if after is not before:
         parts = list(map(_values_of, (before, after)))
-        result |= tf.reduce_any(_in_compute_dtype(parts[0]) != _in_compute_dtype(parts[1]))
+        result |= tf.reduce_any(tf.not_equal(*map(_in_compute_dtype, parts)))
     return result
 
 

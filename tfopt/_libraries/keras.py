@@ -43,6 +43,12 @@ def register(cls: Any, package: str = "tfopt") -> None:
         library.saving.register_keras_serializable(package=package)(cls)
 
 
+def initialize_in_sessions(variable: Any) -> None:
+    """Lets tf-keras initialize a variable of a v1 graph in its session, as OptimizerV2's are."""
+    if tf_keras is not None:
+        tf_keras.__internal__.backend.track_variable(variable)
+
+
 def registered(name: Any) -> list[type]:
     """Returns the classes with a config that Keras 3 or tf-keras have registered under a name."""
     found = [lib.saving.get_registered_object(name) for lib in LIBRARIES if isinstance(name, str)]

@@ -143,7 +143,7 @@ def holds_on_all_replicas(flag: Any) -> Any:
         return flag
     against = tf.cast(tf.logical_not(flag), tf.float32)
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
+    return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, against), 0)
 
 
 def first_replicas_value(value: Any) -> Any:

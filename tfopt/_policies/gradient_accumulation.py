@@ -232,7 +232,7 @@ def _is_empty(total: Any) -> Any:
     if total.dtype.is_complex:
         total = tf.stack([tf.math.real(total), tf.math.imag(total)])
     bits = tf.bitcast(total, tf.int64 if total.dtype == tf.float64 else tf.int32)
-    return tf.reduce_all(bits == bits.dtype.min)
+    return tf.reduce_all(tf.equal(bits, bits.dtype.min))
 
 
 def _without_values(work: Work) -> Any:

@@ -172,6 +172,10 @@ class LegacyEngine(Engine):
         """Returns whether a hyperparameter that can be off takes part in updates."""
         return name in self.hypers and name not in self.declared.common and super().uses(name)
 
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Gives a hyperparameter a value; adds one that is not there. A bool becomes a number."""
+        super().set_hyper(name, float(value) if isinstance(value, bool | np.bool_) else value)
+
     def runs_in_place(self) -> bool:
         """Returns True, except in a v1 graph: hooks may run Python that a trace does not repeat."""
         return tf.inside_function() or not tf_variables.in_v1_graph()

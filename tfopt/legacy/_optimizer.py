@@ -131,7 +131,7 @@ class Optimizer(
         self._engine.state.share_count(variable)
 
     def _set_hyper(self, name: str, value: Any) -> None:
-        """Sets a hyperparameter: a number, tensor, variable, callable or schedule."""
+        """Sets a hyperparameter: a number, bool, tensor, variable, callable or schedule."""
         declared, common = self._declared.fields.get(name), self._declared.common
         if name not in self._engine.hypers and name not in common and isinstance(declared, Hyper):
             self._engine.hypers.add(declared, value)
@@ -155,9 +155,10 @@ class Optimizer(
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """Returns the learning rate of this step, after `decay`, in the dtype of a variable."""
         rate = self._get_hyper("learning_rate", var_dtype)
-        if self._initial_decay > 0:
+        decay = self._initial_decay
+        if callable(decay) or decay > 0:
             steps = tf.cast(self.iterations, var_dtype)
-            rate = rate / (1 + tf.cast(self._initial_decay, var_dtype) * steps)
+            rate = rate / (1 + tf.cast(self._call_if_callable(decay), var_dtype) * steps)
         return rate
 
     def _call_if_callable(self, param: Any) -> Any:
