@@ -159,3 +159,30 @@ def test_complex_variables_are_updated_as_in_optimizer_v2(name, arguments, by_ro
             optimizer.apply_gradients([(rows if by_rows else dense, x)])
         values.append(x.numpy())
     np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+# --- what wrappers ask ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EIGHT)
+def test_an_optimizer_is_one_of_optimizer_v2_s(name):
+    """Wrappers ask before they take it, and tf-keras before it wraps it in its loss scale."""
+    optimizer = getattr(OURS, name)(0.25)
+    assert isinstance(optimizer, V2.Optimizer) and isinstance(optimizer, OURS.Optimizer)
+    assert not isinstance(getattr(tfopt, name)(), V2.Optimizer)
+    assert tf_keras.optimizers.get(optimizer) is optimizer
+    scaled = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
+    assert isinstance(scaled, V2.Optimizer)
+    x = tf.Variable([1.0])
+    for _ in range(2):
+        scaled.apply_gradients([(scaled.loss_scale * tf.ones([1]), x)])
+    assert int(optimizer.iterations) == 2
+
+
+def test_nothing_of_optimizer_v2_shows_through():
+    theirs = {name for name in vars(V2.Optimizer) if not name.startswith("__")}
+    for name in theirs:
+        found = next(cls for cls in OURS.Optimizer.__mro__ if name in vars(cls))
+        assert found is not V2.Optimizer, name
+    own = next(cls for cls in OURS.Optimizer.__mro__ if "__getattribute__" in vars(cls))
+    assert own is OURS.Optimizer

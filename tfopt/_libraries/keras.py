@@ -31,9 +31,11 @@ tf_keras = _import_tf_keras()
 LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
 
 BASES: tuple[type, ...] = (keras.Optimizer,)
+LEGACY_BASES: tuple[type, ...] = ()  # OptimizerV2, where it is there
 CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
+    LEGACY_BASES += (tf_keras.optimizers.legacy.Optimizer,)
     CALLBACKS += (tf_keras.callbacks.Callback,)
 
 
