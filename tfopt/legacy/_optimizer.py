@@ -33,7 +33,7 @@ KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 class Optimizer(
     StepHooks,
     tfopt_optimizer.Optimizer,
-    *LEGACY_BASES,  # for `isinstance` alone: none of its code runs
+    *LEGACY_BASES,  # type: ignore[misc]  # for `isinstance`: none of its code runs
     engine=LegacyEngine,
     reserved=RESERVED,
     tracks_attributes=False,  # OptimizerV2 tracks nothing by itself
