@@ -5,7 +5,18 @@ import pytest
 import tensorflow as tf
 from models import each_library
 from state_transfer import WAYS
-from training import PLAIN, assert_same, each, gradients, rows, start, train, train_on_replicas
+from training import (
+    PLAIN,
+    assert_same,
+    each,
+    gradients,
+    rows,
+    slots_of,
+    start,
+    train,
+    train_on_replicas,
+    value_of,
+)
 
 import tfopt
 
@@ -140,6 +151,91 @@ def test_flush_knows_of_a_window_that_was_loaded(way):
     twin = WAYS[way](optimizer, [variable], others, make, None)
     twin.build(others)
     assert twin.flush().numpy() == 1 and others[0].numpy() == 0
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "traced"])
+def test_flush_takes_each_variable_that_had_a_gradient_in_the_window(graph):
+    """Whichever calls were traced last, and whichever calls of windows before had others."""
+    a, b, one = tf.Variable(0.0), tf.Variable(0.0), tf.constant(1.0)
+    optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=2)
+    calls = [
+        lambda: optimizer.apply_gradients([(one, a), (one, b)]),
+        lambda: optimizer.apply_gradients([(one, a)]),
+    ]
+    both, alone = [tf.function(call, autograph=False) for call in calls] if graph else calls
+    for step in (both, both, alone, alone, both):
+        step()
+    (tf.function(optimizer.flush) if graph else optimizer.flush)()
+    assert (a.numpy(), b.numpy()) == (-3.0, -2.0)
+    both()
+    assert (a.numpy(), b.numpy()) == (-3.0, -2.0)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "RMSprop", "Lion"])
+@pytest.mark.parametrize("restored", [False, True])
+def test_flush_leaves_a_variable_without_a_gradient_as_it_is(name, restored, tmp_path):
+    """Its weights neither decay nor move by their momentum, nor do its slots and average."""
+    options = {"weight_decay": 1.0, "use_ema": True, "gradient_accumulation_steps": 2}
+
+    def new():
+        a, b = tf.Variable([1.0, 2.0], name="a"), tf.Variable([0.5, 3.0], name="b")
+        optimizer = getattr(tfopt, name)(0.1, **options)
+        return a, b, optimizer, tf.train.Checkpoint(a=a, b=b, optimizer=optimizer)
+
+    a, b, optimizer, checkpoint = new()
+    for _ in range(2):
+        optimizer.apply_gradients([(tf.ones([2]), a), (tf.ones([2]), b)])
+    optimizer.apply_gradients([(tf.ones([2]), a)])
+    if restored:
+        path = checkpoint.save(tmp_path / "checkpoint")
+        a, b, optimizer, checkpoint = new()
+        checkpoint.restore(path)
+        optimizer.build([a, b])
+
+    def state(variable):
+        return [variable.numpy(), *(s.numpy() for s in slots_of(optimizer, variable).values())]
+
+    of_a, of_b = state(a), state(b)
+    optimizer.flush()
+    for before, after in zip(of_b, state(b), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert not np.array_equal(of_a[0], a)
+    assert int(optimizer.iterations) == 2
+
+
+def test_a_gradient_of_zeros_is_a_gradient():
+    x = tf.Variable([1.0, 2.0])
+    optimizer = tfopt.AdamW(0.1, weight_decay=1.0, gradient_accumulation_steps=2)
+    optimizer.apply_gradients([(tf.zeros([2]), x)])
+    optimizer.flush()
+    np.testing.assert_allclose(x, [0.9, 1.8], 1e-6)
+
+
+def test_flush_takes_variables_that_joined_a_window_from_another_block():
+    backbone, head = tf.Variable(0.0), tf.Variable(0.0)
+    optimizer = tfopt.SGD(1.0, gradient_accumulation_steps=4)
+    optimizer.build([head])
+    optimizer.build([backbone])
+    for _ in range(2):
+        optimizer.apply_gradients([(2.0, backbone), (1.0, head)])
+    assert optimizer.flush().numpy() == 1
+    assert (backbone.numpy(), head.numpy()) == (-2.0, -1.0)
+    optimizer.apply_gradients([(2.0, head)])
+    for _ in range(2):
+        optimizer.apply_gradients([(3.0, backbone)])
+    assert optimizer.flush().numpy() == 3
+    assert (backbone.numpy(), head.numpy()) == (-5.0, -3.0)
+
+
+def test_flush_on_replicas_leaves_a_variable_without_a_gradient(mirrored):
+    with mirrored.scope():
+        a, b = tf.Variable([1.0]), tf.Variable([1.0])
+    optimizer = tfopt.AdamW(0.1, weight_decay=1.0, gradient_accumulation_steps=4)
+    optimizer.build([a, b])
+    tf.function(lambda: mirrored.run(lambda: optimizer.apply_gradients([(tf.ones([1]), a)])))()
+    tf.function(lambda: mirrored.run(optimizer.flush))()
+    assert_same(value_of(b), [1.0])
+    assert value_of(a)[0] < 0.95
 
 
 def test_flush_is_not_traced_in_vain():

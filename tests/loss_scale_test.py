@@ -143,11 +143,21 @@ def test_a_step_of_ones_own_is_not_passed_over():
             self.steps += 1
             return super().apply_gradients(*args, **kwargs)
 
-    with pytest.raises(ValueError, match="apply_gradients"):
-        tfopt.LossScaleOptimizer(Counting())
-    optimizer = Counting()
-    optimizer.apply([tf.ones([])], [tf.Variable(1.0)])
+    optimizer, x = Counting(), tf.Variable(1.0)
+    optimizer.apply([tf.ones([])], [x])
     assert optimizer.steps == 1
+    tfopt.LossScaleOptimizer(optimizer).apply([tf.ones([])], [x])
+    assert optimizer.steps == 2
+
+
+def test_a_step_of_ones_own_that_calls_no_other_is_refused():
+    class Nothing(tfopt.SGD):
+        def apply_gradients(self, *args, **kwargs):
+            return self.iterations
+
+    optimizer = tfopt.LossScaleOptimizer(Nothing())
+    with pytest.raises(RuntimeError, match="apply_gradients"):
+        optimizer.apply([tf.ones([])], [tf.Variable(1.0)])
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ class _Ranged:
 
     def check_range(self, value: Any) -> None:
         """Raises `ValueError` for a number out of range, or NaN."""
-        if np.isnan(value) or not all(holds(value, bound) for bound, holds, _ in self.rules):
+        number = _as_float(value)
+        if np.isnan(number) or not all(holds(number, bound) for bound, holds, _ in self.rules):
             rule = " and ".join(text for *_, text in self.rules) or "a number"
             raise ValueError(f"`{self.name}` must be {rule}; got {value!r}.")
 
@@ -80,6 +81,17 @@ class Hyper(_Ranged):
         super().__init__(default, **bounds)
         self.off = off
         self._tracked = tracked
+
+    def check_range(self, value: Any) -> None:
+        """Raises `ValueError` for a number out of range, NaN, or one that float32 cannot hold.
+
+        What can be off, such as a limit, may be infinite.
+        """
+        super().check_range(value)
+        number = _as_float(value)
+        largest = float(np.finfo(np.float32).max)
+        if abs(number) > largest and not (np.isinf(number) and self.off is None):
+            raise ValueError(f"`{self.name}` must be at most {largest}; got {value!r}.")
 
     def for_rule(self, name: str, what: str) -> Hyper:
         """Declares a number of a rule: a value has this one's bounds, a factor is at least 0."""
@@ -172,6 +184,14 @@ class Alias:
 
     def __set__(self, owner: Any, value: Any) -> None:
         setattr(owner, self.target, value)
+
+
+def _as_float(value: Any) -> float:
+    """Returns a number as a float: infinite if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def is_number(value: Any) -> bool:

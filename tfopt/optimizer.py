@@ -48,10 +48,10 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
             by 1 + decay * iterations.
         clipvalue: each number of a gradient is clipped to [-clipvalue, clipvalue]; at least 0.
         clipnorm: each gradient is scaled down so that its Euclidean norm is at most this; at
-            least 0.
+            least 0. If that norm is not finite, or overflows, finite numbers become 0.
         global_clipnorm: all gradients are scaled down by one factor, so that their joint norm
-            is at most this; not together with `clipnorm`. If a norm is not finite, the scaled
-            gradients are not finite either.
+            is at most this; not together with `clipnorm`. If that norm is not finite, or
+            overflows, no scaled gradient is finite.
         weight_decay: decoupled weight decay: before the update, x becomes
             x - learning_rate * weight_decay * x. Where only the rows in the batch are updated,
             only these rows decay.
@@ -72,11 +72,13 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
             schedules, clipping and averages advance, only at the last call. Calls are counted
             for each set of variables that was first seen together. Each variable should have
             a gradient in all calls of a step, or in none: without one in the last call, its sum
-            waits for the last call of a later step that has one. See `flush`.
+            waits for the last call of a later step that has one. End a step with the set of
+            variables with which it began: the mean divides by the calls of that set. See `flush`.
         use_ema: whether to keep an exponential moving average (EMA) of each variable. It starts
             as a copy of the variable; after each step it becomes
             ema_momentum * average + (1 - ema_momentum) * variable. See `averaged_weights` and
-            `finalize_variable_values`.
+            `finalize_variable_values`. The averages of rows count steps by `iterations`: do not set
+            them back.
         ema_momentum: between 0 and 1.
         ema_overwrite_frequency: after every so many steps variables become their averages; None
             for never.
@@ -217,8 +219,11 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         gradients of all replicas are summed.
 
         Args:
-            grads_and_vars: (gradient, variable) pairs. A gradient is a tensor or
-                `tf.IndexedSlices` of the variable's shape and dtype, or None.
+            grads_and_vars: (gradient, variable) pairs. A gradient is a tensor, array, list or
+                `tf.IndexedSlices` of the variable's shape, or None. One of another float dtype is
+                cast. It becomes the value of a variable that has `overwrite_with_gradient` set, as
+                in Keras' float8 training; over calls of a window and over replicas, the largest
+                numbers do.
             name: a name for the operation in a graph.
             experimental_aggregate_gradients: False if the gradients are summed already.
             skip_gradients_aggregation: the same for tf-keras: True if they are summed already.

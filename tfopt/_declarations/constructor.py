@@ -143,8 +143,14 @@ def _read_undeclared(optimizer: Any, name: str) -> Any:
     raise AttributeError(f"{type(optimizer).__name__!r} object has no attribute {name!r}")
 
 
+_MADE_HERE = {"_declared", "_positional", "__signature__"}
+
+
 def declare(cls: Any, base: type, **more: Any) -> None:
     """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
+    if "_declared" in vars(cls):  # the body is a copy of another class's, as wrappers make them
+        for name in _MADE_HERE & vars(cls).keys():
+            delattr(cls, name)
     declared = collect.collect(cls, base, getattr(cls, "_declared", None), **more)
     if not cls.__module__.startswith("tfopt."):
         for name in vars(cls).keys() & declared.reserved:

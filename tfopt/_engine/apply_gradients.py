@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -21,10 +22,10 @@ def apply(
     grads_and_vars: Iterable[tuple[Any, Any]],
     name: str | None = None,
     aggregate: bool = True,
-    more: tuple[Policy, ...] = (),
 ) -> Any:
-    """Makes one step, after all checks; with more policies, if a wrapper makes the step."""
+    """Makes one step, after all checks."""
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
+    more = _taken(engine)
     if not works:
         return _result(engine, engine.state.iterations.read_value(), name)
     sparse = [work for work in works if work.is_sparse]
@@ -36,11 +37,52 @@ def apply(
     if not aggregate:
         replicas.require_copies("`experimental_aggregate_gradients=False`")
     engine.build([work.original for work in works])
-    values, more = engine.hypers.evaluate(), (*more, *engine.brought())
+    values = engine.hypers.evaluate()
     if engine.runs_in_place():
         with tf.name_scope(tf_variables.scope_name(name or engine.name)):
             return engine.life(engine.step(values, aggregate, more), engine.grouped(works))
     return _result(engine, engine.eager_steps.step(engine, values, aggregate, more, works), name)
+
+
+# --- a step of a wrapper, which brings policies of its own ----------------------------------------
+
+_BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
+
+
+def apply_wrapped(
+    engine: Engine,
+    grads_and_vars: Iterable[tuple[Any, Any]],
+    name: str | None,
+    aggregate: bool,
+    more: Sequence[Policy],
+) -> Any:
+    """Makes a wrapper's step by calling `apply_gradients`, which a subclass may override."""
+    summed = {} if aggregate else {"experimental_aggregate_gradients": False}
+    untaken = list(more)
+    token = _BROUGHT.set((engine, untaken))
+    try:
+        result = engine.optimizer.apply_gradients(grads_and_vars, name, **summed)
+    finally:
+        _BROUGHT.reset(token)
+    if untaken:
+        raise RuntimeError(
+            f"`apply_gradients` of {type(engine.optimizer).__name__} must call that of its base "
+            "class: the check for finite gradients, and the loss scale, are applied there."
+        )
+    return result
+
+
+def _taken(engine: Engine) -> tuple[Policy, ...]:
+    """Removes and returns the policies that a wrapper brought to this optimizer's step."""
+    brought = _BROUGHT.get()
+    if brought is None or brought[0] is not engine:
+        return ()
+    taken = tuple(brought[1])
+    brought[1].clear()
+    return taken
+
+
+# --- the end of a window --------------------------------------------------------------------------
 
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tfopt._engine.policy import Policies
+from tfopt._engine.step_records import overwrites
 from tfopt._engine.variable_groups import group_of
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
@@ -57,8 +58,10 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     try:
         slots.note_paths(var_list)
         state.create_scalars(engine.optimizer.state, variables[0])
-        engine.optimizer.create_slots(list(new.values()))
-        _create_kept(engine, policies, list(new.values()))
+        updated = [v for v in new.values() if not overwrites(slots.original(v))]
+        if updated:
+            engine.optimizer.create_slots(updated)
+        _create_kept(engine, policies, list(new.values()), updated)
         state.load_waiting(start if state.built else 0)
     except Exception:
         slots.reset(mark)
@@ -101,9 +104,19 @@ def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:
     _declare(engine, coded, by_variable=engine.optimizer.slot_order == "variable")
 
 
-def _create_kept(engine: Engine, policies: Policies, var_list: Sequence[Any]) -> None:
-    """Creates the slots of policies; a policy that acts last in a step comes first."""
+def _create_kept(
+    engine: Engine, policies: Policies, all_new: Sequence[Any], updated: Sequence[Any]
+) -> None:
+    """Creates the slots of policies; a policy that acts last in a step comes first.
+
+    Args:
+        engine: the optimizer's parts.
+        policies: the policies in use.
+        all_new: the new variables.
+        updated: those of them that are not overwritten with their gradients.
+    """
     for policy in reversed(policies):
+        var_list = all_new if policy.keeps_overwritten else updated
         for variable in var_list:
             codec = policy.codec(variable, VALUE)
             if codec is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt._engine.step_records import Work
+from tfopt._engine import gradient_arithmetic
+from tfopt._engine.step_records import Work, deduplicated
 from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import variable_path as path_of
 from tfopt._libraries.warnings import warn
@@ -52,13 +53,11 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
         if gradient is None:
             without.append(path_of(original))
             continue
-        if getattr(original, "overwrite_with_gradient", False):
-            raise NotImplementedError(
-                f"Variable `{path_of(original)}` is to be overwritten with its gradient, as in "
-                "Keras' float8 training: that is not supported."
-            )
-        gradient = _check_pair(gradient, variable, original, complex_numbers)
-        works.append(Work(gradient, variable, original, getattr(original, "constraint", None)))
+        gradient = checked_gradient(gradient, variable, original, complex_numbers)
+        work = Work(gradient, variable, original, getattr(original, "constraint", None))
+        if work.overwrites and work.is_sparse:
+            work = work._replace(gradient=tf.convert_to_tensor(gradient))
+        works.append(work)
     if entries and not works:
         raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
     if without and tuple(without) not in warned:
@@ -67,46 +66,93 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
     return works
 
 
-def _check_pair(gradient: Any, variable: Any, original: Any, complex_numbers: bool) -> Any:
-    """Returns the gradient as a tensor or `IndexedSlices`. It is fast, for eager steps."""
+def checked(works: Sequence[Work], gradients: Sequence[Any], function: str) -> list[Work]:
+    """Returns the works with the gradients that a function of the user returned for them.
+
+    Repeated indices are summed again, since the function may have repeated some.
+    """
+    gradients = list(gradients)
+    if len(gradients) != len(works):
+        raise ValueError(
+            f"{function} must return a gradient for each one given, in the same order: "
+            f"{len(works)} of them; got {len(gradients)}."
+        )
+    new = []
+    for work, gradient in zip(works, gradients, strict=True):
+        if gradient is not work.gradient:
+            of = f"What {function} returns as the gradient"
+            gradient = checked_gradient(gradient, work.variable, work.original, True, of)
+            work = deduplicated(work._replace(gradient=gradient))
+        new.append(work)
+    return new
+
+
+def checked_gradient(
+    gradient: Any, variable: Any, original: Any, complex_numbers: bool, of: str = "The gradient"
+) -> Any:
+    """Returns the gradient as a tensor or `IndexedSlices`. It is fast, for eager steps.
+
+    Args:
+        gradient: what stands for it: a tensor, `IndexedSlices`, array, list or number.
+        variable: its `tf.Variable`.
+        original: the same variable, as the user knows it.
+        complex_numbers: whether the optimizer takes complex variables.
+        of: where the gradient comes from, for messages.
+    """
     dtype = variable.dtype
     if dtype not in FLOATING and not (dtype.is_complex and complex_numbers):
         rule = "floating-point or complex" if complex_numbers else "floating-point"
         raise ValueError(
             f"Variable `{path_of(original)}` must be {rule} for this optimizer; got {dtype.name}."
         )
-    if isinstance(gradient, int | float | np.ndarray | np.generic | tf.Variable):
-        gradient = tf.convert_to_tensor(gradient, dtype)
+    of = f"{of} of `{path_of(original)}`"
+    if not isinstance(gradient, tf.Tensor | tf.IndexedSlices):
+        gradient = _as_tensor(gradient, dtype, of)
     if isinstance(gradient, tf.Tensor):
         values, shape = gradient, gradient.shape
         fits = shape == variable.shape or shape.is_compatible_with(variable.shape)
         expected = "shape {0}"
-    elif isinstance(gradient, tf.IndexedSlices):
-        if not tf.is_tensor(gradient.indices) or not tf.is_tensor(gradient.values):
-            raise TypeError(
-                f"The gradient of `{path_of(original)}` must have tensors as values and indices; "
-                f"got {gradient!r}."
-            )
+    else:
+        gradient = _with_tensors(gradient, dtype, of)
         values, shape = gradient.values, variable.shape[1:]
         fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
         fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
-        if gradient.dense_shape is not None and not tf.is_tensor(gradient.dense_shape):
-            whole = tf.convert_to_tensor(gradient.dense_shape, gradient.indices.dtype)
-            gradient = tf.IndexedSlices(values, gradient.indices, whole)
         expected = "rows of shape {1}"
-    else:
-        raise TypeError(
-            f"The gradient of `{path_of(original)}` must be a tensor or tf.IndexedSlices; "
-            f"got {gradient!r}."
-        )
     if not fits:
         expected = expected.format(variable.shape, variable.shape[1:])
-        raise ValueError(
-            f"The gradient of `{path_of(original)}` must have {expected}; got {values.shape}."
-        )
-    if values.dtype is not dtype and values.dtype not in (dtype, tf_variables.compute_dtype(dtype)):
-        raise ValueError(
-            f"The gradient of `{path_of(original)}` must be of dtype {dtype.name}; "
-            f"got {values.dtype.name}."
-        )
-    return gradient
+        raise ValueError(f"{of} must have {expected}; got {values.shape}.")
+    if values.dtype is dtype or values.dtype == dtype:
+        return gradient
+    wide = tf_variables.compute_dtype(dtype)
+    if values.dtype == wide:
+        return gradient
+    if values.dtype not in FLOATING or dtype not in FLOATING:
+        raise ValueError(f"{of} must be of dtype {dtype.name}; got {values.dtype.name}.")
+    return gradient_arithmetic.cast(gradient, wide)
+
+
+def _as_tensor(gradient: Any, dtype: tf.DType, of: str) -> Any:
+    """Returns an array, list, number or variable as a tensor."""
+    gradient = tf_variables.unwrap(gradient)
+    if not isinstance(gradient, list | tuple | int | float | np.ndarray | np.generic | tf.Variable):
+        raise TypeError(f"{of} must be a tensor or tf.IndexedSlices; got {gradient!r}.")
+    try:
+        if isinstance(gradient, tf.Variable):
+            return gradient.read_value()
+        return tf.convert_to_tensor(gradient, dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{of} must hold numbers of {dtype.name}; got {gradient!r}.") from error
+
+
+def _with_tensors(gradient: tf.IndexedSlices, dtype: tf.DType, of: str) -> tf.IndexedSlices:
+    """Returns an `IndexedSlices` of arrays, lists or tensors with tensors in it."""
+    values, indices, shape = gradient.values, gradient.indices, gradient.dense_shape
+    if not tf.is_tensor(values):
+        values = _as_tensor(values, dtype, of)
+    if not tf.is_tensor(indices):
+        indices = tf.convert_to_tensor(indices)
+    if indices.dtype not in (tf.int32, tf.int64):
+        raise TypeError(f"{of} must have indices of int32 or int64; got {gradient.indices!r}.")
+    if shape is not None and not tf.is_tensor(shape):
+        shape = tf.convert_to_tensor(shape, indices.dtype)
+    return tf.IndexedSlices(values, indices, shape)

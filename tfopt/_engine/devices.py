@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._libraries import dtensor, tf_variables
+from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ def compiles(engine: Engine, x: Any) -> bool:
     """Returns whether XLA compiles the update of this variable, if it has no kernel."""
     if dtensor.is_on_mesh(x):
         return False  # DTensor splits plain ops over its mesh
+    if tensorflow_private.ops_are_watched():
+        return False  # XLA does not have the ops of a debugger
     if engine.statics["jit_compile"] != "auto":
         return bool(engine.statics["jit_compile"])
     return bool(x.shape.is_fully_defined()) and _xla_is_there(_device_type(x))
@@ -44,7 +46,8 @@ def _xla_is_there(device_type: str | None) -> bool:
 def warn_without_xla(engine: Engine, x: Any) -> None:
     """Warns once if plain ops run although XLA was wanted."""
     wanted = engine.statics["jit_compile"] == "auto" and x.shape.is_fully_defined()
-    if not wanted or dtensor.is_on_mesh(x) or "XLA" in engine.warned:
+    unwanted = dtensor.is_on_mesh(x) or tensorflow_private.ops_are_watched()
+    if not wanted or unwanted or "XLA" in engine.warned:
         return
     engine.warned.add("XLA")
     warn(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt._engine import apply_gradients, building, devices, hooks, step, update_paths
+from tfopt._engine import building, devices, hooks, step, update_paths
 from tfopt._engine.eager_steps import EagerSteps
 from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.scalars import ScalarsOfSteps
@@ -41,8 +41,6 @@ class Engine:
     ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
     # Functions rather than methods, so that nothing waits here while a step runs.
     life: ClassVar[Any] = staticmethod(step.run)  # of a step and its works
-    apply_wrapped: ClassVar[Any] = staticmethod(apply_gradients.apply)  # for wrappers
-    takes_overrides = False  # whether a wrapper's steps may go by an overridden `apply_gradients`
 
     def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
         self.optimizer, self.name, self.declared = optimizer, name, declared
@@ -88,6 +86,10 @@ class Engine:
         return Policies(
             policy(self) for policy in self.declared.policies if policy.is_used_by(self)
         )
+
+    def overrides(self, name: str, base: Any) -> bool:
+        """Returns whether a subclass of the user's overrides a method that a policy offers."""
+        return getattr(type(self.optimizer), name) is not base
 
     def policies_of_step(self, more: Sequence[Policy]) -> Policies:
         """Returns the policies in use, those of a wrapper that makes the step, and a `Watch`."""
@@ -194,10 +196,6 @@ class Engine:
         return twin
 
     # --- a step -----------------------------------------------------------------------------------
-
-    def brought(self) -> tuple[Policy, ...]:
-        """Returns the policies that a wrapper adds to this step in another way than by argument."""
-        return ()
 
     def runs_in_place(self) -> bool:
         """Returns whether the step is traced or run here, rather than in a cached function."""

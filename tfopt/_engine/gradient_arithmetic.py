@@ -16,11 +16,13 @@ def clip(
 ) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or by the joint norm of all.
 
-    If a norm is not finite, the gradients that it scales are not finite either.
+    If the joint norm is not finite, no gradient is. If that of one gradient is not, its finite
+    numbers become 0, as in OptimizerV2.
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
-        variables: their variables; the shards of one variable have a joint norm.
+        variables: their variables; the shards of one variable have a joint norm. None for one
+            that is not known.
         value: the largest absolute value, or None.
         norm: the largest Euclidean norm of each variable's gradient, or None.
         global_norm: the largest Euclidean norm of all gradients together, or None.
@@ -43,7 +45,7 @@ def clip(
         widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
         total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
         by_dtype = {
-            d: _clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
+            d: _joint_clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
         }
         factors = [by_dtype[square_sum.dtype] for square_sum in sums]
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
@@ -54,6 +56,21 @@ def clip(
         ],
         [None if rows else f for f, rows in zip(factors, sparse, strict=True)],
     )
+
+
+def clipped(
+    gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
+) -> list[Any]:
+    """Returns clipped gradients, none of which is still to be multiplied; None stays None."""
+    places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+    result = list(gradients)
+    if places:
+        given = [gradients[place] for place in places], [variables[place] for place in places]
+        for place, gradient, factor in zip(
+            places, *clip(*given, value, norm, global_norm), strict=True
+        ):
+            result[place] = scaled(gradient, factor)
+    return result
 
 
 def joint_norm(gradients: Sequence[Any]) -> Any:
@@ -67,7 +84,7 @@ def changed(before: Any, after: Any, clip_factor: Any) -> Any:
     result = tf.constant(False) if clip_factor is None else tf.math.real(clip_factor) < 1
     if after is not before:
         parts = list(map(_values_of, (before, after)))
-        result |= tf.reduce_any(_in_compute_dtype(parts[0]) != _in_compute_dtype(parts[1]))
+        result |= tf.reduce_any(tf.not_equal(*map(_in_compute_dtype, parts)))
     return result
 
 
@@ -150,7 +167,10 @@ def _square_sum(gradient: Any) -> Any:
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
     """Returns for each shard of a variable the sum over all of its shards."""
-    owners = [id(tensorflow_private.sharded_variable(variable)) for variable in variables]
+    owners = [
+        place if variable is None else id(tensorflow_private.sharded_variable(variable))
+        for place, variable in enumerate(variables)
+    ]
     by_owner: dict[int, list[Any]] = {}
     for owner, square_sum in zip(owners, sums, strict=True):
         by_owner.setdefault(owner, []).append(square_sum)
@@ -163,3 +183,9 @@ def _clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
     norm = tf.sqrt(tf.math.real(square_sum))
     limit = tf.cast(limit, norm.dtype)
     return tf.cast(tf.math.divide_no_nan(limit, tf.maximum(norm, limit)), dtype)
+
+
+def _joint_clip_factor(square_sum: Any, limit: Any, dtype: Any) -> Any:
+    """Returns the clip factor of a joint norm: NaN if the norm is not finite, or overflows."""
+    nothing = tf.math.real(square_sum) - tf.math.real(square_sum)  # NaN if it is not finite
+    return _clip_factor(square_sum, limit, dtype) + tf.cast(nothing, dtype)

@@ -34,6 +34,7 @@ class Policy:
     can_be_off: ClassVar[Sequence[str]] = ()  # hyperparameters that rules may turn off: `scalars`
     factor_name = ""  # what kernels call the policy's factor, if it has one
     calls_functions_of_users = False  # then an eager step must not be traced: they may use Python
+    keeps_overwritten = False  # whether variables that their gradient overwrites have its slots
     enters_gradient_only = False  # whether `enter_update` leaves the value as it is
 
     def __init__(self, engine: Engine):

@@ -6,29 +6,34 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfopt._engine.step_records import Step, Work
-from tfopt._libraries.replicas import across_replicas, first_replicas_value, when
-from tfopt._values import rows
+from tfopt._engine import overwrite_with_gradient
+from tfopt._engine.overwrite_with_gradient import split
+from tfopt._engine.step_records import Step, Work, deduplicated
+from tfopt._libraries.replicas import across_replicas, after_writes, first_replicas_value, when
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
     """Makes one step, as one replica runs it. Each decorator says where its function runs."""
     policies = step.policies
-    for policy in policies if not step.flush else ():
+    works, overwriting = split(works)
+    for policy in policies if works and not step.flush else ():
         works = policy.change_own_gradients(step, works)  # unscale
 
-    @gated(step, works)  # accumulate: the rest happens at the end of a window
+    @gated(step, [*works, *overwriting])  # accumulate: the rest is at the end of a window
     def rest(works: Sequence[Work]) -> None:
+        works, overwriting = split(works)
         if step.aggregate:
-            works = policies.aggregate(step, works)  # sum over replicas
-        finite = policies.allows_step(step, works)
+            works = policies.aggregate(step, works) if works else works  # sum over replicas
+            overwriting = overwrite_with_gradient.agreed(overwriting)
+        finite = policies.allows_step(step, [*works, *overwriting])
         works = [deduplicated(work) for work in works]
-        for policy in policies:
+        for policy in policies if works else ():
             works = policy.change_gradients(step, works)  # clip, transform
 
-        @across_replicas(works, finite)
+        @across_replicas([*works, *overwriting], finite)
         def together(works: Sequence[Work], finite: Any) -> None:
             finite = first_replicas_value(finite)
+            works, overwriting = split(works)
 
             @when(finite)  # else the step is skipped
             def move() -> None:
@@ -38,7 +43,9 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                 step.engine.update(begun, works)  # decay, update
                 for policy in policies:
                     policy.after_update(begun, works)  # constraint, average
-                step.engine.state.iterations.assign_add(1, read_value=False)
+                overwrite_with_gradient.overwrite(overwriting)
+                with after_writes([w.variable for w in works if w.is_sparse]):
+                    step.engine.state.iterations.assign_add(1, read_value=False)
 
             for policy in policies:
                 policy.after_decision(step, finite)  # count what was skipped
@@ -55,8 +62,3 @@ def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Wor
         rest(works)
 
     return run
-
-
-def deduplicated(work: Work) -> Work:
-    """Returns the work with the values of repeated indices summed."""
-    return work._replace(gradient=rows.deduplicate(work.gradient)) if work.is_sparse else work

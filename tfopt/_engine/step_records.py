@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
+from tfopt._values import rows
 from tfopt._values.cells_and_codecs import Cell
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ class Work(NamedTuple):
     def is_sparse(self) -> bool:
         """Whether the gradient is one of rows."""
         return isinstance(self.gradient, tf.IndexedSlices)
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the gradient is the variable's new value, as in Keras' float8 training."""
+        return overwrites(self.original)
+
+
+def overwrites(original: Any) -> bool:
+    """Returns whether a variable, as the user knows it, is overwritten with its gradient."""
+    return bool(getattr(original, "overwrite_with_gradient", False))
+
+
+def deduplicated(work: Work) -> Work:
+    """Returns the work with the values of repeated indices summed."""
+    return work._replace(gradient=rows.deduplicate(work.gradient)) if work.is_sparse else work
 
 
 class Step(NamedTuple):

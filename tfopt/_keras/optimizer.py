@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine import minimize
+from tfopt._engine.apply_gradients import apply_wrapped
 from tfopt._engine.engine import Engine
-from tfopt._libraries import replicas
 from tfopt._libraries.keras import BASES
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._policies.exponential_moving_average import UpToDateAverages
@@ -68,26 +68,9 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         """
         pairs, engine = paired(self, grads, trainable_variables), self._engine
         alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        taken = is_taken_here(type(self)) or engine.takes_overrides
-        if alone or not taken or engine.policy(FiniteSteps) is not None:
+        if alone or engine.policy(FiniteSteps) is not None:
             return self.apply_gradients(pairs)
-        return engine.apply_wrapped(engine, pairs, None, True, (FiniteSteps(engine),))
-
-    @plain_python
-    def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
-        """Returns the pairs with each gradient summed over replicas.
-
-        tf-keras' loss-scale wrapper calls it, and then skips the sum of `apply_gradients`.
-
-        Args:
-            grads_and_vars: (gradient, variable) pairs, none of them None.
-
-        Returns:
-            The same pairs with summed gradients.
-        """
-        pairs = list(grads_and_vars)
-        summed = replicas.sum_over_replicas([gradient for gradient, _ in pairs])
-        return [(g, variable) for g, (_, variable) in zip(summed, pairs, strict=True)]
+        return apply_wrapped(engine, pairs, None, True, (FiniteSteps(engine),))
 
     @plain_python
     def minimize(
@@ -116,19 +99,38 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
                 and there is no tape.
         """
-        return self.apply_gradients(
-            self.compute_gradients(loss, var_list, grad_loss, tape), name=name
-        )
+        # A subclass may override `compute_gradients` without the arguments that it never gets.
+        given = {n: v for n, v in (("tape", tape), ("grad_loss", grad_loss)) if v is not None}
+        return self.apply_gradients(self.compute_gradients(loss, var_list, **given), name=name)
 
     @plain_python
     def compute_gradients(
         self,
         loss: Any,
         var_list: Any,
-        grad_loss: Any = None,
         tape: tf.GradientTape | None = None,
+        grad_loss: Any = None,
     ) -> list[tuple[Any, Any]]:
-        """Computes (gradient, variable) pairs of the scaled loss: the first half of `minimize`."""
+        """Computes (gradient, variable) pairs of the scaled loss: the first half of `minimize`.
+
+        A subclass may override it, with tf-keras' arguments: `loss`, `var_list` and `tape`.
+
+        Args:
+            loss: a function without arguments that returns the loss, or a tensor that was computed
+                under `tape`.
+            var_list: the variables, or a function without arguments that returns them.
+            tape: the tape to use; needed if `loss` is a tensor.
+            grad_loss: the gradient with respect to the loss; ones by default.
+
+        Returns:
+            The pairs. A gradient is None if the loss does not depend on the variable.
+        """
+        return self._compute_gradients(loss, var_list, grad_loss=grad_loss, tape=tape)
+
+    def _compute_gradients(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+    ) -> list[tuple[Any, Any]]:
+        """Computes the pairs for `compute_gradients`: OptimizerV2's name, for its wrappers."""
         return minimize.compute_gradients(self, loss, var_list, grad_loss, tape)
 
     def get_gradients(self, loss: Any, params: Any) -> list[Any]:
@@ -212,8 +214,3 @@ def paired(
             f"got {len(grads)}."
         )
     return list(zip(grads, variables, strict=True))
-
-
-def is_taken_here(cls: Any) -> bool:
-    """Returns whether no subclass has overridden `apply_gradients`."""
-    return bool(cls.apply_gradients.__module__.startswith("tfopt."))

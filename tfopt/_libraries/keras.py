@@ -31,9 +31,11 @@ tf_keras = _import_tf_keras()
 LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
 
 BASES: tuple[type, ...] = (keras.Optimizer,)
+LEGACY_BASES: tuple[type, ...] = ()  # OptimizerV2, where it is there
 CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
+    LEGACY_BASES += (tf_keras.optimizers.legacy.Optimizer,)
     CALLBACKS += (tf_keras.callbacks.Callback,)
 
 
@@ -41,6 +43,12 @@ def register(cls: Any, package: str = "tfopt") -> None:
     """Registers a class with Keras 3 and tf-keras, which find it by name when they load a model."""
     for library in LIBRARIES:
         library.saving.register_keras_serializable(package=package)(cls)
+
+
+def initialize_in_sessions(variable: Any) -> None:
+    """Lets tf-keras initialize a variable of a v1 graph in its session, as OptimizerV2's are."""
+    if tf_keras is not None:
+        tf_keras.__internal__.backend.track_variable(variable)
 
 
 def registered(name: Any) -> list[type]:

@@ -78,6 +78,21 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     return summed
 
 
+def pairs_summed_over_replicas(grads_and_vars: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Returns (gradient, variable) pairs with the gradients summed; None stays None."""
+    pairs = list(grads_and_vars)
+    summed = iter(sum_over_replicas([g for g, _ in pairs if g is not None]))
+    return [(None if g is None else next(summed), variable) for g, variable in pairs]
+
+
+def largest_over_replicas(value: Any) -> Any:
+    """Returns a tensor with the largest of all replicas' numbers at each place."""
+    if not has_strategy():
+        return value
+    context = tf.distribute.get_replica_context()
+    return tf.reduce_max(context.all_gather(value[tf.newaxis], axis=0), axis=0)
+
+
 def _sum_in_cross_replica_context(strategy: Any, *values: Any) -> Any:
     pairs = [(v, v.device if isinstance(v, tf.Tensor) else v) for v in values]
     return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
@@ -128,7 +143,7 @@ def holds_on_all_replicas(flag: Any) -> Any:
         return flag
     against = tf.cast(tf.logical_not(flag), tf.float32)
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, against) == 0
+    return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, against), 0)
 
 
 def first_replicas_value(value: Any) -> Any:
@@ -146,6 +161,15 @@ def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> No
     extended = tf.distribute.get_strategy().extended
     for work in works:
         extended.update(work.variable, function, args=(work,), group=False)
+
+
+def after_writes(variables: Iterable[Any]) -> AbstractContextManager[Any]:
+    """Returns a scope whose ops run after all earlier writes to these, and not if one fails.
+
+    A write of rows fails for an index that is out of range. In a function, other ops would run.
+    """
+    all_copies = [copy for variable in variables for copy in copies(variable)]
+    return tf.control_dependencies([tf.raw_ops.VariableShape(input=c.handle) for c in all_copies])
 
 
 def on_device_of(copy: Any) -> AbstractContextManager[Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import op_callbacks
 
 _FUNCTION_PRIORITY = 50  # at which `tf.function` registers its variable creators
 
@@ -92,6 +93,14 @@ def inside_xla() -> bool:
             context = context.outer_context
         graph = getattr(graph, "outer_graph", None)
     return False
+
+
+def ops_are_watched() -> bool:
+    """Returns whether a debugger of TensorFlow adds ops of its own after each op of this thread.
+
+    `enable_check_numerics` and `enable_dump_debug_info` do so. XLA does not have these ops.
+    """
+    return op_callbacks.should_invoke_op_callbacks()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries import dtensor, tensorflow_private
+from tfopt._libraries import keras as keras_library
 
 # The class that holds the value. In Keras 3.0 the exported class is a subclass of it.
 KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value" in vars(cls))
@@ -198,6 +199,8 @@ def create(
         else:
             variable = dtensor.create_variable(initial_value, layout=layout, **kwargs)
     variable.path = name
+    if in_v1_graph():
+        keras_library.initialize_in_sessions(variable)
     return variable
 
 

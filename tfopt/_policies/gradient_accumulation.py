@@ -3,6 +3,10 @@
 Each replica keeps sums of its own. Replicas communicate only when a window is full. A window
 counts the calls for one block of variables, those that the optimizer first saw together: so two
 networks that take turns have a window each.
+
+A sum starts from -0.0 at each place: adding any gradient gives that gradient, bit for bit, and a
+sum of which all places are -0.0 tells that the window has no gradient of this variable. So `flush`
+knows which variables had one, also after a restore, in every format.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from tfopt._engine import apply_gradients
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step, Work
-from tfopt._libraries import replicas
+from tfopt._libraries import replicas, tf_variables
 from tfopt._libraries.tensorflow_private import inside_xla
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._values import rows
 from tfopt._values.cells_and_codecs import Cell
-from tfopt._values.initial_values import Initial, Kept, per_row, zeros
+from tfopt._values.initial_values import Initial, Kept, full, per_row
 from tfopt.hyper import Static
 
 GRADIENT, ROWS, STEPS = "accumulated_gradient", "accumulated_rows", "micro_steps"
@@ -46,6 +50,7 @@ class Accumulation(Policy):
 
     gradient_accumulation_steps = Static(None, whole=True, low=1)
     offers = {"flush": flush}
+    keeps_overwritten = True
     kept = {
         GRADIENT: Kept(per_replica=True),
         ROWS: Kept(tf.float32, per_replica=True),  # a flag for each row: whether it has a gradient
@@ -54,9 +59,9 @@ class Accumulation(Policy):
 
     def __init__(self, engine: Engine):
         super().__init__(engine)
-        # By the counter of each window: the works of the last call, and whether to aggregate.
-        # Steps note them while they are traced, and cached steps when they are called.
-        self._last_calls: dict[Any, tuple[Works, bool]] = {}
+        # By the counter of each window: the works that calls of it had, by variable, and whether
+        # to aggregate. Steps note them while they are traced, and cached steps when called.
+        self._calls: dict[Any, tuple[dict[Any, Work], bool]] = {}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
@@ -66,7 +71,7 @@ class Accumulation(Policy):
     def slots(self, x: Any, first: bool) -> dict[str, Initial | Any]:
         """Declares the sum of gradients, flags of the rows in it, and the block's counter."""
         replicas.require_copies("`gradient_accumulation_steps`")
-        slots: dict[str, Any] = {GRADIENT: zeros(x)}
+        slots: dict[str, Any] = {GRADIENT: full(x, -0.0)}
         if self.engine.moves_rows(x):
             slots[ROWS] = per_row(0)
         if first:
@@ -74,9 +79,14 @@ class Accumulation(Policy):
         return slots
 
     def note_call(self, works: Works, aggregate: bool) -> None:
-        """Remembers the variables of the last call, which `flush` takes for the whole window."""
-        targets = [work._replace(gradient=_without_values(work)) for work in works]
-        self._last_calls = {**self._last_calls, self._counter(works).ref(): (targets, aggregate)}
+        """Remembers the variables of a call, some of which may be of another block."""
+        targets = {
+            tf_variables.key(work.variable): work._replace(gradient=_without_values(work))
+            for work in works
+        }
+        window = self._counter(works).ref()
+        before, _ = self._calls.get(window, ({}, True))
+        self._calls = {**self._calls, window: ({**before, **targets}, aggregate)}
 
     def gate(self, step: Step, works: Works, rest: Callable[[Works], None]) -> None:
         """Adds the gradients; runs the rest of the step with their means if the window is full."""
@@ -85,33 +95,79 @@ class Accumulation(Policy):
             self.note_call(works, step.aggregate)
             for work in works:
                 self._accumulate(work)
+            before = []
+        else:
+            before = [self._before_flush(work, counter) for work in works]
 
         @replicas.across_replicas()
         def count_call() -> None:
             if not step.flush:
-                counter.assign_add(1, read_value=False)
+                sums = [self._sum_and_flags(w)[0].variable for w in works if w.is_sparse]
+                with replicas.after_writes(sums):
+                    counter.assign_add(1, read_value=False)
             calls = counter.read_value()
             full = 1 if step.flush else self.engine.statics["gradient_accumulation_steps"]
 
             @replicas.when(calls >= full)
             def end_window() -> None:
+                def end() -> None:
+                    stay = [self._stays(work, counter) if step.flush else None for work in works]
+                    rest([self._with_mean(w, calls, s) for w, s in zip(works, stay, strict=True)])
+
                 # Decided for all replicas at once: a replica cannot communicate inside a branch.
-                replicas.on_each_replica(lambda: rest([self._with_mean(w, calls) for w in works]))
+                replicas.on_each_replica(end)
                 counter.assign(tf.zeros_like(calls), read_value=False)
 
-    def open_windows(self) -> list[tuple[Works, bool]]:
-        """Returns the accumulation windows that hold gradients, which may be every window.
+        if before:
+            self._put_back(before)
 
-        For a window that no call has noted, as after loading, it returns the whole block.
+    def _before_flush(self, work: Work, counter: Any) -> Work:
+        """Returns the work with whether the window has none of its gradients, and its values."""
+        total, _ = self._sum_and_flags(work)
+        absent = replicas.holds_on_all_replicas(_is_empty(total.read()))
+        stays = self._stays(work, counter)
+        absent = absent if stays is None else absent | stays
+        return work._replace(gradient=(absent, [v.read_value() for v in self._changed(work)]))
+
+    def _stays(self, work: Work, counter: Any) -> Any:
+        """Returns whether the variable is in a window of its own block, which is another one.
+
+        None if it is of this block. Others have joined this window once, and may do so now.
         """
-        found = []
+        own = self._counter([work])
+        return None if own is counter else own.read_value() > 0
+
+    def _put_back(self, before: Works) -> None:
+        """Gives the variables that had no gradient, and their slots, the values from before."""
+
+        @replicas.across_replicas(before)
+        def put_back(before: Works) -> None:
+            def each(copy: Any, work: Work) -> None:
+                absent, values = work.gradient
+                for variable, value in zip(self._changed(work), values, strict=True):
+                    own = replicas.copy_on_device_of(variable, copy)
+                    own.assign(tf.where(absent, value, own.read_value()), read_value=False)
+
+            replicas.each_copy(before, each)
+
+    def _changed(self, work: Work) -> list[Any]:
+        """Returns what a step changes of a variable, other than its sum."""
+        slots = self.engine.state.slots.of(work.variable)
+        return [work.variable, *(slots[n] for n in slots if n not in (GRADIENT, ROWS, STEPS))]
+
+    def open_windows(self) -> list[tuple[Works, bool]]:
+        """Returns all windows: those of a block, and the variables that have joined it."""
+        found: list[tuple[Works, bool]] = []
         for block in self.engine.blocks():
             kinds = [
                 None if self._sum_and_flags(w)[1] is None else tf.IndexedSlicesSpec() for w in block
             ]
-            whole = [w._replace(gradient=kind) for w, kind in zip(block, kinds, strict=True)]
-            counter = self._counter(block)
-            found.append(self._last_calls.get(counter.ref(), (whole, True)))
+            whole = {
+                tf_variables.key(work.variable): work._replace(gradient=kind)
+                for work, kind in zip(block, kinds, strict=True)
+            }
+            noted, aggregate = self._calls.get(self._counter(block).ref(), ({}, True))
+            found.append((list({**whole, **noted}.values()), aggregate))
         return found
 
     def _counter(self, works: Works) -> Any:
@@ -125,6 +181,10 @@ class Accumulation(Policy):
 
     def _accumulate(self, work: Work) -> None:
         total, flags = self._sum_and_flags(work)
+        if work.overwrites:
+            gradient = tf.cast(work.gradient, total.variable.dtype)
+            total.write(tf.abs(tf.maximum(total.read(), gradient)))  # not -0.0
+            return
         if not work.is_sparse:
             total.add(work.gradient)
             if flags is not None:
@@ -135,30 +195,44 @@ class Accumulation(Policy):
             indices = work.gradient.indices
             flags.write(tf.ones_like(indices, flags.variable.dtype), indices)
 
-    def _with_mean(self, work: Work, calls: Any) -> Work:
-        """Returns the work with the mean gradient, and empties its slots."""
+    def _with_mean(self, work: Work, calls: Any, stays: Any) -> Work:
+        """Returns the work with the mean gradient, and empties its slots unless `stays` is true."""
         total, flags = self._sum_and_flags(work)
         calls = tf.cast(calls, total.variable.dtype)
+
+        def empty(cell: Cell, zeros: Any, indices: Any = None) -> None:
+            if stays is not None:
+                zeros = tf.where(stays, cell.read(indices), zeros)
+            cell.write(zeros, indices)
+
         sparse = isinstance(work.gradient, tf.IndexedSlices | tf.IndexedSlicesSpec)
         indices = None
         if sparse and flags is not None and not inside_xla():
             indices = tf.where(flags.read() > 0)[:, 0]
-        mean = total.read(indices) / calls
-        total.write(tf.zeros_like(mean), indices)
+        mean = total.read(indices) / (tf.ones_like(calls) if work.overwrites else calls)
+        empty(total, -tf.zeros_like(mean), indices)
         if flags is None:
             return work._replace(gradient=mean)
         if indices is None:
             there = flags.read() > 0
-            flags.write(tf.zeros_like(there, flags.variable.dtype))
+            empty(flags, tf.zeros_like(there, flags.variable.dtype))
             if not sparse:
                 return work._replace(gradient=mean)
             # XLA must know the number of rows: this one is padded to all rows.
             every = tf.range(tf.shape(there, out_type=tf.int64)[0])
             indices = tf.where(there, every, every.dtype.max)
         else:
-            flags.write(tf.zeros_like(indices, flags.variable.dtype), indices)
+            empty(flags, tf.zeros_like(indices, flags.variable.dtype), indices)
         shape = rows.shape_of(total.variable)
         return work._replace(gradient=tf.IndexedSlices(mean, indices, shape))
+
+
+def _is_empty(total: Any) -> Any:
+    """Returns whether a sum is as it started: -0.0 at each place, which only its bits tell."""
+    if total.dtype.is_complex:
+        total = tf.stack([tf.math.real(total), tf.math.imag(total)])
+    bits = tf.bitcast(total, tf.int64 if total.dtype == tf.float64 else tf.int32)
+    return tf.reduce_all(tf.equal(bits, bits.dtype.min))
 
 
 def _without_values(work: Work) -> Any:

@@ -6,16 +6,46 @@ from collections.abc import Callable
 from typing import Any
 
 from tfopt._engine import gradient_arithmetic
+from tfopt._engine.check_gradients import checked
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
+from tfopt._libraries import replicas
+from tfopt._libraries.tf_variables import plain_python
 from tfopt.hyper import Static
 
 
+def _aggregate_gradients(self: Any, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+    """Sums the gradients for `aggregate_gradients`: OptimizerV2's name, for its wrappers."""
+    return replicas.pairs_summed_over_replicas(grads_and_vars)
+
+
+def aggregate_gradients(self: Any, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+    """Returns the pairs with each gradient summed over replicas.
+
+    tf-keras' loss-scale wrapper calls it, and then skips the sum of `apply_gradients`. A subclass
+    may override it; then a step calls it, too, unless there is a `gradient_aggregator`.
+
+    Args:
+        grads_and_vars: (gradient, variable) pairs. A gradient may be None.
+
+    Returns:
+        The same pairs with summed gradients.
+    """
+    return list(self._aggregate_gradients(grads_and_vars))
+
+
+OVERRIDABLE = {
+    "_aggregate_gradients": _aggregate_gradients,
+    "aggregate_gradients": plain_python(aggregate_gradients),
+}
+
+
 class Aggregator(Policy):
-    """Calls `gradient_aggregator` in place of the sum over replicas."""
+    """Calls `gradient_aggregator`, or a subclass' method, in place of the sum over replicas."""
 
     gradient_aggregator = Static(None, in_config=False)
+    offers = OVERRIDABLE
     calls_functions_of_users = True
 
     @classmethod
@@ -27,13 +57,17 @@ class Aggregator(Policy):
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
-        """Returns whether there is a `gradient_aggregator`."""
-        return engine.statics["gradient_aggregator"] is not None
+        """Returns whether there is a `gradient_aggregator`, or a subclass sums by itself."""
+        overridden = any(engine.overrides(name, base) for name, base in OVERRIDABLE.items())
+        return engine.statics["gradient_aggregator"] is not None or overridden
 
     def aggregate(self, step: Step, works: Works) -> Works:
-        """Calls the function with (gradient, variable) pairs."""
+        """Calls the function, or the overridden method, with (gradient, variable) pairs."""
         aggregator = self.engine.statics["gradient_aggregator"]
-        return passed_through(aggregator, works, "gradient_aggregator")
+        if aggregator is not None:
+            return passed_through(aggregator, works, "gradient_aggregator")
+        method = self.engine.optimizer.aggregate_gradients
+        return passed_through(method, works, "aggregate_gradients")
 
 
 class Transformers(Policy):
@@ -83,5 +117,4 @@ def passed_through(function: Callable[[Any], Any], works: Works, name: str) -> W
             f"`{name}` must return a (gradient, variable) pair for each one given, in the same "
             f"order: {len(works)} of them; got {len(returned)}."
         )
-    gradients_ = [gradient for gradient, _ in returned]
-    return [work._replace(gradient=g) for work, g in zip(works, gradients_, strict=True)]
+    return checked(works, [gradient for gradient, _ in returned], f"`{name}`")

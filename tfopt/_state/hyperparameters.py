@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -219,7 +220,9 @@ class Value:
             given = given.item()
         if is_number(given):
             self.hyper.check_range(given)
-            return given, None
+            # A fraction is kept as a float, which NumPy and JSON take.
+            exact = isinstance(given, numbers.Rational) and not isinstance(given, numbers.Integral)
+            return (float(given) if exact else given), None
         if isinstance(given, tf.Variable) or tf.is_tensor(given) or callable(given):
             return None, given
         raise TypeError(

@@ -59,7 +59,7 @@ class MasterCodec(Codec):
         rounded, bits = (
             tf.bitcast(tf.cast(y, variable.dtype), tf.int16) for y in (master, variable)
         )
-        return tf.where(rounded == bits, master, tf.cast(variable, master.dtype))
+        return tf.where(tf.equal(rounded, bits), master, tf.cast(variable, master.dtype))
 
 
 IDENTITY, MASTER = Codec(), MasterCodec()

@@ -30,7 +30,7 @@ def _deduplicate_statically(values: Any, indices: Any) -> tuple[Any, Any]:
     count = tf.size(indices)
     order = tf.argsort(indices, stable=True)
     ordered = tf.gather(indices, order)
-    changes = tf.cast(ordered[1:] != ordered[:-1], tf.int32)
+    changes = tf.cast(tf.not_equal(ordered[1:], ordered[:-1]), tf.int32)
     positions = tf.concat([tf.zeros_like(count[tf.newaxis]), tf.cumsum(changes)], 0)[:count]
     values = tf.math.unsorted_segment_sum(tf.gather(values, order), positions, count)
     unique = tf.math.unsorted_segment_max(ordered, positions, count)

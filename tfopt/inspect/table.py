@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfopt._engine import scalars, update_paths, variable_groups
 from tfopt._engine.policy import Works
-from tfopt._engine.step_records import Work
+from tfopt._engine.step_records import Work, overwrites
 from tfopt._libraries import dtensor, tf_variables
 from tfopt._policies.weight_decay import WeightDecay
 from tfopt._values.initial_values import Initial
@@ -33,7 +33,9 @@ class Row:
         sparse: what an `IndexedSlices` gradient does: "rows" (lazy: the gradient's rows only),
             "rows_move", "exact" or "whole".
         path: how a dense gradient is applied: "fused" (one TensorFlow kernel), "XLA" (compiled),
-            "plain" (separate ops), or "hooks" (the optimizer's own `resource_apply_dense`).
+            "plain" (separate ops: there is no XLA, or a debugger such as
+            `tf.debugging.enable_check_numerics` watches ops, which XLA does not support), "hooks"
+            (the optimizer's own `resource_apply_dense`), or "overwritten" (with the gradient).
     """
 
     variable: str
@@ -157,8 +159,12 @@ def _slots_and_paths(
             with tf.device(str(getattr(variable, "device", "") or "")):
                 graph_variables.append(_graph_variable_like(variable))
         engine.build(graph_variables)
-        step, planned = engine.step({}, aggregate=False), []
+        planned: list[tuple[Mapping[str, Any], str]] = []
+        step = engine.step({}, aggregate=False)
         for x, original in zip(graph_variables, originals, strict=True):
+            if overwrites(original):
+                planned.append(({}, "overwritten"))
+                continue
             group = variable_groups.group_of(optimizer._engine.all_rules(), original)
             works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
             for policy in step.policies:

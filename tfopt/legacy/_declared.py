@@ -52,7 +52,11 @@ class Declared(Optimizer):
             else getattr(self, name)
             for name in self._config_fields
         }
-        return {**super().get_config(), **numbers, "decay": self._initial_decay}
+        return {**super().get_config(), **numbers, "decay": self._decay_in_config()}
+
+    def _decay_in_config(self) -> Any:
+        decay = self._initial_decay
+        return self._serialize_hyperparameter("decay") if callable(decay) else decay
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
         declared = [(var, name) for var in var_list for name in self.slots(var)]

@@ -264,7 +264,8 @@ class Nadam(Declared, nadam.Nadam):
         beta_1 = tf.identity(self._get_hyper("beta_1", var_dtype))
         beta_2 = tf.identity(self._get_hyper("beta_2", var_dtype))
         t = tf.cast(self.iterations + 1, var_dtype)
-        psi = self._initial_decay
+        psi = self._call_if_callable(self._initial_decay)
+        psi = tf.cast(psi, var_dtype) if tf.is_tensor(psi) else psi
         mu, mu_next = (beta_1 * (1 - 0.5 * nadam.BASE ** (psi * step)) for step in (t, t + 1))
         product = tf.cast(self._m_cache_read, var_dtype) * mu
         if var_dtype == self._m_cache.dtype:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,17 @@ import tensorflow as tf
 
 from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
-from tfopt._engine.policy import Policies, Policy
+from tfopt._engine.policy import Policies
 from tfopt._engine.step_in_progress import ambient
 from tfopt._engine.step_records import Step, Work
 from tfopt._libraries import tf_variables
-from tfopt._libraries.replicas import across_replicas, each_copy, first_replicas_value, when
+from tfopt._libraries.replicas import (
+    across_replicas,
+    after_writes,
+    each_copy,
+    first_replicas_value,
+    when,
+)
 from tfopt._policies.constraints import Constraints
 from tfopt._state.state import State
 from tfopt._state.weight_order import Entry
@@ -79,6 +83,12 @@ class LegacyState(State):
 
 def _run(step: Step, works: Sequence[Work]) -> Any:
     """Makes a step in OptimizerV2's order, as one replica runs it."""
+    for work in works:
+        if work.overwrites:
+            raise NotImplementedError(
+                f"`{work.variable_path}` is to be overwritten with its gradient, as in Keras' "
+                f"float8 training: OptimizerV2's hooks do not know of that."
+            )
     optimizer, policies = step.engine.optimizer, step.policies
     constraints = {id(work.variable): work.constraint for work in works}
     with ambient(step):
@@ -103,7 +113,8 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
             each_copy(works, functools.partial(_update, optimizer, step))
             for policy in policies:
                 policy.after_update(step, works)  # constraint
-            step.engine.state.iterations.assign_add(1, read_value=False)
+            with after_writes([work.variable for work in works if work.is_sparse]):
+                step.engine.state.iterations.assign_add(1, read_value=False)
 
         for policy in policies:
             policy.after_decision(step, finite)
@@ -125,51 +136,6 @@ def _update(optimizer: Any, step: Step, copy: Any, work: Work) -> None:
             optimizer.resource_apply_dense(gradient, copy)
 
 
-def _apply_wrapped(
-    engine: Engine,
-    grads_and_vars: Iterable[tuple[Any, Any]],
-    name: str | None,
-    aggregate: bool,
-    more: tuple[Policy, ...],
-) -> Any:
-    """Makes a wrapper's step by calling `apply_gradients`, which a subclass may override."""
-    summed = {} if aggregate else {"experimental_aggregate_gradients": False}
-    with _bringing(engine, more) as untaken:
-        result = engine.optimizer.apply_gradients(grads_and_vars, name, **summed)
-    if untaken:
-        raise RuntimeError(
-            f"`apply_gradients` of {type(engine.optimizer).__name__} must call that of its base "
-            "class: the check for finite gradients, and the loss scale, are applied there."
-        )
-    return result
-
-
-# --- policies that a wrapper adds, through an overridden `apply_gradients` -----------------------
-
-_BROUGHT: ContextVar[tuple[Engine, list[Policy]] | None] = ContextVar("brought", default=None)
-
-
-@contextmanager
-def _bringing(engine: Engine, more: Sequence[Policy]) -> Iterator[list[Policy]]:
-    """Adds policies to the next step of an optimizer in this thread; yields those not yet used."""
-    untaken = list(more)
-    token = _BROUGHT.set((engine, untaken))
-    try:
-        yield untaken
-    finally:
-        _BROUGHT.reset(token)
-
-
-def _taken(engine: Engine) -> tuple[Policy, ...]:
-    """Removes and returns the policies that were added to this optimizer's step."""
-    brought = _BROUGHT.get()
-    if brought is None or brought[0] is not engine:
-        return ()
-    taken = tuple(brought[1])
-    brought[1].clear()
-    return taken
-
-
 # --- the parts ------------------------------------------------------------------------------------
 
 
@@ -177,8 +143,6 @@ class LegacyEngine(Engine):
     """The engine of an optimizer written for OptimizerV2, whose hooks make a step."""
 
     life = staticmethod(_run)
-    apply_wrapped = staticmethod(_apply_wrapped)
-    takes_overrides = True
     rows_word = "rows"  # so a constraint with a sparse gradient raises
 
     def __init__(self, *args: Any):
@@ -208,6 +172,10 @@ class LegacyEngine(Engine):
         """Returns whether a hyperparameter that can be off takes part in updates."""
         return name in self.hypers and name not in self.declared.common and super().uses(name)
 
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Gives a hyperparameter a value; adds one that is not there. A bool becomes a number."""
+        super().set_hyper(name, float(value) if isinstance(value, bool | np.bool_) else value)
+
     def runs_in_place(self) -> bool:
         """Returns True, except in a v1 graph: hooks may run Python that a trace does not repeat."""
         return tf.inside_function() or not tf_variables.in_v1_graph()
@@ -221,7 +189,3 @@ class LegacyEngine(Engine):
         with self.state.lock:
             dtype = tf_variables.unwrap(variable).dtype
             return self.state.slots.restore(variable, name, position, dtype)
-
-    def brought(self) -> tuple[Policy, ...]:
-        """Returns the policies that a wrapper adds, through an overridden `apply_gradients`."""
-        return _taken(self)

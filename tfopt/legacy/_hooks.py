@@ -32,7 +32,7 @@ class StepHooks:
     # --- from a loss to gradients -----------------------------------------------------------------
 
     def compute_gradients(
-        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+        self, loss: Any, var_list: Any, tape: Any = None, grad_loss: Any = None
     ) -> GradientsAndVariables:
         """Computes (gradient, variable) pairs: the first half of `minimize`.
 
@@ -40,8 +40,8 @@ class StepHooks:
             loss: a function without arguments that returns the loss, or a tensor that was computed
                 under `tape`.
             var_list: the variables, or a function without arguments that returns them.
-            grad_loss: the gradient with respect to the loss; ones by default.
             tape: the tape to use; needed if `loss` is a tensor.
+            grad_loss: the gradient with respect to the loss; ones by default.
 
         Returns:
             What `_compute_gradients` returns.
@@ -159,20 +159,28 @@ class StepHooks:
 
     def _transform_gradients(self, grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
         """Clips the summed gradients and calls the gradient transformers. You may override it."""
-        limits = {
-            "value": self.clipvalue,
-            "norm": self.clipnorm,
-            "global_norm": self.global_clipnorm,
-        }
-        if any(limit is not None for limit in limits.values()):
-            variables = [variable for _, variable in grads_and_vars]
-            summed = [_with_repeated_rows_summed(gradient) for gradient, _ in grads_and_vars]
-            clipped, factors = gradient_arithmetic.clip(summed, variables, **limits)
-            clipped = list(map(gradient_arithmetic.scaled, clipped, factors))
-            grads_and_vars = list(zip(clipped, variables, strict=True))
+        grads_and_vars = list(grads_and_vars)
+        variables = [variable for _, variable in grads_and_vars]
+        gradients = [gradient for gradient, _ in grads_and_vars]
+        if type(self)._clip_gradients is StepHooks._clip_gradients:
+            clipped = self._clipped(gradients, variables)
+        else:
+            clipped = self._clip_gradients(gradients)
+        grads_and_vars = list(zip(clipped, variables, strict=True))
         for transformer in self.gradient_transformers:
             grads_and_vars = transformer(grads_and_vars)
         return grads_and_vars
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
+        """Clips gradients, as the attributes say. OptimizerV2 had this method until TF 2.3."""
+        return self._clipped(grads, [None] * len(grads))
+
+    def _clipped(self, grads: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+        limits = (self.clipvalue, self.clipnorm, self.global_clipnorm)
+        if all(limit is None for limit in limits):
+            return list(grads)
+        summed = [_with_repeated_rows_summed(gradient) for gradient in grads]
+        return gradient_arithmetic.clipped(summed, variables, *limits)
 
     def _prepare(self, var_list: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         """Returns `apply_state`: what `_prepare_local` computes for each device and dtype."""
@@ -229,14 +237,6 @@ class StepHooks:
     def _resource_scatter_update(self, x: Any, i: Any, v: Any) -> Any:
         """Overwrites rows of a variable; gives its new value."""
         return x.scatter_update(tf.IndexedSlices(v, i)).value()
-
-
-def summed_over_replicas(grads_and_vars: GradientsAndVariables) -> GradientsAndVariables:
-    """Returns the pairs with gradients summed over replicas; None stays None."""
-    pairs = list(grads_and_vars)
-    summed = replicas.sum_over_replicas([g for g, _ in pairs if g is not None])
-    gradients = iter(summed)
-    return [(None if g is None else next(gradients), variable) for g, variable in pairs]
 
 
 def _with_repeated_rows_summed(gradient: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ import tensorflow as tf
 from tfopt import optimizer as tfopt_optimizer
 from tfopt import schedules
 from tfopt._declarations import constructor
+from tfopt._keras.optimizer import NotOffered
 from tfopt._libraries import replicas, tensorflow_private, tf_variables
+from tfopt._libraries.keras import LEGACY_BASES
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
@@ -21,7 +23,7 @@ from tfopt._state.state import CallableList
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine
-from tfopt.legacy._hooks import StepHooks, summed_over_replicas
+from tfopt.legacy._hooks import StepHooks
 
 # Names that OptimizerV2 does not have, so a subclass could redefine them and change a step
 # without knowing: the engine, and the formulas from which the hooks of the eight are made.
@@ -33,6 +35,7 @@ KEYWORDS = ("clipnorm", "clipvalue", "decay", "global_clipnorm", "lr")
 class Optimizer(
     StepHooks,
     tfopt_optimizer.Optimizer,
+    *LEGACY_BASES,  # type: ignore[misc]  # for `isinstance`: none of its code runs
     engine=LegacyEngine,
     reserved=RESERVED,
     tracks_attributes=False,  # OptimizerV2 tracks nothing by itself
@@ -82,6 +85,10 @@ class Optimizer(
     _HAS_AGGREGATE_GRAD = True  # what Keras asks before it passes the keyword
     _distribution_strategy: Any = None  # the strategy under which it was created
     complex_numbers = True  # as in OptimizerV2; hooks decide
+    _create_slots_for_sharded_variables = NotOffered("slots of shards are created by `add_slot`")
+    _init_set_name = NotOffered("the constructor sets the name")
+    _restore_slot_variable = NotOffered("checkpoints call `_create_or_restore_slot_variable`")
+    __getattribute__ = object.__getattribute__  # not OptimizerV2's
     __signature__ = None  # not made from declarations: the constructor has its own
 
     def __init__(
@@ -114,7 +121,7 @@ class Optimizer(
             _distribution_strategy=(
                 tf.distribute.get_strategy() if replicas.has_strategy() else None
             ),
-            gradient_aggregator=gradient_aggregator or summed_over_replicas,
+            gradient_aggregator=gradient_aggregator or replicas.pairs_summed_over_replicas,
             gradient_transformers=list(gradient_transformers or ()),
             clipnorm=kwargs.get("clipnorm"),
             clipvalue=kwargs.get("clipvalue"),
@@ -133,7 +140,7 @@ class Optimizer(
         self._engine.state.share_count(variable)
 
     def _set_hyper(self, name: str, value: Any) -> None:
-        """Sets a hyperparameter: a number, tensor, variable, callable or schedule."""
+        """Sets a hyperparameter: a number, bool, tensor, variable, callable or schedule."""
         declared, common = self._declared.fields.get(name), self._declared.common
         if name not in self._engine.hypers and name not in common and isinstance(declared, Hyper):
             self._engine.hypers.add(declared, value)
@@ -157,9 +164,10 @@ class Optimizer(
     def _decayed_lr(self, var_dtype: Any) -> Any:
         """Returns the learning rate of this step, after `decay`, in the dtype of a variable."""
         rate = self._get_hyper("learning_rate", var_dtype)
-        if self._initial_decay > 0:
+        decay = self._initial_decay
+        if callable(decay) or decay > 0:
             steps = tf.cast(self.iterations, var_dtype)
-            rate = rate / (1 + tf.cast(self._initial_decay, var_dtype) * steps)
+            rate = rate / (1 + tf.cast(self._call_if_callable(decay), var_dtype) * steps)
         return rate
 
     def _call_if_callable(self, param: Any) -> Any:
@@ -194,6 +202,25 @@ class Optimizer(
             schedule = config["learning_rate"]
             config["learning_rate"] = schedules.deserialize_any(schedule, custom_objects)
         return cls(**config)
+
+    @plain_python
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+        *,
+        skip_gradients_aggregation: bool = False,
+    ) -> Any:
+        """Makes one step. In eager mode it returns the new `iterations`, in a graph an operation.
+
+        tf-keras' loss scale for OptimizerV2 puts it into a branch whose other side is one.
+
+        See `tfopt.Optimizer.apply_gradients` for arguments and errors.
+        """
+        aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        result = super().apply_gradients(grads_and_vars, name, aggregate)
+        return result if tf.executing_eagerly() else tf.group(result)
 
     # --- variables --------------------------------------------------------------------------------
 
@@ -320,3 +347,9 @@ def _unpickle(cls: Any, config: dict[str, Any], weights: Sequence[Any]) -> Any:
     optimizer = cls.from_config(config)
     optimizer.set_weights(weights)
     return optimizer
+
+
+# Nothing calls it. A class body with this name would raise, as that of a subclass does.
+_distributed_apply = NotOffered("tfopt updates every copy itself")
+_distributed_apply.__set_name__(Optimizer, "_distributed_apply")
+setattr(Optimizer, "_distributed_apply", _distributed_apply)  # noqa: B010

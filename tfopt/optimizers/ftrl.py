@@ -92,7 +92,9 @@ class Ftrl(Optimizer):
 
     def _power(self, n: Any, h: Any) -> Any:
         p = -h.learning_rate_power
-        return tf.cond(p == 0.5, lambda: tf.sqrt(n), lambda: n**p)  # the root is much faster
+        return tf.cond(
+            tf.equal(p, 0.5), lambda: tf.sqrt(n), lambda: n**p
+        )  # the root is much faster
 
     def fused(self, g: Any, var: Any, s: Any, h: Any) -> Any:
         slots = {"accum": s.accumulator, "linear": s.linear}

@@ -83,7 +83,9 @@ class RMSprop(Optimizer):
         variance = s.rms
         if self.centered:
             s.mg = h.rho * s.mg + (1 - h.rho) * g
-            variance = tf.nn.relu(s.rms - s.mg * s.mg)
+            variance = s.rms - s.mg * s.mg
+            if not variance.dtype.is_complex:  # which only `tfopt.legacy` takes
+                variance = tf.nn.relu(variance)
         if not self.uses("momentum"):
             return x - h.learning_rate * g / (tf.sqrt(variance) + h.epsilon)
         s.momentum = h.momentum * s.momentum + h.learning_rate * g / tf.sqrt(variance + h.epsilon)

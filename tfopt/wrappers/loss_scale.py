@@ -15,7 +15,7 @@ from tfopt import registry
 from tfopt._engine import apply_gradients, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
-from tfopt._keras.optimizer import KerasOptimizer, NotOffered, is_taken_here, paired
+from tfopt._keras.optimizer import KerasOptimizer, NotOffered, paired
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
@@ -116,11 +116,6 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             raise ValueError(
                 "`inner_optimizer` must not have a `loss_scale_factor`, since the loss is scaled "
                 f"here; got {inner!r}."
-            )
-        if not (is_taken_here(type(inner)) or inner._engine.takes_overrides):
-            raise ValueError(
-                f"`inner_optimizer` must not override `apply_gradients`, as {type(inner).__name__} "
-                "does: its steps are taken here."
             )
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
@@ -254,7 +249,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
         engine, policies = self._inner._engine, self._policies()
-        return engine.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
+        return apply_gradients.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
@@ -263,6 +258,13 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         See `tfopt.Optimizer.apply`.
         """
         return self.apply_gradients(paired(self, grads, trainable_variables))
+
+    def aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        """See `tfopt.Optimizer.aggregate_gradients`."""
+        return list(self._inner.aggregate_gradients(grads_and_vars))
+
+    def _aggregate_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        return list(self._inner._aggregate_gradients(grads_and_vars))
 
     def _policies(self) -> tuple[Policy, ...]:
         """Returns the policies that this wrapper adds to a step of the inner optimizer."""
@@ -438,7 +440,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         if not config.get("dynamic", True) and config.get("dynamic_growth_steps", 0) is None:
             del config["dynamic_growth_steps"]
         inner = registry.deserialize(config.pop("inner_optimizer", None), custom_objects)
-        return cls(inner, **config)
+        return cls(inner_optimizer=inner, **config)
 
     def __reduce__(self) -> Any:
         scale, growth, dynamic = self._config
@@ -485,6 +487,7 @@ class _Scaling(FiniteSteps):
 
 def _rebuild(cls: Any, inner: Any, arguments: Any, values: list[np.ndarray]) -> Any:
     scale, growth, dynamic, name = arguments
-    optimizer = cls(inner, scale, growth, dynamic=dynamic, name=name)
+    more = {"initial_scale": scale, "dynamic_growth_steps": growth, "dynamic": dynamic}
+    optimizer = cls(inner_optimizer=inner, **more, name=name)
     tf_variables.assign_all(list(zip(optimizer._own_variables(), values, strict=True)))
     return optimizer

@@ -1,0 +1,107 @@
+"""Trains every optimizer before and after a switch of TensorFlow: run it with the switch's name."""
+
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from cases import CASES
+
+import tfopt
+
+SWITCHES = {
+    "check_numerics": tf.debugging.enable_check_numerics,
+    "dump_debug_info": lambda: tf.debugging.experimental.enable_dump_debug_info(
+        tempfile.mkdtemp(), tensor_debug_mode="NO_TENSOR"
+    ),
+    "determinism": tf.config.experimental.enable_op_determinism,
+    "auto_clustering": lambda: tf.config.optimizer.set_jit(True),
+    "eager_functions": lambda: tf.config.run_functions_eagerly(True),
+    "numpy_behavior": tf.experimental.numpy.experimental_enable_numpy_behavior,
+    "no_tensor_equality": tf.compat.v1.disable_tensor_equality,
+    "floatx_float16": lambda: set_floatx("float16"),
+    "floatx_float64": lambda: set_floatx("float64"),
+}
+DEBUGGERS = ("check_numerics", "dump_debug_info")
+OPTIONS = {
+    "use_ema": True,
+    "gradient_accumulation_steps": 2,
+    "skip_nonfinite": True,
+    "global_clipnorm": 1.0,
+}
+
+
+def set_floatx(name):
+    for library in (keras, tf_keras):
+        library.backend.set_floatx(name)
+
+
+def trained(make, in_a_function):
+    """The variables after some steps: a large one, rows of a table, and a small one."""
+    optimizer = make()
+    large, table = tf.Variable(tf.ones([100, 50])), tf.Variable(tf.ones([5, 2]))
+    variables = [large, table, tf.Variable([1.0, 2.0, 3.0])]
+
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cos(large)) + tf.reduce_sum(tf.gather(table, [1, 1, 3]) ** 2)
+            loss += tf.reduce_sum(variables[2] ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    step = tf.function(step, autograph=False) if in_a_function else step
+    for _ in range(3):
+        step()
+    if hasattr(optimizer, "flush") and optimizer.gradient_accumulation_steps:
+        optimizer.flush()
+    return [variable.numpy() for variable in variables]
+
+
+def cases():
+    """Each optimizer, eagerly; with policies, and those of `tfopt.legacy`, in a function."""
+    for name in sorted({case.name for case in CASES if not case.note}):
+        yield getattr(tfopt, name), False
+        yield lambda name=name: getattr(tfopt, name)(**OPTIONS), True
+    yield tfopt.legacy.Adam, True
+    yield tfopt.legacy.RMSprop, False
+
+
+def losses(library):
+    library.utils.set_random_seed(1)
+    model = library.Sequential([library.layers.Dense(8), library.layers.Dense(1)])
+    model.compile(tfopt.Adam(0.01), "mse")
+    x = np.ones([8, 3])
+    found = model.fit(x, x[:, :1], epochs=3, batch_size=4, verbose=0).history["loss"]
+    assert model.weights[0].dtype == library.backend.floatx()
+    return found
+
+
+def main(switch):
+    every = list(cases())
+    before = [trained(*each) for each in every]
+    if switch == "determinism":
+        keras.utils.set_random_seed(1)
+    SWITCHES[switch]()
+    for each, expected in zip(every, before, strict=True):
+        for value, other in zip(trained(*each), expected, strict=True):
+            np.testing.assert_allclose(value, other, 1e-5, 1e-6)
+    for library in (keras, tf_keras):
+        found = losses(library)
+        assert found[2] < found[0], found
+    [row] = tfopt.inspect.describe(tfopt.AdamW(), [tf.Variable(tf.ones([100, 50]))])
+    assert row.path == ("plain" if switch in DEBUGGERS else "XLA"), row
+    if switch in DEBUGGERS:  # also where XLA is asked for
+        trained(lambda: tfopt.AdamW(jit_compile=True), False)
+    if switch == "check_numerics":
+        x = tf.Variable([1.0])
+        try:
+            tfopt.AdamW().apply_gradients([(tf.constant([1.0]) / tf.zeros([1]), x)])
+        except tf.errors.InvalidArgumentError:
+            pass
+        else:
+            raise AssertionError("a gradient that is not finite was not reported")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
