@@ -161,6 +161,8 @@ class Sequences(RuleBasedStateMachine):
             optimizer.save_own_variables(store)
             twin.load_own_variables(store)
         elif way == "list":
+            for block in blocks:  # what a checkpoint brought has its order from then on
+                optimizer.build(block)
             twin.set_weights(optimizer.get_weights())
         elif way == "checkpoint":
             path = tf.train.Checkpoint(o=optimizer, v=variables).save(f"{self.folder.name}/all")

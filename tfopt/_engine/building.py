@@ -12,6 +12,7 @@ from tfopt._engine.step_records import overwrites
 from tfopt._engine.variable_groups import group_of
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
+from tfopt._state.hyperparameters_in_files import warn_of_restored
 from tfopt._values.cells_and_codecs import VALUE
 from tfopt._values.initial_values import Initial
 
@@ -51,7 +52,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     _ = state.iterations
     engine.hypers.create()
     if not state.built:
-        engine.hypers.warn_of_restored(engine.name)
+        warn_of_restored(engine.hypers, engine.name)
     if not new:
         return
     policies, mark, start = engine.policies, slots.mark(), slots.count()

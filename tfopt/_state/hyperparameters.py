@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import schedules
-from tfopt._libraries import tensorflow_private, tf_variables
-from tfopt._libraries.serialization import as_json, plain
+from tfopt._libraries import tf_variables
+from tfopt._libraries.serialization import plain
 from tfopt._libraries.warnings import warn
 from tfopt.hyper import NEVER, Hyper, is_number
 
@@ -279,53 +279,6 @@ class Hypers(dict[str, Value]):
                 if not np.array_equal(np.float32(value.config()), loaded[name]):
                     pairs.append((value.read(), loaded[name]))
         return pairs
-
-    def schedules(self) -> dict[str, Any]:
-        """Returns the configs of those that are schedules, as JSON has them, by name.
-
-        It is None for a callable without a config, which cannot be compared with another.
-        """
-        return {
-            name: as_json(value.config()) if hasattr(value.source, "get_config") else None
-            for name, value in self.items()
-            if callable(value.source) and not isinstance(value.source, tf.Variable)
-        }
-
-    def differences(
-        self, numbers: Mapping[str, np.ndarray], schedules: Mapping[str, Any]
-    ) -> list[str]:
-        """Names the hyperparameters that are numbers here, and otherwise in a file."""
-        found = []
-        for name, value in self.items():
-            if value.source is not None or value.number is None:
-                continue
-            here = value.config()
-            if name in schedules:
-                what = (schedules[name] or {}).get("class_name", "a function")
-                found.append(f"`{name}` is {here} (in the file: {what})")
-            elif name in numbers and np.float32(here) != numbers[name]:
-                found.append(f"`{name}` is {here} (in the file: {numbers[name]:.7g})")
-        return found
-
-    def warn_of_restored(self, name: str) -> None:
-        """Warns where a checkpoint has changed a number that an optimizer was just given."""
-        changed = {
-            key: tf_variables.value_of(value.variable, default=value.number)
-            for key, value in self.items()
-            if value.source is None
-            and value.variable is not None
-            and tensorflow_private.was_restored(value.variable)
-        }
-        texts = [
-            f"`{key}` was {self[key].number} and is {now:.7g}"
-            for key, now in changed.items()
-            if np.float32(self[key].number) != now
-        ]
-        if texts:
-            warn(
-                f"The checkpoint has changed hyperparameters that `{name}` was given: "
-                f"{', '.join(texts)}. Assign them after `restore` to keep yours."
-            )
 
     def signature(self) -> tuple[Any, ...]:
         """Says where a step finds each value: if this changes, the step must be traced again."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfopt._libraries.warnings import warn
+from tfopt._state import hyperparameters_in_files
 from tfopt._state.snapshot import Snapshot
 from tfopt._state.state import State
 from tfopt._state.weight_order import Entry
@@ -32,7 +33,9 @@ class Contents(NamedTuple):
 
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a Keras store."""
-    for name, value in written(Contents(cls, state.snapshot(), state.hypers.schedules())).items():
+    for name, value in written(
+        Contents(cls, state.snapshot(), hyperparameters_in_files.schedules(state.hypers))
+    ).items():
         store[name] = value
 
 
@@ -63,7 +66,9 @@ def load(state: State, cls: str, store: Any) -> None:
     if not state.built:
         if not _may_go_on(state, snapshot.scalars.get("iterations", 0), schedules):
             return
-        differences = state.hypers.differences(snapshot.hypers, schedules or {})
+        differences = hyperparameters_in_files.differences(
+            state.hypers, snapshot.hypers, schedules or {}
+        )
         if differences:
             warn(
                 f"`{state.name}` keeps the hyperparameters that it was given: "
@@ -78,7 +83,7 @@ _BUILD_FIRST = "call `optimizer.build(model.trainable_variables)` before `load_w
 
 def _may_go_on(state: State, steps: Any, schedules: Mapping[str, Any] | None) -> bool:
     """Returns whether steps may be counted on from the file: not under another schedule."""
-    own, no_schedule = state.hypers.schedules(), "a number"
+    own, no_schedule = hyperparameters_in_files.schedules(state.hypers), "a number"
     there = {name: (schedules or {}).get(name, no_schedule) for name in own}
     unknown = [n for n in own if schedules is None or None in (own[n], there[n])]
     others = [name for name in own if name not in unknown and own[name] != there[name]]
