@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import rows
+from training import rows, value_of
 
 import tfopt
 
@@ -248,3 +248,20 @@ def test_float8_training_is_that_of_keras():
 def test_optimizers_for_optimizer_v2_refuse_variables_to_be_overwritten():
     with pytest.raises(NotImplementedError, match="float8"):
         tfopt.legacy.SGD().apply_gradients([(tf.constant(1.0), overwritten(1.0))])
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_replicas_overwrite_with_the_largest_values(window, mirrored):
+    with mirrored.scope():
+        a = overwritten([1.0, 2.0])
+    optimizer = tfopt.SGD(gradient_accumulation_steps=window)
+
+    def replica():
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        number = tf.cast(number, tf.float32)
+        optimizer.apply_gradients([(tf.stack([number, 5 - number]), a)])
+
+    step = tf.function(lambda: mirrored.run(replica))
+    for _ in range(window or 1):
+        step()
+    np.testing.assert_array_equal(value_of(a.value), [1.0, 5.0])
