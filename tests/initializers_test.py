@@ -397,9 +397,10 @@ def test_stft_is_that_of_keras(arguments):
 @pytest.mark.parametrize(
     ("name", "argument", "rule", "value"),
     [
-        ("Constant", "value", "scalar number", "one"),
-        ("Constant", "value", "scalar number", [1.0]),
-        ("Constant", "value", "scalar number", None),
+        ("Constant", "value", "a number or an array of numbers", "one"),
+        ("Constant", "value", "a number or an array of numbers", ["one"]),
+        ("Constant", "value", "a number or an array of numbers", [[1.0], [2.0, 3.0]]),
+        ("Constant", "value", "a number or an array of numbers", None),
         ("Identity", "gain", "finite number", math.inf),
         ("Identity", "gain", "finite number", True),
         ("Orthogonal", "gain", "finite number", "one"),

@@ -32,6 +32,12 @@ LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
 
 BASES: tuple[type, ...] = (keras.Optimizer,)
 CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
+# What follows is told from other callables by `isinstance`, in both libraries.
+SCHEDULES: tuple[type, ...] = tuple(
+    library.optimizers.schedules.LearningRateSchedule for library in LIBRARIES
+)
+INITIALIZERS: tuple[type, ...] = tuple(library.initializers.Initializer for library in LIBRARIES)
+SEED_GENERATOR: Any = keras.random.SeedGenerator
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
     CALLBACKS += (tf_keras.callbacks.Callback,)
