@@ -578,11 +578,11 @@ def test_reads_what_keras_writes(library):
         assert initializers.get(legacy) == initializer
 
 
-def test_axes_that_only_keras_has_must_be_unset():
+def test_axes_that_keras_leaves_unset_are_no_axes():
     config = {"class_name": "HeNormal", "config": {"seed": 1, "input_axes": None}}
     assert initializers.get(config) == initializers.HeNormal(1)
     config["config"]["input_axes"] = [0]
-    with pytest.raises(ValueError, match="HeNormal.*input_axes"):
+    with pytest.raises(ValueError, match="`input_axes` and `output_axes` must be given together"):
         initializers.get(config)
 
 

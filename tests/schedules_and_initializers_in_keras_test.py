@@ -190,6 +190,27 @@ def test_axes_must_be_axes_of_the_shape():
         initializers.VarianceScaling(input_axes=[2], output_axes=[0])([3, 4])
 
 
+FANS = [
+    initializers.GlorotNormal,
+    initializers.GlorotUniform,
+    initializers.HeNormal,
+    initializers.HeUniform,
+    initializers.LecunNormal,
+    initializers.LecunUniform,
+]
+
+
+@pytest.mark.parametrize("cls", FANS)
+def test_a_layer_that_knows_its_axes_says_them(cls):
+    """Keras 3.15's EinsumDense and MultiHeadAttention, of kernels of three axes."""
+    kernels = []
+    for made in (cls(seed=2), getattr(keras.initializers, cls.__name__)(seed=2)):
+        layer = keras.layers.EinsumDense("abc,cde->abde", [None, 4, 64], kernel_initializer=made)
+        layer.build([None, 5, 64])
+        kernels.append(np.std(layer.kernel))
+    assert kernels[0] == pytest.approx(kernels[1], rel=0.05)
+
+
 def test_a_config_without_axes_is_for_any_keras():
     config = initializers.VarianceScaling(seed=1).get_config()
     for library in LIBRARIES.values():

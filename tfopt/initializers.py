@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries.keras import INITIALIZERS as BASES
-from tfopt._libraries.keras import SEED_GENERATOR, register
+from tfopt._libraries.keras import SEED_GENERATOR, VARIANCE_SCALING, register
 from tfopt._libraries.serialization import Described, describe, encode, number, plain, recover
 
 # The standard deviation of a standard normal cut at two of its standard deviations.
@@ -405,7 +405,7 @@ class RandomUniform(_Random):
         )
 
 
-class VarianceScaling(_Random):
+class VarianceScaling(_Random, VARIANCE_SCALING):
     r"""Variance scaling initialization: the variance falls with the number of connections (fan).
 
     $$\mathrm{Var}(w_i) = \frac{\mathrm{scale}}{\max(1, n)}$$
@@ -421,6 +421,9 @@ class VarianceScaling(_Random):
             deviations and widened, so that it has the variance above; `"untruncated_normal"`
             is not cut; `"uniform"` lies within $\pm\sqrt{3 \mathrm{Var}}$.
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
         ValueError: if an argument is out of range or unknown; when called, if the dtype
@@ -498,9 +501,12 @@ class GlorotNormal(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
@@ -509,8 +515,13 @@ class GlorotNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes)
 
 
 class GlorotUniform(VarianceScaling):
@@ -521,9 +532,12 @@ class GlorotUniform(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
@@ -532,8 +546,13 @@ class GlorotUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(1.0, "fan_avg", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
 
 
 class HeNormal(VarianceScaling):
@@ -543,9 +562,12 @@ class HeNormal(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
 
@@ -553,8 +575,13 @@ class HeNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 class HeUniform(VarianceScaling):
@@ -564,9 +591,12 @@ class HeUniform(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
 
@@ -574,8 +604,13 @@ class HeUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(2.0, "fan_in", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 class LecunNormal(VarianceScaling):
@@ -585,9 +620,12 @@ class LecunNormal(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
 
@@ -595,8 +633,13 @@ class LecunNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 class LecunUniform(VarianceScaling):
@@ -606,9 +649,12 @@ class LecunUniform(VarianceScaling):
 
     Args:
         seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
 
@@ -616,8 +662,13 @@ class LecunUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: Seed = None):
-        super().__init__(1.0, "fan_in", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 class Orthogonal(_Random):

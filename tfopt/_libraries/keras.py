@@ -37,6 +37,7 @@ SCHEDULES: tuple[type, ...] = tuple(
     library.optimizers.schedules.LearningRateSchedule for library in LIBRARIES
 )
 INITIALIZERS: tuple[type, ...] = tuple(library.initializers.Initializer for library in LIBRARIES)
+VARIANCE_SCALING: Any = keras.initializers.VarianceScaling  # its layers tell it their axes
 SEED_GENERATOR: Any = keras.random.SeedGenerator
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
