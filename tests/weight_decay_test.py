@@ -76,3 +76,22 @@ def test_one_name_or_one_variable_may_be_excluded(names):
     alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=bias)
     alone.apply_gradients([(0.0, kernel), (0.0, bias)])
     np.testing.assert_array_equal([kernel, bias], [0.25, 1.0])
+
+
+def test_each_replica_may_exclude_the_same(mirrored):
+    """What is excluded already may be excluded again at any time, something else may not."""
+    with mirrored.scope():
+        kept, decayed = tf.Variable(2.0, name="norm"), tf.Variable(2.0)
+    optimizer = tfopt.SGD(1.0, weight_decay=0.25)
+
+    def replica_step():
+        optimizer.exclude_from_weight_decay(var_list=[kept], var_names=["bias"])
+        zero = tf.constant(0.0)
+        optimizer.apply_gradients([(zero, kept), (zero, decayed)])
+
+    mirrored.run(replica_step)
+    assert kept.numpy() == 2.0 and decayed.numpy() == 1.5
+    assert optimizer.get_config()["exclude_from_weight_decay"] == ["bias", "^norm$"]
+    for other in ({"var_list": [decayed]}, {"var_names": ["kernel"]}):
+        with pytest.raises(ValueError, match="before the optimizer sees variables.*got"):
+            optimizer.exclude_from_weight_decay(**other)

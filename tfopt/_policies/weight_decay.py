@@ -32,6 +32,14 @@ class Excluded(Rule):
         twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
         return twin
 
+    def holds(self, entry: Any) -> bool:
+        """Returns whether exactly this entry was added."""
+        if isinstance(entry, str):
+            return entry in self._patterns
+        return _is_variable(entry) and all(
+            tf_variables.key(part) in self._keys for part in tf_variables.shards([entry])
+        )
+
     def add(self, entry: Any) -> None:
         """Excludes a variable, or those whose paths match a regular expression."""
         if isinstance(entry, str):
@@ -42,7 +50,7 @@ class Excluded(Rule):
                     f"`{KEYWORD}` must hold regular expressions; got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
-        elif isinstance(tf_variables.unwrap(entry), tf.Variable | tf_variables.ShardedVariable):
+        elif _is_variable(entry):
             for variable in tf_variables.shards([entry]):
                 self._keys[tf_variables.key(variable)] = tf_variables.variable_path(variable)
         else:
@@ -61,6 +69,11 @@ class Excluded(Rule):
         return any(re.search(pattern, path) for pattern in self._patterns)
 
 
+def _is_variable(value: Any) -> bool:
+    kinds = tf.Variable | tf_variables.ShardedVariable
+    return isinstance(tf_variables.unwrap(value), kinds)
+
+
 def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = None) -> None:
     """Excludes variables from weight decay. Also a keyword of the constructor.
 
@@ -69,15 +82,19 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
         var_names: regular expressions that are searched for in variables' paths.
 
     Raises:
-        ValueError: if the optimizer has seen variables already.
+        ValueError: if the optimizer has seen variables already, and this excludes others.
     """
-    if self.built:
-        raise ValueError(f"`{KEYWORD}` must come before the optimizer sees variables.")
+    rule = self._engine.rules[WeightDecay]
     for entries in (var_list, var_names):
-        kinds = tf.Variable | tf_variables.ShardedVariable
-        alone = isinstance(entries, str) or isinstance(tf_variables.unwrap(entries), kinds)
+        alone = isinstance(entries, str) or _is_variable(entries)
         for entry in [entries] if alone else entries if entries is not None else ():
-            self._engine.rules[WeightDecay].add(entry)
+            if rule.holds(entry):  # each replica that runs a user's function says it
+                continue
+            if self.built:
+                raise ValueError(
+                    f"`{KEYWORD}` must come before the optimizer sees variables; got {entry!r}."
+                )
+            rule.add(entry)
 
 
 class WeightDecay(Policy):
