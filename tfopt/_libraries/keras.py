@@ -48,6 +48,8 @@ def register(cls: Any, package: str = "tfopt") -> None:
     """Registers a class with Keras 3 and tf-keras, which find it by name when they load a model."""
     for library in LIBRARIES:
         library.saving.register_keras_serializable(package=package)(cls)
+        for name in {cls.__name__.lower(), cls.__name__.upper()} - {cls.__name__}:
+            library.saving.get_custom_objects()[f"{package}>{name}"] = cls
 
 
 def registered(name: Any) -> list[type]:
