@@ -39,7 +39,7 @@ test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstr
 
 test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made
 	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
-	TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers $(PYTEST_ARGS)
+	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
 
 lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .
@@ -94,6 +94,7 @@ clean: ## remove everything that these targets made
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -e '.[test,peers]'
+	.venv-peers/bin/python -m pip install --no-deps gpflow gradient-accumulator # which want NumPy 1
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml
