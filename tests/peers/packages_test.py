@@ -53,20 +53,6 @@ def with_scikeras_by_class(make):
     return classifier.fit(X, Y).history_["loss"]
 
 
-def with_keras_tuner(make):
-    tuner = importlib.import_module("keras_tuner")
-
-    def build(choices):
-        model = keras.Sequential([keras.Input([3]), keras.layers.Dense(1)])
-        rate = choices.Choice("rate", [0.01, 0.1])
-        model.compile(make(rate), "mse")
-        return model
-
-    search = tuner.GridSearch(build, "val_loss", max_trials=2, overwrite=True)
-    search.search(X, Y, validation_data=(X, Y), epochs=2, verbose=0, shuffle=False)
-    return [trial.score for trial in search.oracle.get_best_trials(2)]
-
-
 def with_keras_hub(make):
     hub = importlib.import_module("keras_hub")
     model = keras.Sequential(
@@ -137,7 +123,7 @@ def with_deepxde(make):
     return history.loss_train
 
 
-KERAS_3 = [with_scikeras, with_scikeras_by_class, with_keras_tuner, with_keras_hub]
+KERAS_3 = [with_scikeras, with_scikeras_by_class, with_keras_hub]
 TF_KERAS = [
     with_tensorflow_probability,
     with_gpflow,
