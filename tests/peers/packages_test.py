@@ -1,4 +1,4 @@
-"""Packages of others that train models, with tfopt's optimizer and with Keras': the same results."""
+"""Packages of others train models with tfopt's optimizer and with Keras', with equal results."""
 
 import importlib
 
