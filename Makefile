@@ -10,7 +10,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo test docs bench test-oldest test-newest test-bazel lint format lock dist clean
+.PHONY: help demo test docs bench test-oldest test-newest test-bazel test-peers lint format lock dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,10 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
+test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made
+	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
+	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
+
 lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -62,7 +66,7 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 	.venv/bin/python -m twine check --strict dist/*
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest .venv-newest docs/_build docs/generated dist build-again demo.png compare.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -85,6 +89,12 @@ clean: ## remove everything that these targets made
 	  echo "test-oldest needs Python 3.10; name one with PYTHON_OLDEST=" >&2; exit 1; }
 	$(PYTHON_OLDEST) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -e '.[test]' tensorflow==2.16.1 keras==3.0.5 tf-keras==2.16.0
+	@touch $@
+
+.venv-peers/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -e '.[test,peers]'
+	.venv-peers/bin/python -m pip install --no-deps gpflow gradient-accumulator # which want NumPy 1
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml

@@ -133,6 +133,20 @@ def test_averages_of_shards():
         np.testing.assert_allclose(part.numpy(), (x + np.array(first)) / 2)
 
 
+def test_averages_are_read_and_assigned_by_position_as_in_keras():
+    first, second = tf.Variable([2.0, 3.0]), tf.Variable(5.0)
+    optimizer = tfopt.SGD(1.0, use_ema=True, ema_momentum=0.5)
+    for _ in range(2):
+        optimizer.apply_gradients([(tf.ones(2), first), (tf.constant(1.0), second)])
+    averages = optimizer._model_variables_moving_average
+    assert len(averages) == 2
+    np.testing.assert_allclose(averages[0], [0.75, 1.75])
+    np.testing.assert_allclose(averages[-1], 3.75)
+    averages[0].assign([7.0, 8.0])
+    with optimizer.averaged_weights():
+        np.testing.assert_allclose(first, [7.0, 8.0])
+
+
 def test_without_averages_there_are_none():
     optimizer = tfopt.SGD()
     with pytest.raises(ValueError, match="use_ema"), optimizer.averaged_weights():

@@ -100,6 +100,7 @@ def test_adam_moves_bfloat16_weights(name):
     assert (value_of(x) < 1) == (name == "tfopt")
 
 
+@pytest.mark.filterwarnings("ignore:.*replaces the schedule:tfopt.TfoptWarning")
 @each_library
 def test_a_number_over_a_schedule_counts_in_a_traced_function(name):
     library = keras if name in ("Keras 3", "tfopt") else tf_keras

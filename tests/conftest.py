@@ -1,5 +1,6 @@
 """Two logical devices, one mirrored strategy a process, and the same randomness each time."""
 
+import importlib.util
 import os
 import random
 import re
@@ -16,6 +17,8 @@ import tensorflow as tf
 from tfopt._engine import xla_functions
 
 collect_ignore = ["benchmarks"]  # nothing there is a test
+if importlib.util.find_spec("orbax") is None:
+    collect_ignore.append("peers")  # the extra of `make test-peers` is not installed
 
 CPUS = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConfiguration()] * 2)

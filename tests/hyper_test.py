@@ -57,6 +57,7 @@ def test_a_learning_rate_comes_from_anything(source, mode):
     assert float(opt.lr) == expected
 
 
+@pytest.mark.filterwarnings("ignore:.*replaces the schedule:tfopt.TfoptWarning")
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_a_number_takes_effect_over_anything_without_a_retrace(source, mode):
@@ -132,6 +133,7 @@ def test_a_schedule_follows_iterations_in_a_function():
     np.testing.assert_array_equal(values, [-1.0, -1.5, -1.75, -2.0])
 
 
+@pytest.mark.filterwarnings("ignore:.*replaces the schedule:tfopt.TfoptWarning")
 def test_a_schedule_over_a_number():
     opt, variable = tfopt.SGD(1.0), tf.Variable(0.0)
     assert moved(opt, variable) == 1.0
@@ -232,6 +234,7 @@ def test_config_keeps_the_very_number():
     assert opt.get_config()["learning_rate"] == 0.3
 
 
+@pytest.mark.filterwarnings("ignore:.*replaces the schedule:tfopt.TfoptWarning")
 @pytest.mark.parametrize(
     "library", [schedules, keras.optimizers.schedules, tf_keras.optimizers.schedules]
 )

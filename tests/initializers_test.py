@@ -397,9 +397,10 @@ def test_stft_is_that_of_keras(arguments):
 @pytest.mark.parametrize(
     ("name", "argument", "rule", "value"),
     [
-        ("Constant", "value", "scalar number", "one"),
-        ("Constant", "value", "scalar number", [1.0]),
-        ("Constant", "value", "scalar number", None),
+        ("Constant", "value", "a number or an array of numbers", "one"),
+        ("Constant", "value", "a number or an array of numbers", ["one"]),
+        ("Constant", "value", "a number or an array of numbers", [[1.0], [2.0, 3.0]]),
+        ("Constant", "value", "a number or an array of numbers", None),
         ("Identity", "gain", "finite number", math.inf),
         ("Identity", "gain", "finite number", True),
         ("Orthogonal", "gain", "finite number", "one"),
@@ -577,11 +578,11 @@ def test_reads_what_keras_writes(library):
         assert initializers.get(legacy) == initializer
 
 
-def test_axes_that_only_keras_has_must_be_unset():
+def test_axes_that_keras_leaves_unset_are_no_axes():
     config = {"class_name": "HeNormal", "config": {"seed": 1, "input_axes": None}}
     assert initializers.get(config) == initializers.HeNormal(1)
     config["config"]["input_axes"] = [0]
-    with pytest.raises(ValueError, match="HeNormal.*input_axes"):
+    with pytest.raises(ValueError, match="`input_axes` and `output_axes` must be given together"):
         initializers.get(config)
 
 

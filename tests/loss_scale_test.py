@@ -94,6 +94,17 @@ def test_rows_are_unscaled_and_none_is_left_alone():
     np.testing.assert_allclose(table.numpy(), [[0], [-0.01], [0]])
 
 
+@pytest.mark.parametrize("loss", [2.0, 2, np.float32(2), tf.constant(2.0, tf.float16)])
+def test_a_loss_may_be_a_plain_number(loss):
+    for optimizer in (
+        tfopt.LossScaleOptimizer(tfopt.SGD(), 0.5),
+        tfopt.SGD(loss_scale_factor=0.5),
+    ):
+        scaled = optimizer.scale_loss(loss)
+        assert scaled.dtype == getattr(loss, "dtype", tf.float32)
+        assert scaled.numpy() == 1.0
+
+
 def test_states_that_no_scale_has():
     optimizer = tfopt.LossScaleOptimizer("sgd", 8.0, 3)
     before = optimizer.get_weights()

@@ -122,3 +122,23 @@ def test_a_layer_is_excluded_also_before_it_is_built(library):
     alone = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[layers[0]])
     alone.apply_gradients([(tf.zeros([1, 1]), kernel) for kernel in kernels])
     np.testing.assert_array_equal([k.numpy().item() for k in kernels], [0.5, 0.5])
+
+
+def test_each_replica_may_exclude_the_same(mirrored):
+    """What is excluded already may be excluded again at any time, something else may not."""
+    with mirrored.scope():
+        kept, decayed = tf.Variable(2.0, name="norm"), tf.Variable(2.0)
+    optimizer = tfopt.SGD(1.0, weight_decay=0.25)
+
+    def replica_step():
+        optimizer.exclude_from_weight_decay(var_list=[kept], var_names=["bias"])
+        zero = tf.constant(0.0)
+        optimizer.apply_gradients([(zero, kept), (zero, decayed)])
+
+    mirrored.run(replica_step)
+    assert kept.numpy() == 2.0 and decayed.numpy() == 1.5
+    pattern, record = optimizer.get_config()["exclude_from_weight_decay"]
+    assert pattern == "bias" and record["path"] == "norm"
+    for other in ({"var_list": [decayed]}, {"var_names": ["kernel"]}):
+        with pytest.raises(ValueError, match="before the optimizer sees variables.*got"):
+            optimizer.exclude_from_weight_decay(**other)

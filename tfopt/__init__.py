@@ -41,8 +41,9 @@ __all__ = [
     "zeros",
 ]
 del _v1
-__all__ += optimizers.__all__
+__all__ += [*optimizers.__all__, "Lamb"]
 globals().update({name: getattr(optimizers, name) for name in optimizers.__all__})
+Lamb = optimizers.Lamb
 
 if TYPE_CHECKING:
     # Each file of `optimizers` adds its class here; type checkers see the base.

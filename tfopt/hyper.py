@@ -7,10 +7,12 @@ constructor and `get_config` from them.
 
 from __future__ import annotations
 
+import functools
 import numbers
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfopt._libraries.serialization import plain
 
@@ -106,10 +108,19 @@ class Hyper(_Ranged):
         return self.name if self._tracked is True else (self._tracked or None)
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
-        return self if owner is None else owner._engine.hypers[self.name].read()
+        return self if owner is None else attribute(owner, self.name)
 
     def __set__(self, owner: Any, value: Any) -> None:
         owner._engine.set_hyper(self.name, value)
+
+
+def attribute(optimizer: Any, name: str) -> Any:
+    """Returns a hyperparameter as users read it: a variable, or the current value as a tensor."""
+    value = optimizer._engine.hypers[name].read()
+    if tf.executing_eagerly() and tf.is_tensor(value) and not hasattr(value, "assign"):
+        # tf-keras' callbacks assign to what they read, also to the value of a schedule.
+        value.assign = functools.partial(setattr, optimizer, name)
+    return value
 
 
 class Static(_Ranged):

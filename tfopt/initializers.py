@@ -7,6 +7,8 @@ initializers take a `seed`:
   a v1 graph. The random numbers are stateless.
 - `None` gives new values at every call. They start from an integer that `tf.random.uniform`
   draws, so `tf.random.set_seed` makes them repeatable.
+- A `keras.random.SeedGenerator` gives new values at every call, the same ones each time that a
+  generator of the same seed begins.
 
 Random numbers for 16-bit dtypes are made in float32 and rounded.
 """
@@ -14,20 +16,26 @@ Random numbers for 16-bit dtypes are made in float32 and rounded.
 from __future__ import annotations
 
 import abc
+import contextlib
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tfopt._libraries.serialization import Described, describe, number, plain, recover
+from tfopt._libraries.keras import INITIALIZERS as BASES
+from tfopt._libraries.keras import SEED_GENERATOR, VARIANCE_SCALING, register
+from tfopt._libraries.serialization import Described, describe, encode, number, plain, recover
 
 # The standard deviation of a standard normal cut at two of its standard deviations.
 _TRUNCATED_STDDEV = 0.87962566103423978
 
+Seed = Any  # an integer, None, or a `keras.random.SeedGenerator`
 
-class Initializer(Described, abc.ABC):
+
+class Initializer(Described, *BASES, abc.ABC):  # type: ignore[misc]
     """Base class of initializers: override `__call__`.
 
     The config consists of the constructor's arguments, which are read from attributes of the same
@@ -120,30 +128,49 @@ class Ones(_Formula):
 
 
 class Constant(_Formula):
-    r"""Initialization with the same value everywhere.
+    r"""Initialization with the same value everywhere, or with the values of an array.
 
-    $$w_i = \mathrm{value}$$
+    $$w_i = \mathrm{value} \quad \text{or} \quad w_i = \mathrm{value}_i$$
 
     Args:
-        value: any scalar number or bool that the dtype asked for can hold; unitless.
+        value: any number or bool that the dtype asked for can hold, or an array, tensor or
+            nested list of them, which is copied; unitless. An array must have the shape asked
+            for, or one that can be broadcast to it.
 
     Raises:
-        ValueError: if `value` is no scalar number; when called, if an integer or bool
-            dtype cannot hold it exactly, or a real dtype is asked for a complex one.
+        ValueError: if `value` is neither a number nor an array of numbers; when called, if
+            an integer or bool dtype cannot hold it exactly, a real dtype is asked for a
+            complex one, or an array does not fit the shape.
 
     >>> Constant(0.5)([2]).numpy().tolist()
     [0.5, 0.5]
+    >>> Constant([1.0, 2.0])([2, 2]).numpy().tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
     """
 
     _any_dtype = _any_shape = True
 
     def __init__(self, value: Any = 0.0):
-        self.value = plain(value)
-        if not isinstance(self.value, bool | int | float | complex):
-            raise ValueError(f"`value` must be a scalar number; got {value!r}.")
+        known = plain(tf.get_static_value(value) if tf.is_tensor(value) else value)
+        if not isinstance(known, bool | int | float | complex):
+            known = _array("value", known, value)
+        self.value = known
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
-        return tf.fill(shape, _scalar("value", self.value, dtype))
+        if not isinstance(self.value, np.ndarray):
+            return tf.fill(shape, _scalar("value", self.value, dtype))
+        values = _of_dtype("value", self.value, dtype)
+        with contextlib.suppress(ValueError, tf.errors.InvalidArgumentError):
+            return tf.broadcast_to(values, shape)
+        raise ValueError(
+            f"`shape` must be one that {self.value.shape} can be broadcast to, the shape of "
+            f"`value`; got {shape!r}."
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments; an array as Keras describes it."""
+        config: dict[str, Any] = encode(super().get_config())
+        return config
 
 
 class Identity(_Formula):
@@ -255,19 +282,29 @@ _COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
 class _Random(_Formula):
     """Base class of random initializers: keeps the seed."""
 
-    def __init__(self, seed: int | None = None):
-        if seed is not None:
+    def __init__(self, seed: Seed = None):
+        if seed is not None and not isinstance(seed, SEED_GENERATOR):
             integer = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
             if not integer or not -(2**63) <= seed < 2**63:
-                raise ValueError(f"`seed` must be an integer of 64 bits or None; got {seed!r}.")
+                raise ValueError(
+                    "`seed` must be an integer of 64 bits, a keras.random.SeedGenerator or None; "
+                    f"got {seed!r}."
+                )
             seed = int(seed)
         self.seed = seed
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments; a seed generator as Keras describes it."""
+        config: dict[str, Any] = encode(super().get_config())
+        return config
 
     def _draw(
         self, sample: Callable[..., tf.Tensor], shape: Any, dtype: tf.DType, **parameters: float
     ) -> tf.Tensor:
         if self.seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        elif isinstance(self.seed, SEED_GENERATOR):
+            seed = tf.cast(self.seed.next(), tf.int64)
         else:
             seed = tf.constant([self.seed, 0], tf.int64)
         # The algorithm is named, since the default one differs under XLA.
@@ -283,7 +320,7 @@ class RandomNormal(_Random):
     Args:
         mean: the mean, any finite number; in the units of the variable.
         stddev: the standard deviation, >= 0; in the units of the variable.
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
 
     Raises:
         ValueError: if an argument is out of range; when called, if the dtype is not
@@ -294,7 +331,7 @@ class RandomNormal(_Random):
     3.0 0.1
     """
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None):
         super().__init__(seed)
         self.mean = number("mean", mean)
         self.stddev = number("stddev", stddev, low=0)
@@ -316,7 +353,7 @@ class TruncatedNormal(_Random):
     Args:
         mean: the mean, any finite number; in the units of the variable.
         stddev: the standard deviation before the cut, >= 0; in the units of the variable.
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
 
     Raises:
         ValueError: if an argument is out of range; when called, if the dtype is not
@@ -327,7 +364,7 @@ class TruncatedNormal(_Random):
     True
     """
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None):
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Seed = None):
         super().__init__(seed)
         self.mean = number("mean", mean)
         self.stddev = number("stddev", stddev, low=0)
@@ -346,7 +383,7 @@ class RandomUniform(_Random):
     Args:
         minval: the lower end, any finite number; in the units of the variable.
         maxval: the upper end, >= `minval`; in the units of the variable.
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
 
     Raises:
         ValueError: if an argument is out of range; when called, if the dtype is not
@@ -357,7 +394,7 @@ class RandomUniform(_Random):
     0.5
     """
 
-    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None):
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Seed = None):
         super().__init__(seed)
         self.minval = number("minval", minval)
         self.maxval = number("maxval", maxval, low=self.minval)
@@ -368,7 +405,7 @@ class RandomUniform(_Random):
         )
 
 
-class VarianceScaling(_Random):
+class VarianceScaling(_Random, VARIANCE_SCALING):
     r"""Variance scaling initialization: the variance falls with the number of connections (fan).
 
     $$\mathrm{Var}(w_i) = \frac{\mathrm{scale}}{\max(1, n)}$$
@@ -383,7 +420,10 @@ class VarianceScaling(_Random):
         distribution: `"truncated_normal"` (also called `"normal"`) is cut at two standard
             deviations and widened, so that it has the variance above; `"untruncated_normal"`
             is not cut; `"uniform"` lies within $\pm\sqrt{3 \mathrm{Var}}$.
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
         ValueError: if an argument is out of range or unknown; when called, if the dtype
@@ -399,7 +439,9 @@ class VarianceScaling(_Random):
         scale: float = 1.0,
         mode: str = "fan_in",
         distribution: str = "truncated_normal",
-        seed: int | None = None,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
     ):
         super().__init__(seed)
         self.scale = number("scale", scale, above=0)
@@ -409,6 +451,13 @@ class VarianceScaling(_Random):
             "truncated_normal" if distribution == "normal" else distribution,
             ("truncated_normal", "untruncated_normal", "uniform"),
         )
+        self.input_axes = _axes("input_axes", input_axes)
+        self.output_axes = _axes("output_axes", output_axes)
+        if (input_axes is None) != (output_axes is None):
+            raise ValueError(
+                "`input_axes` and `output_axes` must be given together, or neither; "
+                f"got {input_axes!r} and {output_axes!r}."
+            )
 
     def _values(self, shape: Any, dtype: tf.DType) -> tf.Tensor:
         variance = self.scale / max(1.0, self._fan(shape))
@@ -425,19 +474,24 @@ class VarianceScaling(_Random):
         )
 
     def _fan(self, shape: list[int]) -> float:
-        fan_in, fan_out = (shape[-2:] * 2)[:2] if shape else (1, 1)
-        positions = math.prod(shape[:-2])
+        if self.input_axes is None:
+            fan_in, fan_out = (shape[-2:] * 2)[:2] if shape else (1, 1)
+            positions = math.prod(shape[:-2])
+        else:
+            fan_in = _size("input_axes", self.input_axes, shape)
+            fan_out = _size("output_axes", self.output_axes, shape)
+            positions = 1
         fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
         return positions * fans[self.mode]
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, without axes where none are given."""
+        return _without_unset_axes(super().get_config())  # older Keras does not know them
+
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
         """Makes an initializer from what `get_config` returned, here or in Keras."""
-        # Newer Keras can be told the axes; where it was not, it writes None.
-        if isinstance(config, Mapping):
-            unset = [key for key in ("input_axes", "output_axes") if config.get(key, ...) is None]
-            config = {key: value for key, value in config.items() if key not in unset}
-        return super().from_config(config)
+        return super().from_config(_without_unset_axes(config))
 
 
 class GlorotNormal(VarianceScaling):
@@ -446,10 +500,13 @@ class GlorotNormal(VarianceScaling):
     $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
@@ -458,8 +515,13 @@ class GlorotNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed, input_axes, output_axes)
 
 
 class GlorotUniform(VarianceScaling):
@@ -469,10 +531,13 @@ class GlorotUniform(VarianceScaling):
     r = \sqrt{\frac{6}{\mathrm{fan_{in}} + \mathrm{fan_{out}}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: Glorot & Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", https://proceedings.mlr.press/v9/glorot10a.html
@@ -481,8 +546,13 @@ class GlorotUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_avg", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_avg", "uniform", seed, input_axes, output_axes)
 
 
 class HeNormal(VarianceScaling):
@@ -491,10 +561,13 @@ class HeNormal(VarianceScaling):
     $$\mathrm{Var}(w_i) = \frac{2}{\mathrm{fan_{in}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
 
@@ -502,8 +575,13 @@ class HeNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 class HeUniform(VarianceScaling):
@@ -512,10 +590,13 @@ class HeUniform(VarianceScaling):
     $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{6}{\mathrm{fan_{in}}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", https://arxiv.org/abs/1502.01852
 
@@ -523,8 +604,13 @@ class HeUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(2.0, "fan_in", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(2.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 class LecunNormal(VarianceScaling):
@@ -533,10 +619,13 @@ class LecunNormal(VarianceScaling):
     $$\mathrm{Var}(w_i) = \frac{1}{\mathrm{fan_{in}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
 
@@ -544,8 +633,13 @@ class LecunNormal(VarianceScaling):
     0.1
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed, input_axes, output_axes)
 
 
 class LecunUniform(VarianceScaling):
@@ -554,10 +648,13 @@ class LecunUniform(VarianceScaling):
     $$w_i \sim \mathcal{U}[-r, r), \quad r = \sqrt{\frac{3}{\mathrm{fan_{in}}}}$$
 
     Args:
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
+        input_axes: the axes of the inputs, which give the fan-in; by default all but the last.
+        output_axes: the axes of the outputs, which give the fan-out; by default all but the last
+            but one. Given together with `input_axes`, or not at all.
 
     Raises:
-        ValueError: if `seed` is no integer; when called, if the dtype is not floating.
+        ValueError: if an argument is out of range; when called, if the dtype is not floating.
 
     Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
 
@@ -565,8 +662,13 @@ class LecunUniform(VarianceScaling):
     0.10
     """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(1.0, "fan_in", "uniform", seed)
+    def __init__(
+        self,
+        seed: Seed = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ):
+        super().__init__(1.0, "fan_in", "uniform", seed, input_axes, output_axes)
 
 
 class Orthogonal(_Random):
@@ -580,7 +682,7 @@ class Orthogonal(_Random):
 
     Args:
         gain: the length of each column, any finite number; in the units of the variable.
-        seed: an integer for the same values at each call, `None` for new ones.
+        seed: an integer for the same values at each call, `None` or a generator for new ones.
 
     Raises:
         ValueError: if an argument is out of range; when called, if the shape has fewer
@@ -594,7 +696,7 @@ class Orthogonal(_Random):
     True
     """
 
-    def __init__(self, gain: float = 1.0, seed: int | None = None):
+    def __init__(self, gain: float = 1.0, seed: Seed = None):
         super().__init__(seed)
         self.gain = number("gain", gain)
 
@@ -749,6 +851,26 @@ def deserialize(
     return recover(config, _NAMES, _MODULES, custom_objects, "an initializer")
 
 
+def _without_unset_axes(config: Mapping[str, Any]) -> dict[str, Any]:
+    axes = ("input_axes", "output_axes")
+    return {key: value for key, value in config.items() if key not in axes or value is not None}
+
+
+def _axes(name: str, value: Any) -> list[int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or not all(isinstance(v, numbers.Integral) for v in value):
+        raise ValueError(f"`{name}` must be a list of integers or None; got {value!r}.")
+    return [int(axis) for axis in value]
+
+
+def _size(name: str, axes: Any, shape: list[int]) -> int:
+    """Returns the product of some dimensions."""
+    if not all(-len(shape) <= axis < len(shape) for axis in axes):
+        raise ValueError(f"`{name}` must be axes of the shape; got {axes!r} and {shape!r}.")
+    return math.prod(shape[axis] for axis in axes)
+
+
 def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         allowed = ", ".join(map(repr, choices))
@@ -776,6 +898,27 @@ def _scalar(name: str, value: Any, dtype: tf.DType) -> tf.Tensor:
     return tf.constant(number, dtype)
 
 
+def _array(name: str, known: Any, given: Any) -> np.ndarray:
+    """Returns a copy as an array of numbers; raises if it is none."""
+    with contextlib.suppress(ValueError, TypeError):
+        array = np.array(known)
+        if array.ndim and (array.dtype.kind in "biufc" or tf.as_dtype(array.dtype).is_floating):
+            return array
+    raise ValueError(f"`{name}` must be a number or an array of numbers; got {given!r}.")
+
+
+def _of_dtype(name: str, array: np.ndarray, dtype: tf.DType) -> tf.Tensor:
+    """Returns the array as a tensor of the dtype; raises if the dtype cannot hold a value."""
+    fits = dtype.is_complex or not np.iscomplexobj(array)
+    if fits and (dtype.is_bool or dtype.is_integer):
+        low, high = (0, 1) if dtype.is_bool else (dtype.min, dtype.max)
+        whole = array if array.dtype.kind in "biu" else np.floor(array.astype(np.float64))
+        fits = bool(np.all((array == whole) & (array >= low) & (array <= high)))
+    if not fits:
+        raise ValueError(f"`{name}` must hold values that {dtype.name} can hold; got {array!r}.")
+    return tf.constant(array.astype(dtype.as_numpy_dtype))
+
+
 def _dimensions(shape: Any, *, any_shape: bool) -> Any:
     """Returns the shape as integers; with `any_shape`, also a tensor known only at run time."""
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
@@ -795,3 +938,7 @@ def _dimensions(shape: Any, *, any_shape: bool) -> Any:
 def _wide(dtype: tf.DType) -> tf.DType:
     """Returns the dtype to compute in: at least float32."""
     return tf.float64 if dtype == tf.float64 else tf.float32
+
+
+for _initializer in INITIALIZERS:
+    register(_initializer)

@@ -15,11 +15,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfopt._libraries.keras import SCHEDULES as BASES
 from tfopt._libraries.keras import register, registered
 from tfopt._libraries.serialization import Described, describe, number, recover
 
 
-class LearningRateSchedule(Described, abc.ABC):
+class LearningRateSchedule(Described, *BASES, abc.ABC):  # type: ignore[misc]
     """Base class of learning-rate schedules: override `__call__`.
 
     The config consists of the constructor's arguments, which are read from attributes of the same

@@ -13,7 +13,7 @@ from tfopt._declarations import config as config_module
 from tfopt._declarations.collect import Declarations
 from tfopt._engine.engine import Engine
 from tfopt._libraries import tf_variables
-from tfopt.hyper import Hyper
+from tfopt.hyper import Hyper, attribute
 
 
 class Configurable:
@@ -139,7 +139,7 @@ class Configurable:
 def _read_undeclared(optimizer: Any, name: str) -> Any:
     """Returns the value of a hyperparameter that `_set_hyper` added."""
     if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
-        return optimizer._engine.hypers[name].read()
+        return attribute(optimizer, name)
     raise AttributeError(f"{type(optimizer).__name__!r} object has no attribute {name!r}")
 
 

@@ -16,6 +16,7 @@ from tfopt._engine.step_records import Step, Work
 from tfopt._engine.variable_groups import Group, Rule
 from tfopt._engine.xla_functions import Compiled
 from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._libraries.warnings import warn
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
 from tfopt._values.cells_and_codecs import VALUE
@@ -133,14 +134,26 @@ class Engine:
     def set_hyper(self, name: str, value: Any) -> None:
         """Gives a hyperparameter a value; adds one that the class does not declare."""
         if name in self.hypers:
-            self.hypers[name].restore()
-            self.hypers[name].set(value)
+            hyper_value = self.hypers[name]
+            hyper_value.restore()
+            before = hyper_value.source
+            hyper_value.set(value)
+            if callable(before) and hyper_value.source is None:
+                self._warn_of_number(name)
             return
         if name == "learning_rate" and self.pending_lr is not None:
             value, self.pending_lr = self.pending_lr, None
         hyper = Hyper(None, off=None)
         hyper.name = name
         self.hypers.add(hyper, value)
+
+    def _warn_of_number(self, name: str) -> None:
+        if ("replaced", name) not in self.warned:
+            self.warned.add(("replaced", name))
+            warn(
+                f"`{name}` is now {self.hypers[name].number!r}: the number replaces the schedule "
+                "or function from now on."
+            )
 
     def set_static(self, name: str, value: Any) -> None:
         """Gives a static a value that is checked already; raises if there are slots."""

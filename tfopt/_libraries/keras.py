@@ -33,6 +33,13 @@ LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
 BASES: tuple[type, ...] = (keras.Optimizer,)
 LEGACY_BASES: tuple[type, ...] = ()  # OptimizerV2, where it is there
 CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
+# What follows is told from other callables by `isinstance`, in both libraries.
+SCHEDULES: tuple[type, ...] = tuple(
+    library.optimizers.schedules.LearningRateSchedule for library in LIBRARIES
+)
+INITIALIZERS: tuple[type, ...] = tuple(library.initializers.Initializer for library in LIBRARIES)
+VARIANCE_SCALING: Any = keras.initializers.VarianceScaling  # its layers tell it their axes
+SEED_GENERATOR: Any = keras.random.SeedGenerator
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)
     LEGACY_BASES += (tf_keras.optimizers.legacy.Optimizer,)
@@ -43,6 +50,8 @@ def register(cls: Any, package: str = "tfopt") -> None:
     """Registers a class with Keras 3 and tf-keras, which find it by name when they load a model."""
     for library in LIBRARIES:
         library.saving.register_keras_serializable(package=package)(cls)
+        for name in {cls.__name__.lower(), cls.__name__.upper()} - {cls.__name__}:
+            library.saving.get_custom_objects()[f"{package}>{name}"] = cls
 
 
 def initialize_in_sessions(variable: Any) -> None:

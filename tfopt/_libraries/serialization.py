@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -43,7 +44,7 @@ class Described:
             raise ValueError(
                 f"`config` must hold the arguments of {cls.__name__}: {error}; got {config!r}."
             ) from error
-        return cls(**config)
+        return cls(**decode(config))
 
     def __repr__(self) -> str:
         try:
@@ -94,7 +95,7 @@ def recover(
     name, registered = config.get("class_name"), config.get("registered_name")
     if not isinstance(config.get("config"), Mapping):
         raise ValueError(f"`config` must hold a dict 'config' of arguments; got {config!r}.")
-    arguments = _decode(config["config"])
+    arguments = decode(config["config"])
     ours = config.get("module") in modules and registered in (None, name, f"tfopt>{name}")
     known = {**(names if ours else {}), **(custom_objects or {})}
     keys = [key for key in (registered, name) if isinstance(key, str) and key in known]
@@ -108,11 +109,13 @@ def recover(
 
 
 def encode(value: Any) -> Any:
-    """Returns tensors and arrays as Keras writes them, inside dicts and lists."""
+    """Returns tensors, arrays and seed generators as Keras writes them, in dicts and lists."""
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [encode(item) for item in value]
+    if isinstance(value, keras.random.SeedGenerator):
+        return keras.saving.serialize_keras_object(value)
     if not hasattr(value, "dtype"):
         return value
     static = tf.get_static_value(value.read_value() if isinstance(value, tf.Variable) else value)
@@ -122,21 +125,23 @@ def encode(value: Any) -> Any:
     return {"class_name": "__tensor__", "config": config}
 
 
-def _decode(value: Any) -> Any:
-    """Returns tensors and lists for what Keras writes for tensors, arrays and tuples."""
+def decode(value: Any) -> Any:
+    """Returns tensors, lists and generators for what Keras writes for them and for tuples."""
     if isinstance(value, list | tuple):
-        return [_decode(item) for item in value]
+        return [decode(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     kind = value.get("class_name")
     if kind == "__tuple__" and "items" in value:
-        return _decode(value["items"])
+        return decode(value["items"])
     if kind in ("__tensor__", "__numpy__") and "config" in value:
         try:
             return tf.constant(value["config"]["value"], value["config"]["dtype"])
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"`config` must describe tensors; {error}; got {value!r}.") from error
-    return {key: _decode(item) for key, item in value.items()}
+    if kind == "SeedGenerator" and isinstance(value.get("config"), Mapping):
+        return keras.random.SeedGenerator.from_config(dict(value["config"]))
+    return {key: decode(item) for key, item in value.items()}
 
 
 def as_json(value: Any) -> Any:

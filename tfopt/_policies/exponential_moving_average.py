@@ -106,7 +106,7 @@ def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
 
 
 class UpToDateAverages:
-    """The slots that hold the averages, brought up to date whenever Keras iterates over them.
+    """The slots that hold the averages, brought up to date whenever Keras reads them.
 
     This is not a list, because Keras would save every list that it finds in an optimizer.
     """
@@ -118,6 +118,12 @@ class UpToDateAverages:
         up_to_date(self._engine)
         cells = map(self._engine.state.cells, self._engine.state.variables())
         return iter([own[AVERAGE].variable if AVERAGE in own else None for own in cells])
+
+    def __len__(self) -> int:
+        return len(self._engine.state.variables())
+
+    def __getitem__(self, position: int) -> Any:
+        return list(self)[position]
 
 
 # --- in a step ------------------------------------------------------------------------------------

@@ -16,7 +16,13 @@ from tfopt.hyper import Hyper
 def scale_loss(self: Any, loss: Any) -> Any:
     """Multiplies the loss by `loss_scale_factor`, if there is one. Differentiate the result."""
     factor = self._engine.value_now("loss_scale_factor")
-    return loss if factor is None else loss * tf.cast(factor, loss.dtype)
+    return loss if factor is None else times(loss, factor)
+
+
+def times(loss: Any, scale: Any) -> Any:
+    """Returns a loss, which may be a plain number, times a scale, in the dtype of the loss."""
+    loss = tf.convert_to_tensor(loss, None if hasattr(loss, "dtype") else tf.float32)
+    return loss * tf.cast(scale, loss.dtype)
 
 
 class Unscaling(Policy):

@@ -42,6 +42,16 @@ class Excluded(Rule):
         twin._layers, twin._recorded = list(self._layers), list(self._recorded)
         return twin
 
+    def holds(self, entry: Any) -> bool:
+        """Returns whether exactly this entry was added."""
+        if isinstance(entry, str):
+            return entry in self._patterns
+        if any(entry is layer for layer in self._layers):
+            return True
+        return _is_variable(entry) and all(
+            tf_variables.key(part) in self._keys for part in tf_variables.shards([entry])
+        )
+
     def add(self, entry: Any) -> None:
         """Excludes a variable, those of a layer, or those whose paths match an expression."""
         if isinstance(entry, str):
@@ -52,7 +62,7 @@ class Excluded(Rule):
                     f"`{KEYWORD}` must hold regular expressions; got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
-        elif isinstance(tf_variables.unwrap(entry), tf.Variable | tf_variables.ShardedVariable):
+        elif _is_variable(entry):
             for variable in tf_variables.shards([entry]):
                 self._keys[tf_variables.key(variable)] = tf_variables.variable_path(variable)
         elif isinstance(entry, Mapping) and entry.keys() == RECORD:
@@ -128,6 +138,11 @@ def _checksum(paths: Sequence[str]) -> int:
     return zlib.crc32("\n".join(paths).encode())
 
 
+def _is_variable(value: Any) -> bool:
+    kinds = tf.Variable | tf_variables.ShardedVariable
+    return isinstance(tf_variables.unwrap(value), kinds)
+
+
 def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = None) -> None:
     """Excludes variables from weight decay. Also a keyword of the constructor.
 
@@ -136,15 +151,19 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
         var_names: regular expressions that are searched for in variables' paths.
 
     Raises:
-        ValueError: if the optimizer has seen variables already.
+        ValueError: if the optimizer has seen variables already, and this excludes others.
     """
-    if self.built:
-        raise ValueError(f"`{KEYWORD}` must come before the optimizer sees variables.")
+    rule = self._engine.rules[WeightDecay]
     for entries in (var_list, var_names):
-        kinds = str | tf.Variable | tf_variables.ShardedVariable
-        alone = isinstance(tf_variables.unwrap(entries), kinds) or hasattr(entries, "weights")
+        alone = isinstance(entries, str) or _is_variable(entries) or hasattr(entries, "weights")
         for entry in [entries] if alone else entries if entries is not None else ():
-            self._engine.rules[WeightDecay].add(entry)
+            if rule.holds(entry):  # each replica that runs a user's function says it
+                continue
+            if self.built:
+                raise ValueError(
+                    f"`{KEYWORD}` must come before the optimizer sees variables; got {entry!r}."
+                )
+            rule.add(entry)
 
 
 class WeightDecay(Policy):

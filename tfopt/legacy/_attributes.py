@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from tfopt.hyper import attribute
+
 Class = TypeVar("Class", bound=type)
 
 
@@ -22,7 +24,7 @@ class _Free:
         if owner is None:
             return self
         if self.name in owner._engine.hypers:
-            return owner._engine.hypers[self.name].read()
+            return attribute(owner, self.name)
         return owner.__dict__.get(self.name, self.default)
 
     def __set__(self, owner: Any, value: Any) -> None:

@@ -17,3 +17,5 @@ for _module in pkgutil.iter_modules(__path__):
                 registry.register(_class)
                 globals()[_name] = _class
                 __all__.append(_name)
+
+Lamb = globals()["LAMB"]  # Keras 3's name of it

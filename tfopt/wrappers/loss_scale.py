@@ -20,7 +20,7 @@ from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
-from tfopt._policies.fixed_loss_scale import divided
+from tfopt._policies.fixed_loss_scale import divided, times
 from tfopt._policies.skip_nonfinite import SKIPPED, FiniteSteps
 from tfopt._state import saved_model
 from tfopt._state.state import CallableList, State
@@ -208,7 +208,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     def scale_loss(self, loss: Any) -> Any:
         """Returns the loss times the scale; `apply_gradients` divides gradients by the scale."""
         self.__dict__["_unscales"] = True
-        return loss * tf.cast(self.loss_scale, loss.dtype)
+        return times(loss, self.loss_scale)
 
     def get_scaled_loss(self, loss: Any) -> Any:
         """Returns the loss times the scale; for a function that returns a loss, a function."""
