@@ -17,6 +17,8 @@ from either_base import (
 )
 from training import assert_same, train, values_of
 
+import tfopt
+
 
 @pytest.mark.parametrize("deferred", [False, True], ids=["built", "deferred"])
 @pytest.mark.parametrize("source, target", [(V2, OURS), (OURS, V2)], ids=["from_v2", "to_v2"])
@@ -124,3 +126,17 @@ def test_a_pickle_holds_the_state(name):
     for opt, vs in ((optimizer, variables), (again, other)):
         train(opt, vs, random_steps(2))
     assert_same(values_of(other, again), values_of(variables, optimizer))
+
+
+def test_an_optimizer_that_keeps_a_tensor_of_a_trace_is_copied():
+    optimizer, variable = tfopt.legacy.Nadam(0.1), tf.Variable([1.0])
+
+    @tf.function
+    def step():
+        optimizer.apply_gradients([(tf.ones([1]), variable)])
+
+    step()
+    twin, other = copy.deepcopy((optimizer, variable))
+    step()
+    twin.apply_gradients([(tf.ones([1]), other)])
+    assert_same(other, variable)

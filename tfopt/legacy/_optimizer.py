@@ -331,7 +331,8 @@ class Optimizer(
         memo.update(shared)  # so that an attribute which holds them does not copy them
         for name, value in self.__dict__.items():
             if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
-                twin.__dict__[name] = copy.deepcopy(value, memo)
+                symbolic = tf.is_tensor(value) and not hasattr(value, "numpy")  # of a trace
+                twin.__dict__[name] = value if symbolic else copy.deepcopy(value, memo)
         for key in shared:
             del memo[key]
         for name, child in self._trackable_children().items():
