@@ -133,6 +133,15 @@ def test_nothing_is_loaded_where_no_slot_fits(built):
     assert_same(twin.get_weights(), [0, *(np.zeros(n) for n in (7, 8, 7, 8))])
 
 
+def test_what_was_loaded_twice_and_does_not_fit_leaves_nothing():
+    twin = tfopt.Adam(0.1)
+    for steps in (2, 3):
+        twin.load_own_variables(store_of(trained(steps=steps)[0]))
+    with warned("not loaded"):
+        twin.build(variables([("a", (7,))]))
+    assert twin.iterations.numpy() == 0
+
+
 @both_ways
 def test_nothing_is_loaded_from_another_class(built):
     store = store_of(trained(tfopt.SGD(0.1, momentum=0.9))[0])

@@ -1,5 +1,6 @@
 """Files of Keras 3 and tf-keras: a model is saved with its optimizer, loaded, and goes on."""
 
+import numpy as np
 import pytest
 from models import TOKENS, X, classifier, each_library, fit
 from training import assert_same
@@ -150,6 +151,35 @@ def test_save_and_load_after_unfreezing(library, extension, tmp_path):
     train(model, [True, True, True])
     train(loaded, [True, True, True])
     assert_same(loaded.get_weights(), model.get_weights())
+
+
+@each_library
+def test_a_head_on_a_frozen_base_and_then_all_of_it_at_another_rate(library, tmp_path):
+    """The usual way to fine-tune: the head keeps its slots, the base begins afresh."""
+    path = str(tmp_path / "best.weights.h5")
+    inputs = library.layers.Input((6,))
+    base = library.Sequential([library.layers.Dense(6, activation="tanh")], name="base")
+    model = library.Model(inputs, library.layers.Dense(6, name="head")(base(inputs)))
+    loss = library.losses.MeanSquaredError()
+    base.trainable = False
+    model.compile(optimizer=tfopt.Adam(0.05), loss=loss, jit_compile=False)
+    saves = library.callbacks.ModelCheckpoint(path, save_weights_only=True)
+    model.fit(X, X, verbose=0, callbacks=[saves])
+    moment = model.optimizer.get_slot(model.trainable_variables[0], "m").numpy()
+
+    base.trainable = True
+    model.compile(optimizer=tfopt.Adam(1e-5), loss=loss, jit_compile=False)
+    with pytest.warns(tfopt.TfoptWarning, match="1e-05 .in the file: 0.05"):
+        model.load_weights(path)
+    with pytest.warns(tfopt.TfoptWarning, match="4 of 8 slots .*begin afresh"):
+        model.optimizer.build(model.trainable_variables)
+    head = next(
+        v for v in model.trainable_variables if "head" in (getattr(v, "path", "") or v.name)
+    )
+    assert_same(model.optimizer.get_slot(head, "m"), moment)
+    model.fit(X, X, verbose=0)
+    assert model.optimizer.learning_rate.numpy() == np.float32(1e-5)
+    assert model.optimizer.iterations.numpy() == 2
 
 
 @each_library

@@ -141,6 +141,10 @@ class Waiting:
         copies = [each for each in self._loaders if isinstance(each, CopyLoader)]
         self._loaders = (*copies, *([] if loader is None else [loader]))
 
+    def before(self) -> Pairs:
+        """Returns what the values that wait have replaced, which is not yet sure."""
+        return [p for each in self._loaders if isinstance(each, ValuesLoader) for p in each.before]
+
     def _first_copy(self) -> CopyLoader | None:
         """Returns the deep copy that is yet to be finished, if there is one: it comes first."""
         first = next(iter(self._loaders), None)

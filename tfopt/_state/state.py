@@ -268,7 +268,8 @@ class State:
             more, left, missing = matched(self.name, left, blocks, scalars, rule, origin)
             pairs += more
         elif "iterations" in left.scalars:
-            before = [(self.iterations, tf_variables.value_of(self.iterations))]
+            now = [(self.iterations, tf_variables.value_of(self.iterations))]
+            before = self.waiting.before() or now
             pairs.append((self.iterations, left.scalars["iterations"]))
         self.assign_pairs(pairs)
         self.slots.restart(missing)
