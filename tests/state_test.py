@@ -1,6 +1,7 @@
 """State goes in and out whole: checkpoints, lists of weights, and the order of both."""
 
 import copy
+import functools
 import pickle
 
 import numpy as np
@@ -9,7 +10,15 @@ import tensorflow as tf
 import tf_keras
 from cases import CASES
 from models import each_library
-from training import assert_same, each, train_on_cosines, two_variables, values_of
+from state_transfer import WAYS
+from training import (
+    assert_same,
+    each,
+    slots_of,
+    train_on_cosines,
+    two_variables,
+    values_of,
+)
 
 import tfopt
 
@@ -425,3 +434,35 @@ def test_a_deep_copy_has_the_rate_that_was_assigned():
     optimizer.learning_rate.assign(0.5)
     twin = copy.deepcopy(optimizer)
     assert twin.learning_rate.numpy() == twin.get_config()["learning_rate"] == 0.5
+
+
+# --- restored, and saved again before the first step ----------------------------------------------
+
+AT_ONCE = [way for way in WAYS if not way.startswith("list")]  # a list needs an order of slots
+
+
+@pytest.mark.filterwarnings("ignore:The checkpoint has changed")
+@pytest.mark.parametrize("seen", [0, 1], ids=["no variable seen", "one variable seen"])
+@pytest.mark.parametrize("cls", [tfopt.Adam, tfopt.Nadam])
+@pytest.mark.parametrize("way", AT_ONCE)
+def test_what_a_checkpoint_brought_is_not_lost_before_the_first_step(way, cls, seen, tmp_path):
+    def make(rate=0.25):
+        return cls(rate, use_ema=True, skip_nonfinite=True)
+
+    variables, optimizer = two_variables(), make()
+    train_on_cosines(optimizer, variables)
+    optimizer.learning_rate = 0.5
+    path = tf.train.Checkpoint(o=optimizer, v=variables).save(str(tmp_path / "first"))
+    restored = make()
+    tf.train.Checkpoint(o=restored, v=variables).restore(path)
+    restored.build(variables[:seen]) if seen else None
+    assert restored.get_config()["learning_rate"] == 0.5
+    others = list(variables) if way == "deepcopy" else two_variables()
+    twin = WAYS[way](restored, variables, others, functools.partial(make, 0.5), tmp_path)
+    twin.build(others)
+    assert twin.learning_rate.numpy() == 0.5
+    assert twin.iterations.numpy() == 3
+    for variable, other in zip(variables, others, strict=True):
+        assert_same(
+            list(slots_of(twin, other).values()), list(slots_of(optimizer, variable).values())
+        )

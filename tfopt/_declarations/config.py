@@ -17,6 +17,7 @@ _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 def get_config(optimizer: Any) -> dict[str, Any]:
     """Returns the arguments that make an equal optimizer, without its state."""
     engine, declared = optimizer._engine, optimizer._declared
+    engine.hypers.restore()
     config: dict[str, Any] = {"name": optimizer.name}
     for name, field in declared.fields.items():
         if isinstance(field, Hyper):

@@ -257,6 +257,11 @@ class Hypers(dict[str, Value]):
         for value in self.values():
             value.create()
 
+    def restore(self) -> None:
+        """Creates the variables of numbers for which a checkpoint has values."""
+        for value in self.values():
+            value.restore()
+
     def freeze(self) -> None:
         """Fixes which hyperparameters are off."""
         for value in self.values():

@@ -14,8 +14,8 @@ from tfopt._state.snapshot import Snapshot
 
 def reduced(optimizer: Any) -> Any:
     """Returns what a pickle holds: class, config and state."""
-    state = optimizer._engine.state.snapshot()
-    return unpickle, (type(optimizer), optimizer.get_config(), state)
+    snapshot = optimizer._engine.state.snapshot()  # first: it creates what was restored
+    return unpickle, (type(optimizer), optimizer.get_config(), snapshot)
 
 
 def unpickle(
@@ -41,6 +41,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
 
     Which of the two is known only when the whole deep copy is done: at the first use.
     """
+    optimizer._engine.state.create_restored()
     cls: Any = type(optimizer)
     twin = cls.__new__(cls)
     memo[id(optimizer)] = twin

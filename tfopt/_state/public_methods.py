@@ -14,7 +14,7 @@ from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
 from tfopt._state import keras_files, pickle_and_deepcopy, saved_model
-from tfopt._state.state import CallableList
+from tfopt._state.weight_order import CallableList
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
@@ -226,6 +226,7 @@ class StateMethods:
         """Returns what a checkpoint saves, except slots; or what a SavedModel holds."""
         state = self._engine.state
         _ = state.slots  # a deep copy is whole from here on
+        state.create_restored()
         if state.waiting:
             warn(
                 f"`{self.name}` holds loaded state for variables that it has not seen, which a "

@@ -20,6 +20,11 @@ class RestoredSlots:
     def __bool__(self) -> bool:
         return bool(self.early or self._positions)
 
+    @property
+    def has_positions(self) -> bool:
+        """Whether values wait in a checkpoint until their slots are created."""
+        return bool(self._positions)
+
     def copied(self) -> RestoredSlots:
         """Returns a copy, which may change."""
         twin = RestoredSlots()

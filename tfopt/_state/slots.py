@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+from tfopt._state import tables
 from tfopt._state.restored_slots import RestoredSlots, check_shape
 from tfopt._state.weight_order import Entry
 from tfopt._values.cells_and_codecs import IDENTITY, VALUE, Cell, Codec
@@ -148,9 +149,18 @@ class Slots:
         """Returns the slots that have a place in `weights`, as they were created, from `start`."""
         return self._as_entries(self._ordered[start:])
 
-    def early_entries(self) -> list[Entry]:
-        """Returns the slots that a checkpoint created, and nothing has asked for yet."""
-        return self._as_entries(self.restored.early)
+    def early_entries(self, unseen: bool = False) -> list[Entry]:
+        """Returns the slots that a checkpoint created, and nothing has asked for yet.
+
+        Args:
+            unseen: whether to leave out those of variables that were seen: nothing will ask.
+        """
+        seen = {self._paths[key] for key in self.variables} if unseen else ()
+        return [e for e in self._as_entries(self.restored.early) if e.path not in seen]
+
+    def early_owners(self) -> list[Any]:
+        """Returns the variables that have slots and were not seen."""
+        return [v for key, v in self._owners.items() if key not in self.variables]
 
     def entries_of(self, variables: Iterable[Any]) -> list[Entry]:
         """Returns the slots of some variables, as they were created."""
@@ -177,13 +187,12 @@ class Slots:
 
     def mark(self) -> Any:
         """Returns a copy of the present tables, for `reset`."""
-        tables = {name: _copied(value) for name, value in vars(self).items() if _is_table(value)}
-        return tables, self._unique.copied(), self.restored.copied()
+        return tables.copied(vars(self)), self._unique.copied(), self.restored.copied()
 
     def reset(self, mark: Any) -> None:
         """Goes back to the tables of a `mark`."""
-        tables, self._unique, self.restored = mark
-        vars(self).update(tables)
+        own, self._unique, self.restored = mark
+        vars(self).update(own)
 
     def declare(self, variable: Any, name: str, initial: Any) -> None:
         """Creates the slot `name` from an `Initial` or a value, if it is not there yet."""
@@ -338,13 +347,3 @@ class Slots:
 
 def _has_rows(shape: Any, variable: Any) -> bool:
     return bool(shape.rank) and shape[0] == variable.shape[0]
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict | list | frozenset)
-
-
-def _copied(table: Any) -> Any:
-    if isinstance(table, dict):
-        return {key: _copied(value) if _is_table(value) else value for key, value in table.items()}
-    return [_copied(v) if _is_table(v) else v for v in table] if isinstance(table, list) else table

@@ -29,13 +29,6 @@ from tfopt._values.cells_and_codecs import Cell
 from tfopt._values.initial_values import Kept
 
 
-class CallableList(list[Any]):
-    """A list that returns itself when called: `opt.variables` and `opt.variables()`."""
-
-    def __call__(self) -> CallableList:
-        return self
-
-
 class State:
     """The state of one optimizer: `iterations`, scalars, slots, and values that wait for variables.
 
@@ -303,11 +296,28 @@ class State:
 
     # --- values that go out -----------------------------------------------------------------------
 
+    def create_restored(self) -> None:
+        """Creates what a checkpoint has values for, if nothing has asked for it yet."""
+        with self.lock:
+            self.hypers.restore()
+            early = self.slots.early_owners()
+            if early:
+                _ = self.iterations
+                self.create_scalars(self.owner.state, early[0])
+            if self.slots.restored.has_positions:
+                warn(
+                    f"`{self.name}` holds slots of a checkpoint for variables that it has not "
+                    "seen, which cannot be saved: call `build` with them first."
+                )
+
     def snapshot(self) -> Snapshot:
         """Returns the state as arrays, with the values that still wait for variables."""
         with self.lock:  # what waits must not become slots in between
             built = self.built  # first: by this a deep copy is finished
+            self.create_restored()
             scalars, blocks = self.all_scalars(), self.blocks() if built else []
+            early = self.slots.early_entries(unseen=True)
+            blocks += [kept_last(early, self.kept)] if early else []
             left = self.waiting.snapshot(built)
             hypers, added = self.hypers.numbers(), dict(self.added)
         return Snapshot(

@@ -6,6 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 
+class CallableList(list[Any]):
+    """A list that returns itself when called: `opt.variables` and `opt.variables()`."""
+
+    def __call__(self) -> CallableList:
+        return self
+
+
 class Entry(NamedTuple):
     """One slot: whose it is, its name, and its value or its variable."""
 

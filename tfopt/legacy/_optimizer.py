@@ -19,7 +19,7 @@ from tfopt._libraries.keras import LEGACY_BASES
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
-from tfopt._state.state import CallableList
+from tfopt._state.weight_order import CallableList
 from tfopt.hyper import Hyper
 from tfopt.legacy._attributes import HyperView, freed
 from tfopt.legacy._engine import LegacyEngine

@@ -23,7 +23,8 @@ from tfopt._libraries.warnings import warn
 from tfopt._policies.fixed_loss_scale import divided, times
 from tfopt._policies.skip_nonfinite import SKIPPED, FiniteSteps
 from tfopt._state import saved_model
-from tfopt._state.state import CallableList, State
+from tfopt._state.state import State
+from tfopt._state.weight_order import CallableList
 from tfopt.hyper import is_number
 from tfopt.optimizer import Optimizer
 
