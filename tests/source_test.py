@@ -39,8 +39,11 @@ def test_bazel_knows_the_version():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_public_apis_are_imported(path):
+    """`tensorflow_private.py` holds what has no public name, each with its reason."""
+    allowed = {"tensorflow_private.py": ["tensorflow.python.framework"]}.get(path.name, [])
     imported = re.findall(r"^\s*(?:from|import) (\S+)", path.read_text(), flags=re.M)
-    assert not [m for m in imported if re.match(r"tensorflow\.|keras\.src|tf_keras\.src", m)]
+    private = [m for m in imported if re.match(r"tensorflow\.|keras\.src|tf_keras\.src", m)]
+    assert private == allowed
 
 
 @pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)

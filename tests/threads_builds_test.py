@@ -100,6 +100,7 @@ def test_a_number_may_be_assigned_while_others_step(in_functions):
     check_whole(optimizer, made, ["momentum"])
 
 
+@pytest.mark.filterwarnings("ignore:.*the number replaces the schedule")
 def test_numbers_schedules_and_functions_may_take_turns_while_others_step():
     optimizer, made = tfopt.SGD(0.1, momentum=0.9), nets()
 
