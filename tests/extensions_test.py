@@ -24,7 +24,7 @@ def test_extensions_go_on_bit_for_bit(mode, make, tmp_path):
     trainer = mode.trainer(opt, variables)
     trainer(steps[:5])
     resumed = []
-    for way in WAYS.values():
+    for way in WAYS.values() if mode.name == "eager" else (WAYS["store"], WAYS["checkpoint"]):
         others = mode.start(shapes)
         for other, variable in zip(others, variables, strict=True):
             other.assign(variable)

@@ -71,10 +71,15 @@ def test_policies_inside_a_users_compiled_function(name):
 
 # --- state ----------------------------------------------------------------------------------------
 
+STATEFUL = [case for case in CASES if case.name in ("SGD-momentum", "Nadam", "LAMB")]
 
-@pytest.mark.parametrize("wrap", [False, True])
+
 @pytest.mark.parametrize("way", [way for way in WAYS if "store" not in way])
-@each([case for case in CASES if case.name in ("SGD-momentum", "Nadam", "LAMB")])
+@pytest.mark.parametrize(
+    ("case", "wrap"),
+    [*((each_case, False) for each_case in STATEFUL), (STATEFUL[1], True)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_policies_go_on_where_they_were(case, way, wrap, tmp_path):
     """In the middle of a window, with a table and a half-precision matrix.
 

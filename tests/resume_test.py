@@ -36,6 +36,8 @@ POLICIES = {
     },
 }
 WITH_POLICIES = [case.name for case in CASES if not case.note]
+# Formats with variants, too: one of each way in which state is written.
+WITH_VARIANTS = ("checkpoint", "keras .keras", "keras .h5", "get_weights")
 IN_A_WRAPPER = ["Adam", "Nadam"]  # which does not look at its optimizer's state; Nadam has a scalar
 
 
@@ -49,6 +51,14 @@ def optimizers():
     }
     scaled = {f"{name} scaled": functools.partial(loss_scaled, name) for name in IN_A_WRAPPER}
     return found | scaled
+
+
+def rows_of(kind):
+    """The rows that a format has: variants, which differ in their slots, where it is a snapshot."""
+    every = optimizers()
+    if kind in WITH_VARIANTS:
+        return every
+    return {row: make for row, make in every.items() if row.split()[0] in WITH_POLICIES}
 
 
 def loss_scaled(name):
@@ -170,7 +180,7 @@ def trained(tmp_path_factory):
             model = make_model(library, optimizer)
             train_model(model, optimizer)
             for kind, (format_library, _, save, _) in FORMATS.items():
-                if format_library == library:
+                if format_library == library and row in rows_of(kind):
                     save(model, optimizer, file_of(folder, kind, row))
             train_model(model, optimizer)
             for number, value in enumerate(values_of(model.weights, optimizer)):
@@ -184,7 +194,7 @@ def resume_all(folder):
     with np.load(os.path.join(folder, "expected.npz")) as file:
         expected = dict(file)
     for kind, (library, _, _, load) in FORMATS.items():
-        for row, make in optimizers().items():
+        for row, make in rows_of(kind).items():
             model, optimizer = load(make, library, file_of(folder, kind, row))
             train_model(model, optimizer)
             got = values_of(model.weights, optimizer)
@@ -203,7 +213,7 @@ def resumed(trained):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_goes_on_bit_for_bit_in_a_new_process(kind, resumed):
     went_on = [line for line in resumed.stdout.splitlines() if f"went on: {kind}: " in line]
-    assert len(went_on) == len(optimizers()), resumed.stderr[-3000:]
+    assert len(went_on) == len(rows_of(kind)), resumed.stderr[-3000:]
 
 
 @pytest.mark.parametrize("row", optimizers())
