@@ -37,9 +37,11 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
-test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made
+test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made; all formats of state
 	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
 	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
+	TFOPT_SEQUENCES=500 TFOPT_MATRIX=all TF_CPP_MIN_LOG_LEVEL=2 \
+	  .venv-peers/bin/python $(PYTEST) tests/sequences_test.py tests/files_matrix_test.py
 
 lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .
@@ -94,7 +96,8 @@ clean: ## remove everything that these targets made
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -e '.[test,peers]'
-	.venv-peers/bin/python -m pip install --no-deps gpflow gradient-accumulator # which want NumPy 1
+	.venv-peers/bin/python -m pip install --no-deps gpflow gradient-accumulator keras-tcn larq \
+	  dp-accounting tensorflow-model-optimization tensorflow-privacy # which want NumPy 1 and the like
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml

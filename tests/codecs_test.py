@@ -36,7 +36,7 @@ def test_parts_of_a_codec_are_known_by_name(mode):
     opt, variables = CodedAdam(), mode.start(SHAPES[:2])
     mode.trainer(opt, variables)(mode.gradients(1, SHAPES[:2]))
     names = [f"{v}/{s}{p}" for s in "mv" for v in ("kernel_0", "bias_1") for p in ("", "_absmax")]
-    assert names_of(opt.weights)[1:] == names
+    assert names_of(opt.weights)[1:] == [f"{opt.name}/{name}" for name in names]
     assert opt.get_slot_names() == ["m", "m_absmax", "v", "v_absmax"]
     g = mode.gradients(1, SHAPES[:2])[0][0].sum(0)
     codes, largest, _ = coded(0.1 * g)

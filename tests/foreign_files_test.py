@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -143,3 +144,23 @@ def test_a_checkpoint_of_newer_keras_is_not_guessed_at(origin, slots_first):
     assert [w.shape for w in ours.get_weights()][: len(before)] == [w.shape for w in before]
     assert all(not value.any() for value in ours.get_weights())
     status.expect_partial()
+
+
+@pytest.mark.parametrize("owner", ["", "Adam/", "Mine/"])
+def test_names_in_an_h5_file_may_begin_with_the_optimizer_s(owner, tmp_path):
+    """OptimizerV2's do. The variables are in another order, so that only names tell."""
+    variables = [tf.Variable([0.0, 0.0], name=name) for name in ("b", "dense/kernel")]
+    saved = [("iter", 3), ("dense/kernel/m", [1, 1]), ("b/m", [2, 2])]
+    saved += [("dense/kernel/v", [3, 3]), ("b/v", [4, 4])]
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        weights = []
+        for name, value in saved:
+            name = (owner or "Adam/") + name if name == "iter" else owner + name
+            weights.append(file.create_dataset(f"optimizer_weights/{name}:0", data=value))
+        optimizer = tfopt.Adam()
+        optimizer.build(variables)
+        optimizer.set_weights(weights)
+    assert optimizer.iterations.numpy() == 3
+    for name, values in (("m", [2, 1]), ("v", [4, 3])):
+        slots = [optimizer.get_slot(variable, name).numpy()[0] for variable in variables]
+        assert slots == values

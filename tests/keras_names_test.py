@@ -25,12 +25,21 @@ def test_nothing_of_tensorflows_is_overridden_by_a_keras_base():
         assert owner.__module__.split(".")[0] not in ("keras", "tf_keras"), name
 
 
-@pytest.mark.parametrize("name", ["stateless_apply", "update_step", "add_variable", "assign"])
-def test_names_of_keras_that_mean_nothing_here(name):
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("stateless_apply", "it is for Keras' JAX backend"),
+        ("update_step", "override `update`"),
+        ("add_variable", "use `add_weight`"),
+        ("assign", "assign to the variable"),
+    ],
+)
+def test_names_of_keras_that_mean_nothing_here(name, instead):
     opt = tfopt.Adam()
     assert not hasattr(opt, name)
-    with pytest.raises(AttributeError, match=name):
-        getattr(opt, name)
+    for owner in (opt, tfopt.Adam, tfopt.LossScaleOptimizer(opt)):
+        with pytest.raises(AttributeError, match=f"no `{name}`: {instead}"):
+            getattr(owner, name)
 
 
 def test_apply_takes_two_lists():

@@ -98,6 +98,15 @@ def test_attributes(legacy):
     assert legacy.Optimizer("any")._name == "any"
 
 
+@pytest.mark.parametrize("library", [V2, OURS, tfopt], ids=["V2", "legacy", "tfopt"])
+def test_names_of_weights_begin_with_the_optimizer_s(library):
+    optimizer, variables = library.Adam(name="Mine"), [tf.Variable([1.0], name="dense/kernel")]
+    optimizer.apply_gradients([(tf.ones([1]), variables[0])])
+    names = [weight.name for weight in optimizer.weights]
+    assert names == ["Mine/iter:0", "Mine/dense/kernel/m:0", "Mine/dense/kernel/v:0"]
+    assert optimizer.get_slot(variables[0], "m").name == "Mine/dense/kernel/m:0"
+
+
 @each_base
 def test_rows_of_a_variable(legacy):
     optimizer, x = legacy.SGD(), tf.Variable([[1.0], [2.0], [3.0]])

@@ -140,7 +140,11 @@ def _read_undeclared(optimizer: Any, name: str) -> Any:
     """Returns the value of a hyperparameter that `_set_hyper` added."""
     if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
         return attribute(optimizer, name)
-    raise AttributeError(f"{type(optimizer).__name__!r} object has no attribute {name!r}")
+    # Python asks here after a descriptor has raised, and then its own error is lost.
+    not_offered = getattr(inspect.getattr_static(type(optimizer), name, None), "error", None)
+    raise not_offered or AttributeError(
+        f"{type(optimizer).__name__!r} object has no attribute {name!r}"
+    )
 
 
 _MADE_HERE = {"_declared", "_positional", "__signature__"}

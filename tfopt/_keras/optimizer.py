@@ -25,8 +25,13 @@ class NotOffered:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+    @property
+    def error(self) -> AttributeError:
+        """What reading it raises."""
+        return AttributeError(f"tfopt's optimizers have no `{self.name}`: {self.instead}.")
+
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
-        raise AttributeError(f"tfopt's optimizers have no `{self.name}`: {self.instead}.")
+        raise self.error
 
 
 class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]

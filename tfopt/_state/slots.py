@@ -24,13 +24,15 @@ class Slots:
     attributes: checkpoints save them by the slot-variable protocol, by variable.
 
     Args:
+        optimizer: the name of the optimizer, with which names of slots begin.
         kept: the slots of policies, by name; they are the last in `weights`.
         split_over: returns the dimension of a DTensor mesh over which slots are split, or None.
     """
 
-    def __init__(self, kept: Mapping[str, Kept], split_over: Callable[[], str | None]) -> None:
-        self.kept = kept
-        self._split_over = split_over
+    def __init__(
+        self, optimizer: str, kept: Mapping[str, Kept], split_over: Callable[[], str | None]
+    ) -> None:
+        self.kept, self._optimizer, self._split_over = kept, optimizer, split_over
         self._by_key: dict[Any, dict[str, Any]] = {}
         # Codecs that are not the identity; with each, whether the value has the variable's rows.
         self._codecs: dict[Any, dict[str, tuple[Codec, bool]]] = {}
@@ -250,11 +252,9 @@ class Slots:
         if slot is None:
             slot = self._create(variable, name, initial, dtype, shape)
             for owner in (variable, tensorflow_private.sharded_variable(variable)):
-                found = self.get(owner, name)
-                key = tf_variables.key(owner)
-                for position in (
-                    self.restored.take_positions(name, key) if found is not None else ()
-                ):
+                found, key = self.get(owner, name), tf_variables.key(owner)
+                taken = self.restored.take_positions(name, key) if found is not None else ()
+                for position in taken:
                     position.restore(found)
                     self.forget_late()
             self._ordered.append(slot)
@@ -300,7 +300,7 @@ class Slots:
     def _create(self, variable: Any, name: str, initial: Any, dtype: Any, shape: Any) -> Any:
         if name not in self.names:
             self.names.append(name)
-        full_name = f"{self._paths[tf_variables.key(variable)]}/{name}"
+        full_name = f"{self._optimizer}/{self._paths[tf_variables.key(variable)]}/{name}"
         with tf.init_scope(), tf_variables.placed_like(variable):
             layout = dtensor.layout_of_slot(variable, shape, self._split_over())
             kwargs = self._replication(name)
@@ -322,7 +322,7 @@ class Slots:
 
     def copied(self, memo: dict[int, Any]) -> Slots:
         """Returns deep copies of the slots, for the same variables."""
-        twin = Slots(self.kept, self._split_over)
+        twin = Slots(self._optimizer, self.kept, self._split_over)
         for key, slots in self._by_key.items():
             twin._by_key[key] = {name: deepcopy(slot, memo) for name, slot in slots.items()}
         twin._ordered = [memo[id(slot)] for slot in self._ordered]

@@ -59,7 +59,7 @@ class State:
         self.owner, self.name = owner, name
         self.lock = threading.RLock()
         self.hypers = Hypers(self)
-        self.table = Slots(kept, split_over)
+        self.table = Slots(name, kept, split_over)
         self.scalars: dict[str, Any] = {}  # declared by the optimizer in `state`
         self.counters: dict[str, Any] = {}  # of policies
         self.first_counts = first_counts

@@ -87,7 +87,7 @@ def named(weights: Sequence[Any]) -> Snapshot | None:
         if value.shape == () and path + "/" == owner:
             scalars[slot] = value
         else:
-            entries.append(Entry(path, slot, value))
+            entries.append(Entry(path.removeprefix(owner), slot, value))
     return Snapshot(scalars, [entries] if entries else [])
 
 
