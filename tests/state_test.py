@@ -279,9 +279,9 @@ def test_a_number_given_to_a_deep_copy_before_its_first_use_stays():
     twin, other = copy.deepcopy(opt), copy.deepcopy(opt)
     opt.learning_rate.assign(1.0)
     twin.learning_rate = 0.25
-    for each, rate in ((twin, 0.25), (other, 0.5)):
-        each.build([x])
-        assert float(each.learning_rate) == each.get_config()["learning_rate"] == rate
+    for which, rate in ((twin, 0.25), (other, 0.5)):
+        which.build([x])
+        assert float(which.learning_rate) == which.get_config()["learning_rate"] == rate
 
 
 def test_deepcopy_keeps_callables_variables_and_own_attributes():
