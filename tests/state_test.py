@@ -281,6 +281,18 @@ def test_copies_of_an_optimizer_not_yet_used():
         assert again.get_config() == opt.get_config()
 
 
+def test_a_number_given_to_a_deep_copy_before_its_first_use_stays():
+    opt, x = tfopt.Adam(0.125), tf.Variable(1.0)
+    opt.build([x])
+    opt.learning_rate.assign(0.5)
+    twin, other = copy.deepcopy(opt), copy.deepcopy(opt)
+    opt.learning_rate.assign(1.0)
+    twin.learning_rate = 0.25
+    for which, rate in ((twin, 0.25), (other, 0.5)):
+        which.build([x])
+        assert float(which.learning_rate) == which.get_config()["learning_rate"] == rate
+
+
 def test_deepcopy_keeps_callables_variables_and_own_attributes():
     rate = tf.Variable(0.5)
     opt = tfopt.SGD(rate, momentum=lambda: 0.25)

@@ -55,6 +55,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
         new.added[name] = copy.deepcopy(variable, memo)
         new.track(new.added[name], name)
     blocks, snapshot = [list(block) for block in old.slots.blocks], old.snapshot()
+    snapshot.hypers = {}  # the twin has them already, and they may be set before it is finished
 
     def finish() -> None:
         new.load(snapshot.copy(), "the deep copy")
