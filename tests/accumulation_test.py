@@ -227,6 +227,23 @@ def test_flush_takes_variables_that_joined_a_window_from_another_block():
     assert (backbone.numpy(), head.numpy()) == (-5.0, -3.0)
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if "list" not in way])
+def test_flush_of_a_copy_takes_variables_that_joined_a_window_from_another_block(way, tmp_path):
+    def make():
+        return tfopt.SGD(1.0, gradient_accumulation_steps=4)
+
+    own = [tf.Variable([0.0], name=name) for name in "ab"]
+    optimizer, others = make(), list(own)
+    for variable in own:
+        optimizer.build([variable])
+    optimizer.apply_gradients([(tf.ones([1]), variable) for variable in own])
+    twin = WAYS[way](optimizer, own, others, make, tmp_path)
+    for variable in others:
+        twin.build([variable])
+    assert twin.flush().numpy() == 1
+    assert_same(others, [[-1.0], [-1.0]])
+
+
 def test_flush_on_replicas_leaves_a_variable_without_a_gradient(mirrored):
     with mirrored.scope():
         a, b = tf.Variable([1.0]), tf.Variable([1.0])

@@ -156,19 +156,30 @@ class Accumulation(Policy):
         return [work.variable, *(slots[n] for n in slots if n not in (GRADIENT, ROWS, STEPS))]
 
     def open_windows(self) -> list[tuple[Works, bool]]:
-        """Returns all windows: those of a block, and the variables that have joined it."""
+        """Returns all windows: those of a block, and the variables that may have joined it.
+
+        These are of later blocks, and in no other window. A copy does not know which they were:
+        their sums say it.
+        """
+        blocks = [self._without_gradients(block) for block in self.engine.blocks()]
         found: list[tuple[Works, bool]] = []
-        for block in self.engine.blocks():
-            kinds = [
-                None if self._sum_and_flags(w)[1] is None else tf.IndexedSlicesSpec() for w in block
-            ]
-            whole = {
-                tf_variables.key(work.variable): work._replace(gradient=kind)
-                for work, kind in zip(block, kinds, strict=True)
-            }
-            noted, aggregate = self._calls.get(self._counter(block).ref(), ({}, True))
-            found.append((list({**whole, **noted}.values()), aggregate))
+        for number, block in enumerate(blocks):
+            window = self._counter(list(block.values())).ref()
+            noted, aggregate = self._calls.get(window, ({}, True))
+            others = [works for other, (works, _) in self._calls.items() if other != window]
+            later = {key: work for rest in blocks[number + 1 :] for key, work in rest.items()}
+            joined = {k: w for k, w in later.items() if not any(k in works for works in others)}
+            found.append((list({**block, **joined, **noted}.values()), aggregate))
         return found
+
+    def _without_gradients(self, block: Works) -> dict[Any, Work]:
+        """Returns the works of a block by variable, with the kinds of their gradients."""
+        return {
+            tf_variables.key(work.variable): work._replace(
+                gradient=None if self._sum_and_flags(work)[1] is None else tf.IndexedSlicesSpec()
+            )
+            for work in block
+        }
 
     def _counter(self, works: Works) -> Any:
         first = self.engine.state.block_of([work.variable for work in works])[0]

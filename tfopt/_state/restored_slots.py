@@ -64,9 +64,11 @@ class RestoredSlots:
         self._size = size
         early = {id(slot) for slot in self.early}
         names = {name for name, key in self._positions if key in variables}
+        own: set[str] = set()
         for key, slots in by_key.items():
-            if key in variables:
-                names |= {name for name, slot in slots.items() if id(slot) in early}
+            for name, slot in slots.items() if key in variables else ():
+                (names if id(slot) in early else own).add(name)
+        names -= own  # a block has some slots once, and blocks may be others now
         new = sorted(names - self._warned)
         self._warned |= names
         return new
