@@ -1,6 +1,7 @@
 """What runs a step: kernels, compiled updates, rows alone; read off its graph, or by its result."""
 
 import collections
+import math
 import warnings
 
 import numpy as np
@@ -280,12 +281,13 @@ def test_a_kernel_takes_small_variables_too():
     assert [node.op for node in launches(function)] == ["ResourceApplyAdam"] * 20
 
 
-@pytest.mark.parametrize("count", [1, 8, 17])
+@pytest.mark.parametrize("count", [1, 8, 17, 20])
 def test_compiled_functions_are_as_many_as_shapes_and_not_as_variables(count):
+    """Those of a shape share launches, and the small ones that are left, whatever their shapes."""
     shapes = [[2], [3, 2], LARGE]
     specs = [dense_spec(shape) for shape in shapes for _ in range(count)]
-    together, alone = divmod(count, TOGETHER)
-    expected = [count, together, together, alone, alone]
+    together, left = divmod(count, TOGETHER)
+    expected = [count, together, together, math.ceil(2 * left / TOGETHER)]
     called = times_called(traced(tfopt.Nadam(), specs)[0])
     assert called == sorted(filter(None, expected), reverse=True)
 
@@ -300,7 +302,7 @@ def test_a_variable_is_small_up_to_a_number_of_elements():
 
 SHAPES = [(3, 2)] * 6 + [(4,)] + [(3, 2)] * 5 + [(4,)]  # 11 of a shape, and others between
 ALL = tuple(range(len(SHAPES)))
-# The first eight of a shape share a launch; their twins, behind them, have one each.
+# The first eight of a shape share a launch; their twins, behind them, share one with a vector.
 FIRST, TWINS = (0, 1, 2, 3, 4, 5, 7, 8), (0, 1, 2, 3, 4, 5, 7)
 WITH_TWINS = (*FIRST[:4], 6, *FIRST[4:], *TWINS)
 
@@ -324,15 +326,17 @@ def test_sharing_a_launch_does_not_change_a_bit(case):
     """In float32, of which vectors hold more numbers."""
     specs = [dense_spec(SHAPES[i], "float32") for i in WITH_TWINS]
     function, _ = traced(case.make(jit_compile=True), specs)
-    assert times_called(function) == [len(TWINS), 1, 1]
+    assert times_called(function) in ([1, 1], [1, 1, 1])  # a vector may have slots of its own
     values = trained(case.make(jit_compile=True), WITH_TWINS)
-    del values[4]
+    vector = values.pop(4)
     assert_same(values[8:], values[:7])
+    for number, value in (0, values[0]), (6, vector):
+        assert_same(trained(case.make(jit_compile=True), [number]), [value])
 
 
 def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
     function, _ = traced(tfopt.Nadam(), [dense_spec(shape) for shape in SHAPES])
-    assert times_called(function) == [3, 2, 1]  # the rest of a shape, the vectors, and eight
+    assert times_called(function) == [1, 1]  # eight of a shape; the vectors, and the rest of it
     together = trained(tfopt.Nadam(0.125))
     assert_same([trained(tfopt.Nadam(0.125), [i])[0] for i in ALL], together)
 
@@ -355,7 +359,7 @@ def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored):
     for grads in gradients(3, shapes=SHAPES):
         grads = [tf.constant(grads[i], tf.float32) for i in WITH_TWINS]
         step(grads)
-    assert times_called(step.get_concrete_function(grads)) == [2 * len(TWINS), 2, 2]
+    assert times_called(step.get_concrete_function(grads)) == [2, 2]
     values = values_of(variables)
     del values[4]
     assert_same(values[8:], values[:7])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from training import value_of
 
 import tfopt
 
@@ -223,3 +224,119 @@ def test_a_wrapper_s_class_made_of_tfopt_s_own_keeps_what_the_wrapped_class_decl
     x = tf.Variable(1.0)
     optimizer.apply_gradients([(tf.constant(1.0), x)])
     np.testing.assert_allclose(x.numpy(), 1 - 0.125 - 0.5, 1e-5)
+
+
+# --- `apply`, through which each step of Keras 3 goes ---------------------------------------------
+
+
+class Doubling(tfopt.SGD):
+    """Overrides `apply`, as a subclass of Keras 3's optimizers does."""
+
+    applied = 0
+
+    def apply(self, grads, trainable_variables=None):
+        self.applied += 1
+        return super().apply([None if g is None else 2.0 * g for g in grads], trainable_variables)
+
+
+class DoublingTwice(Doubling):
+    """Overrides `apply_gradients`, too."""
+
+    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+        return super().apply_gradients(doubled(grads_and_vars), *args, **kwargs)
+
+
+STEPS = {
+    "apply": lambda opt, x: opt.apply([tf.ones([2])], [x]),
+    "apply_gradients": lambda opt, x: opt.apply_gradients([(tf.ones([2]), x)]),
+    "minimize": lambda opt, x: opt.minimize(lambda: tf.reduce_sum(x), [x]),
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda step: step, tf.function], ids=["eager", "traced"])
+@pytest.mark.parametrize(("cls", "factor"), [(Doubling, 2), (DoublingTwice, 4)])
+@pytest.mark.parametrize("entry", STEPS)
+def test_an_overridden_apply_takes_part_once_in_each_step(entry, cls, factor, wrap):
+    opt, x = cls(0.5), tf.Variable([0.0, 0.0])
+    opt.build([x])
+    step = wrap(lambda: STEPS[entry](opt, x))
+    for _ in range(3):
+        step()
+    np.testing.assert_array_equal(x, [-1.5 * factor] * 2)
+    assert opt.iterations.numpy() == 3
+    assert opt.applied in (1, 3)
+
+
+def test_an_overridden_apply_takes_part_under_a_loss_scale():
+    x = tf.Variable([0.0, 0.0])
+    opt = tfopt.LossScaleOptimizer(Doubling(0.5), dynamic=False, initial_scale=4.0)
+    opt.apply_gradients([(tf.constant([4.0, 8.0]), x)])
+    np.testing.assert_array_equal(x, [-1.0, -2.0])
+    assert opt.inner_optimizer.applied == 1
+
+
+def test_an_overridden_apply_takes_part_under_replicas(mirrored):
+    with mirrored.scope():
+        opt, x = DoublingTwice(0.5), tf.Variable([0.0, 0.0])
+        opt.build([x])
+    for entry in ("apply", "apply_gradients"):
+        mirrored.run(lambda step=STEPS[entry]: step(opt, x))
+    np.testing.assert_array_equal(value_of(x), [-8.0, -8.0])
+
+
+def test_an_overridden_apply_that_raises_takes_part_again():
+    class Failing(tfopt.SGD):
+        fails = True
+
+        def apply(self, grads, trainable_variables=None):
+            if self.fails:
+                raise ArithmeticError("as the user wants it")
+            return super().apply(grads, trainable_variables)
+
+    opt, x = Failing(0.5), tf.Variable([0.0])
+    for entry in (opt.apply_gradients, lambda pairs: opt.apply(*zip(*pairs, strict=True))):
+        opt.fails = True
+        with pytest.raises(ArithmeticError):
+            entry([(tf.ones([1]), x)])
+        opt.fails = False
+        entry([(tf.ones([1]), x)])
+    assert opt.iterations.numpy() == 2
+    np.testing.assert_array_equal(x, [-1.0])
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_fit_goes_through_an_overridden_apply(library):
+    weights = []
+    for optimizer in (Doubling(0.25), tfopt.SGD(0.5)):
+        library.utils.set_random_seed(1)
+        model = library.Sequential([library.layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        x = np.ones([8, 2], np.float32)
+        model.fit(x, x[:, :1], epochs=2, batch_size=4, verbose=0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, 1e-6)
+
+
+def test_an_apply_of_an_optimizer_written_for_optimizer_v2_is_its_own():
+    class Own(tfopt.legacy.SGD):
+        def apply(self):
+            raise NotImplementedError("not called by a step")
+
+    opt, x = Own(0.5), tf.Variable(0.0)
+    opt.apply_gradients([(tf.ones([]), x)])
+    assert x.numpy() == -0.5
+
+
+@pytest.mark.parametrize(
+    ("hook", "instead"),
+    [
+        ("update_step", "update"),
+        ("_backend_apply_gradients", "apply_gradients"),
+        ("_backend_update_step", "update"),
+        ("_get_current_learning_rate", "begin"),
+    ],
+)
+def test_a_hook_of_keras_that_nothing_would_call_is_refused(hook, instead):
+    with pytest.raises(RuntimeError, match=f"Mine overrides `{hook}`.* override `{instead}`"):
+        type("Mine", (tfopt.SGD,), {hook: lambda self, *args: None})

@@ -240,7 +240,10 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
                 variables; for a sparse gradient of a DTensor variable.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
-        return apply_gradients.apply(self._engine, grads_and_vars, name, aggregate)
+        engine = self._engine
+        through = engine.goes_through_apply and engine.overrides("apply", Optimizer.apply)
+        make_step = apply_gradients.apply_through if through else apply_gradients.apply
+        return make_step(engine, grads_and_vars, name, aggregate)
 
     def resource_apply_dense(self, grad: Any, var: Any) -> Any:
         """Updates one variable with a dense gradient. Override it to write an optimizer by hooks.
@@ -329,9 +332,13 @@ constructor.declare(
     reserved={"_engine"},
     tracks_attributes=True,
     shared=False,
-    uncalled={  # hooks of OptimizerV2's
+    uncalled={  # hooks of OptimizerV2's, of Keras 3's and of tf-keras'
         "_create_slots": "create_slots",
         "_resource_apply_dense": "resource_apply_dense",
         "_resource_apply_sparse": "resource_apply_sparse",
+        "update_step": "update",
+        "_backend_apply_gradients": "apply_gradients",
+        "_backend_update_step": "update",
+        "_get_current_learning_rate": "begin",
     },
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,45 @@ def apply(
         with tf.name_scope(tf_variables.scope_name(name or engine.name)):
             return engine.life(engine.step(values, aggregate, more), engine.grouped(works))
     return _result(engine, engine.eager_steps.step(engine, values, aggregate, more, works), name)
+
+
+# --- a step through a subclass' own `apply` -------------------------------------------------------
+
+# The engine whose step goes through `apply`, and what remains for `apply` of the base class to do.
+_IN_APPLY: ContextVar[tuple[Engine, Callable[..., Any] | None]] = ContextVar("in_apply")
+
+
+def apply_through(
+    engine: Engine, grads_and_vars: Iterable[tuple[Any, Any]], name: str | None, aggregate: bool
+) -> Any:
+    """Makes one step by calling `apply`, which a subclass overrides, as Keras 3 does."""
+    pairs = list(grads_and_vars)
+    well_formed = all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs)
+    if not well_formed or _in_apply(engine):  # what is malformed raises in `apply` below
+        return apply(engine, pairs, name, aggregate)
+    rest = functools.partial(apply, engine, name=name, aggregate=aggregate)
+    with in_apply(engine, rest):
+        return engine.optimizer.apply([g for g, _ in pairs], [variable for _, variable in pairs])
+
+
+def rest_of_step(engine: Engine) -> Callable[..., Any] | None:
+    """Returns what makes the step, given the pairs, if `apply` was called by `apply_through`."""
+    return _IN_APPLY.get()[1] if _in_apply(engine) else None
+
+
+@contextlib.contextmanager
+def in_apply(engine: Engine, rest: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Keeps `apply_gradients` from calling `apply`, from which it is called."""
+    token = _IN_APPLY.set((engine, rest))
+    try:
+        yield
+    finally:
+        _IN_APPLY.reset(token)
+
+
+def _in_apply(engine: Engine) -> bool:
+    going_on = _IN_APPLY.get(None)
+    return going_on is not None and going_on[0] is engine
 
 
 # --- a step of a wrapper, which brings policies of its own ----------------------------------------

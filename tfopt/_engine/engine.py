@@ -42,6 +42,8 @@ class Engine:
     ATTRIBUTES = frozenset(("_engine", "_name", "_scope_name", "_module_variables"))
     # Functions rather than methods, so that nothing waits here while a step runs.
     life: ClassVar[Any] = staticmethod(step.run)  # of a step and its works
+    # Whether a subclass that has an `apply` means Keras 3's, through which each step goes.
+    goes_through_apply: ClassVar[bool] = True
 
     def __init__(self, optimizer: Optimizer, name: str, declared: Declarations):
         self.optimizer, self.name, self.declared = optimizer, name, declared

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
 
-TOGETHER = 8  # small variables of a shape in one launch; more take longer to compile
+TOGETHER = 8  # small variables in one launch; more take longer to compile
 
 
 def update(step: Step, works: Sequence[Work]) -> None:
@@ -178,20 +178,25 @@ class Xla(Path):
     def run(self, updates: Sequence[Update], h: H) -> None:
         """Launches several small variables together."""
         for launch in _launches(updates):
-            form = _form(launch[0])
-            function = functools.partial(_advance_form, form)
-            key = (len(launch), form, tuple(h))
-            xla_functions.call(self.engine, key, function, [_inputs(u) for u in launch], dict(h))
+            form, inputs = _form(launch[0]), [_inputs(update) for update in launch]
+            function, key = functools.partial(_advance_form, form), (len(launch), form, tuple(h))
+            xla_functions.call(self.engine, key, function, inputs, dict(h))
 
 
 def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
     alike: dict[Any, list[Update]] = {}
     for update in updates:
         alike.setdefault((_form(update), _signature(update)), []).append(update)
-    for same in alike.values():
-        full = len(same) - len(same) % TOGETHER if devices.is_small(same[0].x.variable) else 0
+    left: dict[Any, list[Update]] = {}
+    mixes = not tf.executing_eagerly()  # eager steps may be of ever other sets of variables
+    for (form, _), same in alike.items():
+        small = devices.is_small(same[0].x.variable)
+        full = len(same) - len(same) % TOGETHER if small else 0
         yield from (same[at : at + TOGETHER] for at in range(0, full, TOGETHER))
-        yield from ([update] for update in same[full:])
+        for update in same[full:]:
+            left.setdefault(form if small and mixes else len(left), []).append(update)
+    for rest in left.values():
+        yield from (rest[at : at + TOGETHER] for at in range(0, len(rest), TOGETHER))
 
 
 # The inputs of an update are its tensors and variables. Its form is everything else.
@@ -204,8 +209,8 @@ def _form(update: Update) -> Any:
 
 
 def _inputs(update: Update) -> Any:
-    cells = [update.x, *update.slots.values()]
-    return update.g, update.clip_factor, [list(cell.parts) for cell in cells]
+    parts = [list(cell.parts) for cell in (update.x, *update.slots.values())]
+    return update.g, update.clip_factor, parts
 
 
 def _signature(update: Update) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine import minimize
-from tfopt._engine.apply_gradients import apply_wrapped
+from tfopt._engine.apply_gradients import apply_wrapped, in_apply, rest_of_step
 from tfopt._engine.engine import Engine
 from tfopt._libraries.keras import BASES
 from tfopt._libraries.tf_variables import plain_python
@@ -60,6 +60,8 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
         Keras 3's loss-scale wrapper calls it if the gradients of the first replica are finite. If
         those of another replica are not, the step is skipped.
 
+        A subclass may override it: `apply_gradients` then goes through it, as in Keras 3.
+
         Args:
             grads: the gradients.
             trainable_variables: their variables; by default all that the optimizer has seen, in
@@ -72,10 +74,14 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             ValueError: if the two lists do not have the same length.
         """
         pairs, engine = paired(self, grads, trainable_variables), self._engine
-        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        if alone or engine.policy(FiniteSteps) is not None:
-            return self.apply_gradients(pairs)
-        return apply_wrapped(engine, pairs, None, True, (FiniteSteps(engine),))
+        rest = rest_of_step(engine)
+        if rest is not None:
+            return rest(pairs)
+        with in_apply(engine):
+            alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+            if alone or engine.policy(FiniteSteps) is not None:
+                return self.apply_gradients(pairs)
+            return apply_wrapped(engine, pairs, None, True, (FiniteSteps(engine),))
 
     @plain_python
     def minimize(

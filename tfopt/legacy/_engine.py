@@ -143,6 +143,7 @@ class LegacyEngine(Engine):
     """The engine of an optimizer written for OptimizerV2, whose hooks make a step."""
 
     life = staticmethod(_run)
+    goes_through_apply = False  # OptimizerV2 has no such method: one of a subclass is its own
     rows_word = "rows"  # so a constraint with a sparse gradient raises
 
     def __init__(self, *args: Any):
