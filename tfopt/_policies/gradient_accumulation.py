@@ -158,18 +158,18 @@ class Accumulation(Policy):
     def open_windows(self) -> list[tuple[Works, bool]]:
         """Returns all windows: those of a block, and the variables that may have joined it.
 
-        These are of later blocks, and in no other window. A copy does not know which they were:
-        their sums say it.
+        These are all of later blocks: their sums say whether they have. So a copy, which does not
+        know the calls of the window, ends it in the same way.
         """
         blocks = [self._without_gradients(block) for block in self.engine.blocks()]
+        noted = {key: work for works, _ in self._calls.values() for key, work in works.items()}
         found: list[tuple[Works, bool]] = []
         for number, block in enumerate(blocks):
-            window = self._counter(list(block.values())).ref()
-            noted, aggregate = self._calls.get(window, ({}, True))
-            others = [works for other, (works, _) in self._calls.items() if other != window]
             later = {key: work for rest in blocks[number + 1 :] for key, work in rest.items()}
-            joined = {k: w for k, w in later.items() if not any(k in works for works in others)}
-            found.append((list({**block, **joined, **noted}.values()), aggregate))
+            window = self._counter(list(block.values())).ref()
+            _, aggregate = self._calls.get(window, ({}, True))
+            works = [noted.get(key, work) for key, work in {**block, **later}.items()]
+            found.append((works, aggregate))
         return found
 
     def _without_gradients(self, block: Works) -> dict[Any, Work]:
