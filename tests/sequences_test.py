@@ -87,6 +87,7 @@ class Sequences(RuleBasedStateMachine):
     )
     def begin(self, name, options, rate):
         self.name, self.options, self.calls = name, options, 0
+        self.in_order = True
         self.books = Books(rate, options.get("gradient_accumulation_steps", 1))
         self.folder = tempfile.TemporaryDirectory()  # restores are deferred, and read it later
         self.sides = []
@@ -152,6 +153,8 @@ class Sequences(RuleBasedStateMachine):
         """Puts another optimizer in the place of one, with its state."""
         optimizer, variables = self.sides[0]
         twin = self.make(self.books.rate)
+        if way == "list" and not self.in_order:  # a list is of blocks in the order of the books
+            way = "pickle"
         blocks = [[variables[n] for n in block] for block in self.books.blocks]
         if way in ("list", "store into slots"):
             for block in blocks:
@@ -173,7 +176,9 @@ class Sequences(RuleBasedStateMachine):
         else:
             twin = copy.deepcopy(optimizer)
         knows_its_variables = way in ("checkpoint", "deepcopy")
-        if build or not knows_its_variables or self.books.window > 1:  # a window is of a block
+        build = build or not knows_its_variables or self.books.window > 1  # a window is of a block
+        self.in_order = build or way == "deepcopy" and self.in_order
+        if build:
             for block in blocks:
                 twin.build(block)
         self.sides[0][0] = twin

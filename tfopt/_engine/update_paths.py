@@ -176,19 +176,19 @@ class Xla(Path):
         return devices.compiles(self.engine, update.x.variable)
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Launches several small variables together."""
-        for launch in _launches(updates):
+        """Launches small variables together; not of other shapes in eager steps, nor with sums."""
+        mixes = not tf.executing_eagerly() and self.engine.optimizer.sparse != "whole"
+        for launch in _launches(updates, mixes):
             form, inputs = _form(launch[0]), [_inputs(update) for update in launch]
-            function, key = functools.partial(_advance_form, form), (len(launch), form, tuple(h))
+            key, function = (len(launch), form, tuple(h)), functools.partial(_advance_form, form)
             xla_functions.call(self.engine, key, function, inputs, dict(h))
 
 
-def _launches(updates: Sequence[Update]) -> Iterator[list[Update]]:
-    alike: dict[Any, list[Update]] = {}
+def _launches(updates: Sequence[Update], mixes: bool) -> Iterator[list[Update]]:
+    """Yields the updates that share a launch; if `mixes`, of several shapes where few are left."""
+    alike, left = dict[Any, list[Update]](), dict[Any, list[Update]]()
     for update in updates:
         alike.setdefault((_form(update), _signature(update)), []).append(update)
-    left: dict[Any, list[Update]] = {}
-    mixes = not tf.executing_eagerly()  # eager steps may be of ever other sets of variables
     for (form, _), same in alike.items():
         small = devices.is_small(same[0].x.variable)
         full = len(same) - len(same) % TOGETHER if small else 0
