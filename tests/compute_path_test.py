@@ -284,7 +284,7 @@ def test_a_kernel_takes_small_variables_too():
 
 @pytest.mark.parametrize("count", [1, 8, 17, 20])
 def test_compiled_functions_are_as_many_as_shapes_and_not_as_variables(count):
-    """Those of a shape share launches, and the small ones that are left, whatever their shapes."""
+    """Variables of a shape share launches; small ones that are left share theirs with others."""
     shapes = [[2], [3, 2], LARGE]
     specs = [dense_spec(shape) for shape in shapes for _ in range(count)]
     together, left = divmod(count, TOGETHER)

@@ -125,3 +125,55 @@ def test_an_optimizer_of_tensorflow_1_in_a_session():
             session.run(update)
         np.testing.assert_allclose(session.run(x), [0.0, 0.0], atol=1e-6)
         assert session.run(optimizer.iterations) == 2
+
+
+# --- state that eager mode wrote, loaded in a session ---------------------------------------------
+
+
+def written(optimizer, own):
+    optimizer.apply_gradients([(tf.ones_like(v), v) for v in own])
+    store = {}
+    optimizer.save_own_variables(store)
+    return store, optimizer.get_weights()
+
+
+def two(make=tf.Variable):
+    return [make([1.0, 2.0], name="a"), make([3.0], name="b")]
+
+
+@pytest.mark.parametrize("way", ["list", "store"])
+def test_state_is_loaded_before_the_first_variable_is_initialized(way):
+    store, weights = written(tfopt.Adam(0.1), two())
+    with graph() as session:
+        optimizer = tfopt.Adam(0.1)
+        if way == "list":
+            optimizer.set_weights(weights)
+        else:
+            optimizer.load_own_variables(store)
+        assert session.run(optimizer.iterations) == 1
+        optimizer.build(two())
+        assert_same(optimizer.get_weights(), weights)
+
+
+def test_a_file_that_fits_in_part_is_loaded():
+    store, weights = written(tfopt.Adam(0.1), two()[:1])
+    with graph() as session:
+        optimizer = tfopt.Adam(0.1)
+        own = two()
+        optimizer.build(own)
+        session.run(v1.global_variables_initializer())
+        slot = optimizer.get_slot(own[1], "m")
+        slot.load(np.ones(1, "f4"), session)
+        with pytest.warns(tfopt.TfoptWarning, match="2 of 4 slots"):
+            optimizer.load_own_variables(store)
+        assert_same(session.run(optimizer.get_slot(own[0], "m")), weights[1])
+        assert_same(session.run(slot), np.zeros(1))
+
+
+def test_a_file_that_does_not_say_its_schedule_is_loaded():
+    store, _ = written(tfopt.Adam(lambda: 0.25), two())
+    with graph() as session:
+        optimizer = tfopt.Adam(tfopt.schedules.ExponentialDecay(0.5, 1, 0.5))
+        with pytest.warns(tfopt.TfoptWarning, match="step 1, where `learning_rate` is 0.25"):
+            optimizer.load_own_variables(store)
+        assert session.run(optimizer.iterations) == 1

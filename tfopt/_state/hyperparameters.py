@@ -130,7 +130,7 @@ class Value:
         """Returns what a callable source gives at a step."""
         with tf.init_scope():
             value = self.source(step) if _takes_step(self.source) else self.source()
-            return float(tf_variables.value_of(tf.convert_to_tensor(value)))
+            return float(tf_variables.evaluate([tf.convert_to_tensor(value)])[0])
 
     def config(self) -> Any:
         """Returns the value for `get_config`: the number as given, while it is unchanged."""

@@ -33,9 +33,8 @@ class Contents(NamedTuple):
 
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a Keras store."""
-    for name, value in written(
-        Contents(cls, state.snapshot(), hyperparameters_in_files.schedules(state.hypers))
-    ).items():
+    schedules = hyperparameters_in_files.schedules(state.hypers)
+    for name, value in arrays_of(Contents(cls, state.snapshot(), schedules)).items():
         store[name] = value
 
 
@@ -57,7 +56,7 @@ def load(state: State, cls: str, store: Any) -> None:
                 "load it into that optimizer, then give this one to `tfopt.convert`."
             )
         return
-    contents = read(values)
+    contents = contents_of(values)
     if contents is None or contents.cls != cls:
         what = "by a later version of tfopt" if contents is None else f"by {contents.cls}"
         warn(f"The state saved {what} is not loaded into {cls} `{state.name}`.")
@@ -103,7 +102,7 @@ def _may_go_on(state: State, steps: Any, schedules: Mapping[str, Any] | None) ->
     return True
 
 
-def written(contents: Contents) -> dict[str, np.ndarray]:
+def arrays_of(contents: Contents) -> dict[str, np.ndarray]:
     """Returns the arrays of a file, completed by their description and checksum."""
     snapshot = contents.snapshot
     listed = {str(number): value for number, value in enumerate(snapshot.listed)}
@@ -125,7 +124,7 @@ def written(contents: Contents) -> dict[str, np.ndarray]:
     return {**values, CHECKSUM: _checksum(values)}
 
 
-def read(values: Mapping[str, np.ndarray]) -> Contents | None:
+def contents_of(values: Mapping[str, np.ndarray]) -> Contents | None:
     """Returns what a file holds; None if it is of another format than is known here.
 
     Raises:

@@ -46,13 +46,18 @@ class Matched(NamedTuple):
         Args:
             name: the optimizer's name.
         """
-        text = ""
+        texts = []
         if self.missing:
-            text = f"The loaded state has no values for {self.missing_text()}: they begin afresh."
+            texts.append(
+                f"The loaded state has no values for {self.missing_text()}: they begin afresh."
+            )
         if self.unknown:
             slots = ", ".join(f"`{s}`" for s in dict.fromkeys(e.slot for e in self.unknown))
-            text += f" It has slots {slots}, which `{name}` does not have: they are not used."
-        return text.strip()
+            texts.append(
+                f"The loaded state has slots {slots}, which `{name}` does not have: they are not "
+                "used."
+            )
+        return " ".join(texts)
 
     def missing_text(self) -> str:
         """Counts and names the slots for which nothing was loaded."""

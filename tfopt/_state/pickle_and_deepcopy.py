@@ -41,7 +41,8 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
 
     Which of the two is known only when the whole deep copy is done: at the first use.
     """
-    optimizer._engine.state.create_restored()
+    snapshot = optimizer._engine.state.snapshot()  # first: it creates what was restored
+    snapshot.hypers = {}  # the twin has them already, and they may be set before it is finished
     cls: Any = type(optimizer)
     twin = cls.__new__(cls)
     memo[id(optimizer)] = twin
@@ -54,8 +55,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     for name, variable in old.added.items():
         new.added[name] = copy.deepcopy(variable, memo)
         new.track(new.added[name], name)
-    blocks, snapshot = [list(block) for block in old.slots.blocks], old.snapshot()
-    snapshot.hypers = {}  # the twin has them already, and they may be set before it is finished
+    blocks = [list(block) for block in old.slots.blocks]
 
     def finish() -> None:
         new.load(snapshot.copy(), "the deep copy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -59,15 +59,15 @@ class Slots:
                 slot = self.get(variable, name)
                 slot.assign(tf.cast(variable.read_value(), slot.dtype))
 
-    def restart(self, entries: Iterable[Entry]) -> None:
+    def restart(self, entries: Sequence[Entry]) -> None:
         """Gives slots their first values; those that copy their variables do so at the next use."""
         keys = {path: key for key, path in self._paths.items()}
-        for path, name, slot in entries:
-            first = self._firsts[keys[path], name]
-            if first is None:
-                self._late.append((self._owners[keys[path]], name))
-            else:
-                tf_variables.assign_all([(slot, first() if callable(first) else first)])
+        firsts = [self._firsts[keys[entry.path], entry.slot] for entry in entries]
+        pairs = list(zip(entries, firsts, strict=True))
+        self._late += [(self._owners[keys[e.path]], e.slot) for e, first in pairs if first is None]
+        made = [(e, f() if callable(f) else f) for e, f in pairs if f is not None]
+        values = tf_variables.evaluate([value for _, value in made])
+        tf_variables.assign_all([(e.value, v) for (e, _), v in zip(made, values, strict=True)])
 
     @property
     def has_late(self) -> bool:

@@ -261,7 +261,9 @@ class State:
             more, left, missing = matched(self.name, left, blocks, scalars, rule, origin)
             pairs += more
         elif "iterations" in left.scalars:
-            now = [(self.iterations, tf_variables.value_of(self.iterations))]
+            # In a v1 graph nobody may have initialized it yet.
+            steps = 0 if tf_variables.in_v1_graph() else tf_variables.value_of(self.iterations)
+            now = [(self.iterations, np.asarray(steps))]
             before = self.waiting.before() or now
             pairs.append((self.iterations, left.scalars["iterations"]))
         self.assign_pairs(pairs)

@@ -31,23 +31,6 @@ class StepHooks:
 
     # --- from a loss to gradients -----------------------------------------------------------------
 
-    def compute_gradients(
-        self, loss: Any, var_list: Any, tape: Any = None, grad_loss: Any = None
-    ) -> GradientsAndVariables:
-        """Computes (gradient, variable) pairs: the first half of `minimize`.
-
-        Args:
-            loss: a function without arguments that returns the loss, or a tensor that was computed
-                under `tape`.
-            var_list: the variables, or a function without arguments that returns them.
-            tape: the tape to use; needed if `loss` is a tensor.
-            grad_loss: the gradient with respect to the loss; ones by default.
-
-        Returns:
-            What `_compute_gradients` returns.
-        """
-        return self._compute_gradients(loss, var_list, grad_loss=grad_loss, tape=tape)
-
     def _compute_gradients(
         self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
     ) -> GradientsAndVariables:
