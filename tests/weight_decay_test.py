@@ -1,8 +1,11 @@
 """Weight decay: decoupled, by rows where the update is, and not of what is excluded."""
 
+import copy
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from models import each_library
 from training import rows
 
@@ -85,8 +88,8 @@ def stack(first, count=3):
 
 
 def decayed(optimizer, variables):
-    optimizer.apply_gradients([(tf.constant([0.0]), v) for v in variables])
-    return [float(v[0]) for v in variables]
+    optimizer.apply_gradients([(tf.zeros_like(v), v) for v in variables])
+    return [v[0].numpy().tolist() for v in variables]
 
 
 @pytest.mark.parametrize("shift", [0, 1, 5], ids=["same names", "names overlap", "other names"])
@@ -98,6 +101,36 @@ def test_an_excluded_variable_is_found_again_where_names_have_shifted(shift):
     once_more = tfopt.SGD.from_config(again.get_config())  # before it has seen variables
     for twin in (again, once_more, tfopt.SGD.from_config(optimizer.get_config())):
         assert decayed(twin, stack(shift)) == [0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("alone", [False, True], ids=["with its variables", "alone"])
+def test_a_deep_copy_excludes_what_its_variables_are_copies_of(alone, built):
+    variables = stack(0)
+    layer = tf_keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    layer.build((None, 1))
+    optimizer = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[variables[1], layer])
+    if built:
+        optimizer.build([*variables, layer.kernel])
+    if alone:
+        twin = copy.deepcopy(optimizer)
+    else:
+        twin, variables, kernel = copy.deepcopy((optimizer, variables, layer.kernel))
+        assert kernel is not layer.kernel
+        assert decayed(twin, [kernel]) == [[1.0]]
+    assert decayed(twin, variables) == [0.5, 1.0, 0.5]
+
+
+def test_a_position_is_one_among_the_variables_seen_first():
+    """Later ones may be as many by chance."""
+    variables = stack(0)
+    optimizer = tfopt.SGD(1.0, weight_decay=0.5, exclude_from_weight_decay=[variables[1]])
+    decayed(optimizer, variables)
+    twin = tfopt.SGD.from_config(optimizer.get_config())
+    with pytest.warns(tfopt.TfoptWarning, match="saved for dense_1/kernel"):
+        twin.build(stack(5, 2))
+    assert decayed(twin, stack(10)) == [0.5, 0.5, 0.5]
+    assert decayed(twin, stack(1, 1)) == [1.0]  # it has the path
 
 
 def test_an_excluded_variable_that_is_gone_is_named():

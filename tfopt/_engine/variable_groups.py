@@ -50,6 +50,9 @@ class Rule:
         """Returns the rule for a deep copy of the optimizer."""
         return self
 
+    def follow_copies(self, memo: Mapping[int, Any]) -> None:
+        """Is called when a deep copy is used first, with the copies of what was copied, by id."""
+
     @property
     def numbers(self) -> dict[tuple[str, str], Any]:
         """The numbers of the rule: by "factor" or "value", and by hyperparameter."""

@@ -30,15 +30,16 @@ class Excluded(Rule):
 
     def __init__(self) -> None:
         super().__init__(self._is_excluded, off=["weight_decay"])
-        self._keys: dict[Any, str] = {}
+        self._variables: dict[Any, Any] = {}  # by key
         self._layers: list[Any] = []
         self._patterns: list[str] = []
-        self._recorded: list[Mapping[str, Any]] = []  # of a config, until variables are seen
+        self._recorded: list[Mapping[str, Any]] = []  # of a config, until they are seen
+        self._has_seen = False  # any variables
 
     def copied(self) -> Excluded:
         """Returns a copy, to which other variables can be added."""
         twin = Excluded()
-        twin._keys, twin._patterns = dict(self._keys), list(self._patterns)
+        twin._variables, twin._patterns = dict(self._variables), list(self._patterns)
         twin._layers, twin._recorded = list(self._layers), list(self._recorded)
         return twin
 
@@ -49,7 +50,7 @@ class Excluded(Rule):
         if any(entry is layer for layer in self._layers):
             return True
         return _is_variable(entry) and all(
-            tf_variables.key(part) in self._keys for part in tf_variables.shards([entry])
+            tf_variables.key(part) in self._variables for part in tf_variables.shards([entry])
         )
 
     def add(self, entry: Any) -> None:
@@ -64,7 +65,7 @@ class Excluded(Rule):
             self._patterns.append(entry)
         elif _is_variable(entry):
             for variable in tf_variables.shards([entry]):
-                self._keys[tf_variables.key(variable)] = tf_variables.variable_path(variable)
+                self._variables[tf_variables.key(variable)] = variable
         elif isinstance(entry, Mapping) and entry.keys() == RECORD:
             self._recorded.append(entry)
         elif callable(entry) and isinstance(getattr(entry, "weights", None), list):
@@ -77,14 +78,16 @@ class Excluded(Rule):
     def prepare(self, variables: Sequence[Any]) -> None:
         """Finds what a config has recorded among variables that are seen for the first time.
 
-        By path, if all variables have the names of that time; else by position, if there are as
-        many; else those that are left by path, with a warning if there are others.
+        By path, if all variables have the names of that time. Else by position, if these are the
+        first variables, and as many as then. Else each by path. A warning names those that are not
+        among the first variables; they may still come.
         """
+        first, self._has_seen = not self._has_seen, True
         paths = [tf_variables.variable_path(variable) for variable in variables]
         by_path, found, left = dict(zip(paths, variables, strict=True)), [], []
         for record in self._recorded:
             named_alike = record["names"] == _checksum(paths)
-            if not named_alike and record["variables"] == len(paths):
+            if first and not named_alike and record["variables"] == len(paths):
                 found.append(variables[record["position"]])
             elif record["path"] in by_path:
                 found.append(by_path[record["path"]])
@@ -93,7 +96,7 @@ class Excluded(Rule):
         self._recorded = left
         for variable in found:
             self.add(variable)
-        if left:
+        if left and first:
             warn(
                 f"`{KEYWORD}` was saved for {', '.join(record['path'] for record in left)}, which "
                 f"are not among the variables {', '.join(paths)}: nothing is excluded for them."
@@ -107,7 +110,7 @@ class Excluded(Rule):
         """
         paths = [tf_variables.variable_path(variable) for variable in seen]
         positions = {tf_variables.key(variable): n for n, variable in enumerate(seen)}
-        variables = {**self._keys, **self._keys_of_layers()}
+        variables = {k: tf_variables.variable_path(v) for k, v in self._all_variables().items()}
         records = [
             {
                 "path": path,
@@ -122,13 +125,20 @@ class Excluded(Rule):
         exact = [f"^{re.escape(path)}$" for path in others]
         return [*self._patterns, *exact, *self._recorded, *records]
 
-    def _keys_of_layers(self) -> dict[Any, str]:
+    def follow_copies(self, memo: Mapping[int, Any]) -> None:
+        """Excludes the copies of what is excluded, also of the variables of layers."""
+        for variable in list(self._all_variables().values()):
+            twin = memo.get(id(tf_variables.unwrap(variable)))
+            if twin is not None:
+                self.add(twin)
+
+    def _all_variables(self) -> dict[Any, Any]:
+        """Returns the excluded variables and those of excluded layers, by key."""
         weights = tf_variables.shards(v for layer in self._layers for v in layer.weights)
-        return {tf_variables.key(v): tf_variables.variable_path(v) for v in weights}
+        return {**self._variables, **{tf_variables.key(v): v for v in weights}}
 
     def _is_excluded(self, variable: Any) -> bool:
-        key = tf_variables.key(variable)
-        if key in self._keys or key in self._keys_of_layers():
+        if tf_variables.key(variable) in self._all_variables():
             return True
         path = tf_variables.variable_path(variable)
         return any(re.search(pattern, path) for pattern in self._patterns)

@@ -58,6 +58,8 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     blocks = [list(block) for block in old.slots.blocks]
 
     def finish() -> None:
+        for rule in engine.all_rules():
+            rule.follow_copies(memo)
         new.load(snapshot.copy(), "the deep copy")
         for block in blocks:
             twin.build([memo.get(id(variable), variable) for variable in block])
