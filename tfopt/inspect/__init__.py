@@ -6,9 +6,20 @@ are imported only when they are used: `pip install 'tfopt[inspect]'` installs th
 
 from __future__ import annotations
 
+from tfopt.inspect.copies import Difference, replicas
 from tfopt.inspect.table import Row, describe, summary
 from tfopt.inspect.tensorboard import TensorBoard
 from tfopt.inspect.trajectories import plot_trajectories, trajectory
 from tfopt.inspect.watch import Watch
 
-__all__ = ["Row", "TensorBoard", "Watch", "describe", "plot_trajectories", "summary", "trajectory"]
+__all__ = [
+    "Difference",
+    "Row",
+    "TensorBoard",
+    "Watch",
+    "describe",
+    "plot_trajectories",
+    "replicas",
+    "summary",
+    "trajectory",
+]
