@@ -85,9 +85,15 @@ def test_every_public_name_is_documented():
                 assert inspect.getdoc(attribute), name
 
 
-@pytest.mark.parametrize("page", ["writing_an_optimizer.md", "state.md", "migration.md"])
-def test_the_code_in_the_docs_runs(page, tmp_path, monkeypatch):
+PAGES = ["writing_an_optimizer.md", "state.md", "migration.md", "distribution.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_in_the_docs_runs(page, tmp_path, monkeypatch, mirrored):
+    import tensorflow as tf
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: mirrored)
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), flags=re.M | re.S
     )
