@@ -10,7 +10,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo test docs bench test-oldest test-newest test-bazel test-peers lint format lock dist clean
+.PHONY: help demo test test-all docs bench test-oldest test-newest test-bazel test-peers lint format lock dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,8 +18,11 @@ help: ## list the targets
 demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5")
 	.venv/bin/python colab/digits.py $(DEMO_ARGS)
 
-test: .venv/.installed-test ## run all tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
+test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
+
+test-all: .venv/.installed-test ## run them with every optimizer in every check, every format of state, killed processes
+	TFOPT_TESTS=all TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
 docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
@@ -37,11 +40,9 @@ test-newest: .venv-newest/.installed ## run them on the newest versions that pip
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
 
-test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made; all formats of state
+test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, and packages that others made
 	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
 	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
-	TFOPT_SEQUENCES=500 TFOPT_MATRIX=all TF_CPP_MIN_LOG_LEVEL=2 \
-	  .venv-peers/bin/python $(PYTEST) tests/sequences_test.py tests/files_matrix_test.py
 
 lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .

@@ -9,7 +9,9 @@ from training import (
     PLAIN,
     assert_same,
     each,
+    each_plain_kind,
     gradients,
+    of_each_kind,
     rows,
     slots_of,
     start,
@@ -40,7 +42,7 @@ def decaying(case):
     return {**options, "weight_decay": 0.125} if case.cls.decays else options
 
 
-@each(PLAIN)
+@each_plain_kind
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_micro_steps_are_one_step_on_their_mean(case, mode):
     steps = [[np.where(g == 0, 0.5, g) for g in grads] for grads in gradients(10)]  # for signs
@@ -53,7 +55,7 @@ def test_micro_steps_are_one_step_on_their_mean(case, mode):
     assert optimizer.iterations.numpy() == 10
 
 
-@each([case for case in PLAIN if case.sparse != "whole"])
+@each(of_each_kind([case for case in PLAIN if case.sparse != "whole"]))
 @pytest.mark.parametrize("lazy", [None, True])
 def test_rows_accumulate_as_rows(case, lazy):
     random = np.random.default_rng(3)
@@ -306,7 +308,7 @@ def test_flush_aggregates_as_the_calls_did(mirrored):
 
 
 @pytest.mark.parametrize("lazy", [None, True])
-@each(PLAIN)
+@each_plain_kind
 def test_two_replicas_accumulate_each_its_own(case, lazy, mirrored):
     if lazy and case.sparse == "whole":
         pytest.skip("it refuses to be lazy")

@@ -11,8 +11,10 @@ from training import (
     PLAIN,
     assert_same,
     each,
+    each_plain_kind,
     flat,
     gradients,
+    of_each_kind,
     rows,
     rows_of,
     start,
@@ -35,7 +37,7 @@ def optimizer_average(optimizer, variable):
         return variable.numpy()
 
 
-@each(PLAIN)
+@each_plain_kind
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_averages_follow_and_change_nothing(case, mode):
     steps, variables = gradients(20), start()
@@ -160,7 +162,7 @@ def test_without_averages_there_are_none():
 # --- rows -----------------------------------------------------------------------------------------
 
 
-@each([case for case in PLAIN if case.sparse != "whole"])
+@each(of_each_kind([case for case in PLAIN if case.sparse != "whole"]))
 @pytest.mark.parametrize("lazy", [None, True])
 def test_averages_of_rows_are_those_of_whole_variables(case, lazy):
     steps = [

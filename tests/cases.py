@@ -38,6 +38,8 @@ class Case:
             default factor of 1.0625 would leave its range or have no effect.
         sparse: what a gradient of rows means under `lazy=None`.
         rows_equal_exact: whether updating rows only gives the result of the dense gradient.
+        factored: whether some slots have not the shape of their variable.
+        note: what sets this row apart from others of the optimizer; the first has none.
     """
 
     cls: type[tfopt.Optimizer]
@@ -49,6 +51,7 @@ class Case:
     perturb: dict[str, Any] = dataclasses.field(default_factory=dict)
     sparse: str = "exact"
     rows_equal_exact: bool = False
+    factored: bool = False
     note: str = ""
 
     @property
@@ -58,6 +61,13 @@ class Case:
     @property
     def has_v2_peer(self) -> bool:
         return self.peer is not None and issubclass(self.peer, legacy.Optimizer)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What the code around a formula sees of it."""
+        has_kernel = self.cls.fused is not tfopt.Optimizer.fused
+        begins = self.cls.begin is not tfopt.Optimizer.begin
+        return has_kernel, begins, self.sparse, bool(self.slots), self.factored
 
     def make(self, **changes: Any) -> Any:
         return self.cls(**{**self.arguments, **changes})
@@ -367,6 +377,7 @@ CASES = [
         ("r", "c", "v"),
         keras.optimizers.Adafactor,
         sparse="whole",
+        factored=True,
     ),
     Case(
         tfopt.Adafactor,
@@ -374,6 +385,7 @@ CASES = [
         adafactor,
         ("r", "c", "v"),
         sparse="whole",
+        factored=True,
         note="absolute",
     ),
 ]

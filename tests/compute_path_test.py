@@ -15,8 +15,10 @@ from training import (
     assert_same,
     counted,
     each,
-    each_case,
+    each_kind,
+    each_plain_kind,
     gradients,
+    of_each_kind,
     slots_of,
     start,
     train,
@@ -178,7 +180,7 @@ MIXED = [
 ]
 
 
-@each_case
+@each(PLAIN)
 def test_every_op_of_an_update_has_a_kernel_for_gpus(case, registry):
     assert not unready(traced(case.make(), MIXED)[0])
     assert not unready(traced(case.make(jit_compile=False, clipnorm=1.0), MIXED)[0])
@@ -186,7 +188,7 @@ def test_every_op_of_an_update_has_a_kernel_for_gpus(case, registry):
     assert not unready(compiled, all_compiled=True)
 
 
-@each(PLAIN)
+@each_plain_kind
 def test_every_op_of_a_policy_has_a_kernel_for_gpus(case, registry):
     options = {"use_ema": True, "ema_overwrite_frequency": 2, "skip_nonfinite": True}
     options |= {"gradient_accumulation_steps": 2, "loss_scale_factor": 8.0, "master_weights": True}
@@ -196,7 +198,7 @@ def test_every_op_of_a_policy_has_a_kernel_for_gpus(case, registry):
     assert not unready(compiled, all_compiled=True)
 
 
-@each(PLAIN)
+@each_plain_kind
 def test_every_op_of_a_mirrored_step_has_a_kernel_for_gpus(case, registry, mirrored):
     with mirrored.scope():
         matrix, table = tf.Variable(tf.ones(LARGE)), tf.Variable(tf.ones(TABLE))
@@ -260,7 +262,7 @@ def made_of_shape(function, shape):
     } - {"Placeholder"}
 
 
-@each_case
+@each_kind
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip):
     """Clipping's factor and weight decay are parts of the update."""
@@ -322,7 +324,7 @@ def trained(optimizer, which=ALL, dtype="float32", clip=list):
     return values_of(variables)
 
 
-@each_case
+@each_kind
 def test_sharing_a_launch_does_not_change_a_bit(case):
     """In float32, of which vectors hold more numbers."""
     specs = [dense_spec(SHAPES[i], "float32") for i in WITH_TWINS]
@@ -427,7 +429,7 @@ ROW_POLICIES = {
 }
 
 
-@each(BY_ROWS)
+@each(of_each_kind(BY_ROWS))
 @pytest.mark.parametrize("policies", ROW_POLICIES)
 def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, policies):
     options = {**ROW_POLICIES[policies], "skip_nonfinite": True, **decay(case)}
@@ -436,14 +438,14 @@ def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, policies):
         assert not whole_ops(case, **options)
 
 
-@each_case
+@each_kind
 def test_what_has_the_size_of_the_table_is_seen(case):
     reasons = {reason for _, reason in whole_ops(case, lazy=False)}
     assert "takes the variable" in reasons
     assert "is as large as the table" in reasons
 
 
-@each(BY_ROWS)
+@each(of_each_kind(BY_ROWS))
 def test_a_lazy_step_leaves_other_rows_as_they_are(case):
     random = np.random.default_rng(1)
     start = random.normal(size=[7, 4]).astype("float32")
@@ -467,7 +469,7 @@ def scatters(function):
     return [node.op for body in bodies for node in body if node.op.startswith(DENSIFYING)]
 
 
-@each_case
+@each_kind
 def test_exact_rows_make_no_dense_gradient(case):
     for lazy in (None, False):
         function, _ = traced(case.make(lazy=lazy), [rows_spec(TABLE)])
@@ -557,7 +559,7 @@ SCALED = {
 }
 
 
-@each_case
+@each_kind
 def test_clipping_inside_the_update_is_clipping_before_it(case):
     for clip, before in SCALED.items():
         inside = trained(case.make(**{clip: LIMIT}), [0, 1], "float64")
@@ -635,7 +637,7 @@ def test_a_fused_kernel_does_not_miss_xla(shape, without_xla):
 # --- eager mode -----------------------------------------------------------------------------------
 
 
-@each_case
+@each_kind
 def test_an_eager_step_is_traced_once_for_any_number_of_rows(case):
     cls, steps = counted(case.cls)
     table, optimizer = tf.Variable(tf.ones([6, 2])), cls(**case.arguments)
@@ -689,7 +691,7 @@ def test_an_outer_tape_goes_on_with_the_new_value(name, shape):
 MANY = [(5, 3), (7,), (1,), (16,), (33,), (64, 10), (128,), ()]
 
 
-@each_case
+@each_kind
 def test_launches_of_many_shapes_are_those_of_eager_steps_bit_for_bit(case):
     """A traced step mixes shapes in a launch, an eager one does not."""
     steps = [[tf.constant(g, tf.float32) for g in grads] for grads in gradients(4, shapes=MANY)]

@@ -26,7 +26,6 @@ tf.config.set_logical_device_configuration(CPUS[0], [tf.config.LogicalDeviceConf
 
 OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
     r"strategies_test.*Mirrored2-\w+-fit": "`fit` does not divide by the replicas",
-    r"fit_on_two_replicas_is_fit_on_one\[\w+-keras\]": "`fit` does not divide by the replicas",
     r"test_training_resumes_from_a_backup\[keras\]": "`BackupAndRestore` begins anew",
     r"test_state_of_frozen_layers_waits_for_them\[keras\]": "files do not hold `trainable`",
     r"test_reading_legacy_checkpoints\[Keras 3\]": "optimizers are not trackable",

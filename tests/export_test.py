@@ -8,6 +8,7 @@ import tf_keras
 from cases import CASES
 from models import linear_model
 from processes import run_python
+from training import of_each_kind
 
 import tfopt
 
@@ -82,7 +83,7 @@ def fitted_model(library):
     return model
 
 
-CHOSEN = [c for c in CASES if c.note in ("", "momentum", "amsgrad", "weight_decay")]
+CHOSEN = of_each_kind(CASES)
 
 
 @pytest.fixture(scope="module")

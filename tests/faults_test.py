@@ -11,11 +11,13 @@ import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from training import ALL
 
 import tfopt
 
 PROGRAMS = Path(__file__).with_name("faults.py")
 TIMEOUT = 200
+in_the_long_run = pytest.mark.skipif(not ALL, reason="starts a dozen processes: `make test-all`")
 
 
 def start(*arguments, environment=None):
@@ -59,6 +61,7 @@ def results(folder):
     return [[file[name] for name in file.files] for file in files]
 
 
+@in_the_long_run
 @pytest.mark.timeout(4 * TIMEOUT)
 def test_killed_workers_end_where_undisturbed_ones_do(tmp_path):
     """MultiWorkerMirroredStrategy, one of the two killed between two checkpoints."""
@@ -102,6 +105,7 @@ def test_a_save_cut_short_leaves_the_older_checkpoint(tmp_path):
         np.testing.assert_array_equal(slot[:2], alone.get_slot(expected, name))
 
 
+@in_the_long_run
 @pytest.mark.timeout(TIMEOUT)
 def test_a_killed_worker_of_parameter_servers_loses_nothing_applied():
     found = processes.ports(4)

@@ -1,15 +1,15 @@
 """Formats, and what happened between saving and loading: training goes on, or one warning says why.
 
-`TFOPT_MATRIX=all` runs every cell, in both libraries, with each kind of model.
+`TFOPT_TESTS=all` runs every cell, in both libraries, with each kind of model.
 """
 
-import os
 import pathlib
 
 import pytest
 from files_matrix import assert_as_the_table_says, cells, some_cells, table
+from training import ALL
 
-CELLS = cells() if os.environ.get("TFOPT_MATRIX") == "all" else some_cells()
+CELLS = cells() if ALL else some_cells()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from models import each_library, linear_model
-from training import assert_same, each_case, train_on_cosines, two_variables
+from training import assert_same, each_kind, train_on_cosines, two_variables
 
 import tfopt
 
@@ -70,7 +70,7 @@ def sealed(optimizer):
     return store
 
 
-@each_case
+@each_kind
 def test_every_array_of_a_store_is_under_the_checksum(case):
     optimizer, _ = trained(case.make())
     store = sealed(optimizer)

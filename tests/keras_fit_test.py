@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from models import TOKENS, X, classifier, each_library, fit
-from training import assert_same
+from training import assert_same, each_plain_kind
 
 import tfopt
 
@@ -28,10 +28,10 @@ def test_fit_trains_and_keeps_the_optimizer(library, embedding, how):
 
 
 @each_library
-@pytest.mark.parametrize("name", tfopt.optimizers.__all__)
-def test_every_optimizer_fits_dense_and_sparse(library, name):
+@each_plain_kind
+def test_every_optimizer_fits_dense_and_sparse(library, case):
     for embedding in (False, True):
-        opt = getattr(tfopt, name)(0.01)
+        opt = case.cls(0.01)
         model = classifier(library, embedding, opt)
         before = model.get_weights()
         # An odd number of steps: those of a sign cannot cancel.
@@ -53,14 +53,13 @@ def test_fit_is_the_same_in_both_kerases():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@each_library
-@pytest.mark.parametrize("name", tfopt.optimizers.__all__)
-def test_fit_on_two_replicas_is_fit_on_one(library, name, mirrored):
-    """The model has dense gradients and an embedding's."""
-    opt = getattr(tfopt, name)(0.05)
+@each_plain_kind
+def test_fit_on_two_replicas_is_fit_on_one(case, mirrored):
+    """In tf-keras; `strategies_test` has Keras 3. The gradients are dense, and an embedding's."""
+    opt = case.cls(0.05)
     with mirrored.scope():
-        model = classifier(library, True, opt, jit_compile=False)
-    alone = classifier(library, True, getattr(tfopt, name)(0.05), jit_compile=False)
+        model = classifier(tf_keras, True, opt, jit_compile=False)
+    alone = classifier(tf_keras, True, case.cls(0.05), jit_compile=False)
     alone.set_weights(model.get_weights())
     fit(model, TOKENS, batch_size=16)
     fit(alone, TOKENS, batch_size=16)
@@ -68,7 +67,6 @@ def test_fit_on_two_replicas_is_fit_on_one(library, name, mirrored):
     for one, other in zip(model.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
     for variable in model.trainable_variables:
-        variable = variable.value if isinstance(variable, keras.Variable) else variable
         copies = mirrored.experimental_local_results(variable)
         np.testing.assert_array_equal(copies[0], copies[1])
 

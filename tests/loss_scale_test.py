@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from models import each_library, linear_data, linear_model
-from training import PLAIN, assert_same, each, rows, start
+from training import assert_same, each_plain_kind, rows, start
 
 import tfopt
 
 
-@each(PLAIN)
+@each_plain_kind
 def test_a_fixed_loss_scale_cancels(case):
     variables, expected = start(), start()
     optimizer, plain = case.make(loss_scale_factor=1024.0), case.make()

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import PLAIN, assert_same, each, gradients, rows, start, train
+from training import assert_same, each_plain_kind, gradients, rows, start, train
 
 import tfopt
 
 
-@each(PLAIN)
+@each_plain_kind
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_master_weight_rounds_to_its_variable(case, dtype):
     steps = [[np.round(g * 4) / 4 for g in grads] for grads in gradients(20)]  # exact in 8 bits

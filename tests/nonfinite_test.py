@@ -3,12 +3,22 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import PLAIN, assert_same, each, gradients, rows, start, train
+from training import (
+    PLAIN,
+    assert_same,
+    each,
+    each_plain_kind,
+    gradients,
+    of_each_kind,
+    rows,
+    start,
+    train,
+)
 
 import tfopt
 
 
-@each(PLAIN)
+@each_plain_kind
 @pytest.mark.parametrize("bad", [-np.inf, np.nan])
 def test_a_step_that_is_not_finite_is_left_out(case, bad):
     steps = gradients(6)
@@ -22,7 +32,7 @@ def test_a_step_that_is_not_finite_is_left_out(case, bad):
     assert optimizer.iterations.numpy() == 6 and optimizer.skipped_steps.numpy() == 2
 
 
-@each([case for case in PLAIN if case.sparse != "whole"])
+@each(of_each_kind([case for case in PLAIN if case.sparse != "whole"]))
 def test_rows_that_are_not_finite_are_left_out(case):
     optimizer = case.make(skip_nonfinite=True, lazy=True)
     [variable] = start(shapes=[(5, 3)])

@@ -6,9 +6,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from training import ALL
 
 FOLDER = Path(__file__).resolve().parent.parent / "colab"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+QUICKSTART = [path for path in NOTEBOOKS if path.stem == "quickstart"]
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -35,7 +37,7 @@ def test_the_first_code_installs_and_nothing_was_run(path):
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
-@each
+@pytest.mark.parametrize("path", NOTEBOOKS if ALL else QUICKSTART, ids=lambda path: path.stem)
 @pytest.mark.timeout(240)
 def test_it_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{FOLDER.parent}{os.pathsep}{os.getenv('PYTHONPATH', '')}")

@@ -13,18 +13,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from cases import CASES, IDS
+from cases import CASES
 from models import linear_model
 from processes import run_python
-from training import assert_same, train_on_cosines, value_of, values_of
+from training import (
+    PLAIN,
+    assert_same,
+    of_each_kind,
+    train_on_cosines,
+    untraced,
+    value_of,
+    values_of,
+)
 
 import tfopt
 
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
-# Policies of a step, by name; "" is none. Every row of the table is saved and resumed without
-# one, and every optimizer with each; some in a loss-scale wrapper.
+# Policies of a step, by name; "" is none. Every optimizer is saved and resumed without one, and
+# one of each kind with each; some in a loss-scale wrapper.
 POLICIES = {
     "": {},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
@@ -35,9 +43,11 @@ POLICIES = {
         "global_clipnorm": 1.0,
     },
 }
-WITH_POLICIES = [case.name for case in CASES if not case.note]
-# Formats with variants, too: one of each way in which state is written.
-WITH_VARIANTS = ("checkpoint", "keras .keras", "keras .h5", "get_weights")
+KINDS = of_each_kind(CASES)
+WITHOUT = [case for case in CASES if case in PLAIN or case in KINDS]
+WITH_POLICIES = [case.name for case in of_each_kind(PLAIN)]
+# Formats with every row of the table: one of each way in which state is written.
+WITH_EVERY_ROW = ("checkpoint", "keras .keras", "keras .h5", "get_weights")
 IN_A_WRAPPER = ["Adam", "Nadam"]  # which does not look at its optimizer's state; Nadam has a scalar
 
 
@@ -46,7 +56,7 @@ def optimizers():
     found = {
         f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
         for policy, keywords in POLICIES.items()
-        for case in CASES
+        for case in WITHOUT
         if not policy or case.name in WITH_POLICIES and (case.cls.decays or policy != "decay")
     }
     scaled = {f"{name} scaled": functools.partial(loss_scaled, name) for name in IN_A_WRAPPER}
@@ -54,9 +64,9 @@ def optimizers():
 
 
 def rows_of(kind):
-    """The rows that a format has: variants, which differ in their slots, where it is a snapshot."""
+    """The rows that a format has."""
     every = optimizers()
-    if kind in WITH_VARIANTS:
+    if kind in WITH_EVERY_ROW:
         return every
     return {row: make for row, make in every.items() if row.split()[0] in WITH_POLICIES}
 
@@ -74,12 +84,8 @@ def make_model(library, optimizer=None):
 
 
 def train_model(model, optimizer, steps=STEPS):
-    """Without tracing, which would take most of the time and has nothing to do with state."""
-    tf.config.run_functions_eagerly(True)
-    try:
+    with untraced():
         train_on_cosines(optimizer, model.trainable_variables, steps)
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 # --- formats: save(model, optimizer, path), and load(make, library, path) -> model, optimizer -----
@@ -216,7 +222,7 @@ def test_goes_on_bit_for_bit_in_a_new_process(kind, resumed):
     assert len(went_on) == len(rows_of(kind)), resumed.stderr[-3000:]
 
 
-@pytest.mark.parametrize("row", optimizers())
+@pytest.mark.parametrize("row", rows_of("a copy"))
 def test_deepcopy_goes_on_bit_for_bit(row):
     optimizer = optimizers()[row]()
     model = make_model("tf_keras")
@@ -229,10 +235,10 @@ def test_deepcopy_goes_on_bit_for_bit(row):
     assert_same(values_of(model.weights, twin), expected)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [*IDS, *(row for row in optimizers() if re.match("Adam (averages|accumul|decay|scaled)", row))],
-)
+ADAMS = [row for row in optimizers() if re.match("Adam (averages|accumul|decay|scaled)", row)]
+
+
+@pytest.mark.parametrize("row", [*(case.name for case in KINDS), *ADAMS])
 def test_from_one_replica_to_two_and_back(row, mirrored, tmp_path):
     def make():
         variables = [tf.Variable([[0.5, -1.0]] * 3), tf.Variable([1.0, 2.0])]
@@ -240,7 +246,8 @@ def test_from_one_replica_to_two_and_back(row, mirrored, tmp_path):
         return optimizer, variables, tf.train.Checkpoint(optimizer=optimizer, v=variables)
 
     one, variables, checkpoint = make()
-    train_on_cosines(one, variables)
+    with untraced():
+        train_on_cosines(one, variables)
     with mirrored.scope():
         two, copies, theirs = make()
     status = theirs.restore(checkpoint.save(str(tmp_path / "one")))

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from training import assert_same, slots_of
+from training import ALL, assert_same, slots_of
 
 import tfopt
 
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*holds functions"),
     pytest.mark.filterwarnings("ignore:No gradients"),
 ]
-SEQUENCES = int(os.environ.get("TFOPT_SEQUENCES", 30))
+SEQUENCES = int(os.environ.get("TFOPT_SEQUENCES", 500 if ALL else 30))
 SHAPES = [(3,), (2, 2), (), (4, 2)]
 OPTIMIZERS = {
     "SGD": lambda rate, **options: tfopt.SGD(rate, momentum=0.5, **options),

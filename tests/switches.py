@@ -1,5 +1,6 @@
 """Trains optimizers without switches of TensorFlow, then with each: `python tests/switches.py`."""
 
+import functools
 import tempfile
 import traceback
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from cases import CASES
+from training import PLAIN, of_each_kind
 
 import tfopt
 
@@ -74,10 +75,10 @@ def trained(make, in_a_function):
 
 
 def cases():
-    """Each optimizer, eagerly; with policies, and those of `tfopt.legacy`, in a function."""
-    for name in sorted({case.name for case in CASES if not case.note}):
-        yield getattr(tfopt, name), False
-        yield lambda name=name: getattr(tfopt, name)(**OPTIONS), True
+    """One optimizer of each kind, eagerly; in a function with policies, or of `tfopt.legacy`."""
+    for case in of_each_kind(PLAIN):
+        yield case.cls, False
+        yield functools.partial(case.cls, **OPTIONS), True
     yield tfopt.legacy.Adam, True
     yield tfopt.legacy.RMSprop, False
 

@@ -1,13 +1,16 @@
 """How tests train: variables and gradients to begin with, steps in several ways, comparisons."""
 
 import contextlib
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from cases import CASES
 
+ALL = os.environ.get("TFOPT_TESTS") == "all"  # every row in every check: `make test-all`
 STEPS = 100
+BRIEF = 2  # steps of eager mode that are not worth a trace
 SHAPES = [(5, 3), (4,)]
 MODES = ("eager", "graph", "xla")
 PLAIN = [case for case in CASES if not case.note]  # one row an optimizer
@@ -18,12 +21,17 @@ def each(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
+def of_each_kind(cases):
+    """The first row of each kind, for what does not look at the formula; or all rows."""
+    kinds = {}
+    for case in cases:
+        kinds.setdefault(case.kind, case)
+    return cases if ALL else list(kinds.values())
+
+
 each_case = each(CASES)
-each_in_its_dtypes = pytest.mark.parametrize(  # single precision once an optimizer
-    ("case", "dtype"),
-    [*((case, "float64") for case in CASES), *((case, "float32") for case in PLAIN)],
-    ids=lambda value: getattr(value, "name", value),
-)
+each_kind = each(of_each_kind(CASES))
+each_plain_kind = each(of_each_kind(PLAIN))
 
 
 # --- variables ------------------------------------------------------------------------------------
@@ -135,6 +143,16 @@ def train_on_replicas(strategy, optimizer, variables, steps):
 
     for grads in steps:
         step(*map(tf.constant, grads))
+
+
+@contextlib.contextmanager
+def untraced():
+    """Steps run op by op: tracing takes most of the time, and has nothing to do with some tests."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def counted(cls):

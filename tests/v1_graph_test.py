@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import PLAIN, assert_same, each, gradients, start, train, values_of
+from training import assert_same, each_plain_kind, gradients, start, train, values_of
 
 import tfopt
 
@@ -24,7 +24,7 @@ def graph():
         yield session
 
 
-@each(PLAIN)
+@each_plain_kind
 def test_a_session_does_what_eager_mode_does(case):
     steps = gradients(5)
     with graph() as session:
