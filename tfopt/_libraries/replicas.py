@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 import tensorflow as tf
 
+from tfopt._libraries import dtensor
+
 
 class _HasVariable(Protocol):
     @property
@@ -126,7 +128,7 @@ def when(condition: Any) -> Callable[[Callable[[], None]], None]:
     """
     if condition is None:
         return lambda function: function()
-    return lambda function: tf.cond(condition, function, lambda: None)
+    return lambda function: dtensor.when(condition, function)
 
 
 def on_each_replica(function: Callable[[], None]) -> None:

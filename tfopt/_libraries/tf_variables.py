@@ -208,6 +208,15 @@ def write(variable: Any, value: Any) -> None:
     """Overwrites a variable in a step: the value is cast, and laid out as the variable is."""
     value = dtensor.laid_out_as(variable, tf.cast(value, variable.dtype))
     variable.assign(value, read_value=False)
+    dtensor.note_written(variable, value)
+
+
+def add(variable: Any, value: Any) -> None:
+    """Adds a value of the variable's dtype to it, in a step."""
+    if dtensor.passes_values_on():
+        write(variable, dtensor.read(variable) + value)
+    else:
+        variable.assign_add(value, read_value=False)
 
 
 class Names:
