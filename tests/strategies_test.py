@@ -81,6 +81,61 @@ def test_each_dtype_is_one_collective(mirrored):
     assert collectives == 2 * len(set(dtypes)) * ["CollectiveReduceV2"]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rows_of_16_bits_are_gathered_in_float32(dtype, mirrored):
+    """TensorFlow cannot gather bfloat16; and 80000 is more than float16 has."""
+    with mirrored.scope():
+        variable = tf.Variable(tf.zeros([4, 2], dtype))
+        optimizer = tfopt.SGD(2.0**-10, master_weights=True)
+
+    @tf.function
+    def step():
+        def replica():
+            values = tf.fill([2, 2], tf.cast(40000, dtype))
+            optimizer.apply_gradients([(tf.IndexedSlices(values, tf.constant([1, 2])), variable)])
+
+        mirrored.run(replica)
+
+    step()
+    row = [[0.0, 0.0], *[[-2.0 * float(tf.cast(40000, dtype)) * 2.0**-10] * 2] * 2, [0.0, 0.0]]
+    for copy in mirrored.experimental_local_results(variable):
+        np.testing.assert_array_equal(copy, tf.cast(row, dtype))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}], ids=["", "window"])
+@pytest.mark.parametrize("wrap", [tf.function, lambda function: function], ids=["graph", "eager"])
+def test_no_replica_may_have_a_row(wrap, options, mirrored):
+    """TensorFlow's gather of no rows at all crashes the process."""
+    with mirrored.scope():
+        table, bias = tf.Variable(tf.ones([4, 2])), tf.Variable(1.0)
+        optimizer = tfopt.Adam(0.5, lazy=True, skip_nonfinite=True, **options)
+
+    @wrap
+    def step(counts):
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            with tf.GradientTape() as tape:
+                rows = tf.gather(table, tf.range(counts[number]))
+                loss = tf.reduce_sum(rows**2) + bias
+            optimizer.minimize(loss, [table, bias], tape=tape)
+
+        mirrored.run(replica)
+
+    def all_rows():
+        return [copy.numpy() for copy in mirrored.experimental_local_results(table)]
+
+    for _ in range(2):
+        step(tf.constant([0, 0]))
+    np.testing.assert_array_equal(all_rows(), np.ones([2, 4, 2]))
+    assert bias.numpy() < 1
+    for _ in range(2):
+        step(tf.constant([0, 2]))  # one replica has rows
+    for copy in all_rows():
+        assert np.all(copy[:2] < 1)
+        np.testing.assert_array_equal(copy[2:], np.ones([2, 2]))
+
+
 def test_nothing_is_summed_twice(mirrored):
     with mirrored.scope():
         variable, optimizer = tf.Variable(0.0), tfopt.SGD(1.0)
