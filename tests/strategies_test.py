@@ -15,8 +15,8 @@ TOLERANCE = 1e-12  # in float64; sums over replicas are in another order
 results_of = strategies.once(strategies.results_of)
 
 
-def column(name):
-    return results_of(next(names for names in strategies.PROCESSES if name in names))[name]
+def column(name, what=None):
+    return results_of(next(names for names in strategies.PROCESSES if name in names))[what or name]
 
 
 def cells():
@@ -42,6 +42,23 @@ def test_replicas_are_one_on_the_summed_gradient(name, replicas, case, kind):
     # All dense gradients are one dtype; rows are gathered: 1 size, 2 times 2.
     counted = {"CollectiveGatherV2": 5, "CollectiveReduceV2": 1} if has_copies else {}
     assert result["collectives"] == counted
+
+
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+def test_parameter_servers_outside_of_the_scope():
+    """Build, restore and deep copy, of what was made in the scope."""
+    results = column("ParameterServer", "outside of the scope")
+    assert [name for name, holds in results.items() if not holds] == []
+
+
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+def test_all_workers_read_the_sums_of_a_window():
+    """The chief alone may read any state but this, of which each worker has a part."""
+    result = column("MultiWorkerMirrored", "state that all workers read")["window"]
+    assert result["summed"][0] == [3.0, 3.0]
+    assert result["trained"] == [-2.0, -2.0]
+    assert len(result["copies"]) == 2
+    assert len(set(result["copies"])) == 1
 
 
 def test_the_docs_have_the_table():

@@ -165,7 +165,7 @@ def _assign(variable: Any, value: Any) -> None:
 def placed_like(variable: Any) -> Iterator[None]:
     """Returns a scope in which new variables are placed like `variable`, and mirrored if it is."""
     with contextlib.ExitStack() as stack:
-        strategy = getattr(variable, "distribute_strategy", None)
+        strategy = tensorflow_private.strategy_of(variable)
         if strategy is not None and strategy is not tf.distribute.get_strategy():
             stack.enter_context(strategy.scope())
         strategy = tf.distribute.get_strategy()
