@@ -98,6 +98,25 @@ def test_each_dtype_is_one_collective(mirrored):
     assert collectives == 2 * len(set(dtypes)) * ["CollectiveReduceV2"]
 
 
+def test_a_kernel_updates_variables_that_nothing_reads(mirrored):
+    """To ask a mirrored variable for an attribute that it has not reads its value."""
+
+    def reads(count):
+        with mirrored.scope():
+            variables = [tf.Variable(tf.zeros([3])) for _ in range(count)]
+            optimizer = tfopt.Adam(global_clipnorm=1.0)
+
+        @tf.function
+        def step():
+            mirrored.run(lambda: optimizer.apply_gradients([(tf.ones([3]), v) for v in variables]))
+
+        graph = step.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+        return sum(node.op == "ReadVariableOp" for node in nodes)
+
+    assert reads(4) == reads(1)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_rows_of_16_bits_are_gathered_in_float32(dtype, mirrored):
     """TensorFlow cannot gather bfloat16; and 80000 is more than float16 has."""
