@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import strategies
 from cases import CASES
-from on_mesh import KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
+from on_mesh import DATA_PARALLEL, KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
 from processes import run_side_by_side
 from training import PLAIN
 
@@ -36,6 +36,15 @@ def test_a_mesh_of_four_equals_one_device(cell):
     assert result["slots are laid out as they should be"]
 
 
+@pytest.mark.parametrize("name", DATA_PARALLEL)
+def test_a_function_passes_on_what_a_step_has_written(name):
+    """DTensor combines the all-reduces of four variables, and moves updates behind later reads."""
+    result = results()[f"data parallel: {name}"]
+    assert result["moved"] > 0.05
+    assert result["difference"] < 1e-12
+    assert result["steps are counted"]
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_state_comes_back(name):
     assert set(results()[name].values()) == {True}
@@ -53,6 +62,7 @@ def test_sharded_slots_take_a_part_of_the_memory_on_each_device():
     [
         ("sparse", "one_hot"),
         ("read before", "on no DTensor mesh already"),
+        ("scaled before", "call `build` with its variables before you read it, load into it or"),
         ("on two meshes", "on a DTensor mesh of 4 already"),
         ("no such dimension", "a DTensor mesh of 4 of batch, model; got 'data'"),
         ("no mesh", "on no DTensor mesh; got 'batch'"),

@@ -3,6 +3,7 @@
 python tests/on_mesh.py results.json
 """
 
+import copy
 import functools
 import json
 import os
@@ -46,6 +47,20 @@ WITH_OPTIONS = {  # by note: an optimizer, and what is not crossed with all of t
     ),
 }
 STATES = {"state": {}, "sharded state": {"shard_slots": "batch"}}
+AVERAGES = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}
+DATA_PARALLEL = {  # by name: an optimizer, its options, and whether a loss scale is around it
+    "averages": (tfopt.Adam, {"use_ema": True, "ema_momentum": 0.5}, False),
+    "overwriting": (tfopt.Adam, AVERAGES, False),
+    "accumulation": (tfopt.Adam, {"gradient_accumulation_steps": 3}, False),
+    "loss scale": (tfopt.Adam, {}, True),
+    "loss scale and averages": (tfopt.AdamW, {**AVERAGES, "global_clipnorm": 1.0}, True),
+    "loss scale and accumulation": (
+        tfopt.Adam,
+        {**AVERAGES, "gradient_accumulation_steps": 2, "lazy": True},
+        True,
+    ),
+    "norms of parts": (tfopt.LAMB, {**AVERAGES, "weight_decay": 0.1}, False),
+}
 REFUSES_AVERAGES = tf.__version__.startswith(("2.16.", "2.17."))  # in parts; see `shard_slots`
 if REFUSES_AVERAGES:
     del WITH_OPTIONS["lazy-sharded"], WITH_OPTIONS["all-sharded"], STATES["sharded state"]
@@ -76,6 +91,9 @@ def run(file):
             name, changes = KINDS[kind]
             layout = dtensor.Layout(LAYOUTS[name], mesh)
             results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
+    for name, (cls, options, scaled) in DATA_PARALLEL.items():
+        split = name == "norms of parts"
+        results[f"data parallel: {name}"] = data_parallel(mesh, cls, options, scaled, split)
     for name, changes in STATES.items():
         layout = dtensor.Layout(LAYOUTS["columns"], mesh)
         results[name] = state(layout, Path(file).parent, changes)
@@ -154,6 +172,52 @@ def cell(mesh, layout, case, kind, changes):
     }
 
 
+def data_parallel(mesh, cls, options, scaled, split):
+    """Trains four variables, whole on each device or split, in a function; the batch is split."""
+    random = np.random.default_rng(3)
+    shapes = [(4, 6), (6,), (6, 4), (4,)]
+    start, batches = [random.normal(size=s) for s in shapes], random.normal(size=(STEPS, 8, 4))
+    if scaled:
+        batches[4, 0, 0] = np.inf
+
+    def train_step(optimizer, variables, batch):
+        with tf.GradientTape() as tape:
+            hidden = tf.tanh(tf.matmul(batch, variables[0]) + variables[1])
+            loss = tf.reduce_sum(tf.square(tf.matmul(hidden, variables[2]) + variables[3]))
+            target = optimizer.scale_loss(loss)
+        gradients = tape.gradient(target, variables)
+        steps = optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return steps, tf.reduce_sum(batch)  # another all-reduce, which is independent of the step
+
+    def make():
+        optimizer = cls(0.1, **options)
+        return tfopt.LossScaleOptimizer(optimizer, 8.0, 3) if scaled else optimizer
+
+    layouts = [dtensor.Layout.replicated(mesh, len(shape)) for shape in shapes]
+    if split:
+        layouts = [
+            dtensor.Layout([dtensor.UNSHARDED] * (len(s) - 1) + ["model"], mesh) for s in shapes
+        ]
+    alone, ours = make(), make()
+    expected = [tf.Variable(value) for value in start]
+    variables = [dtensor.DVariable(on(lay, v)) for lay, v in zip(layouts, start, strict=True)]
+    ours.build(variables)
+    many = tf.function(train_step, autograph=False)
+    rows = dtensor.Layout(["batch", dtensor.UNSHARDED], mesh)
+    counted = True
+    for batch in batches:
+        steps, _ = train_step(alone, expected, tf.constant(batch))
+        with dtensor.default_mesh(mesh):
+            found, _ = many(ours, variables, on(rows, batch))
+        counted = counted and int(dtensor.unpack(found)[0]) == int(steps)
+    pairs = zip([*variables, *ours.weights], [*expected, *alone.weights], strict=True)
+    return {
+        "moved": min(difference(y.numpy(), x) for x, y in zip(start, expected, strict=True)),
+        "difference": max(difference(read(ours), theirs.numpy()) for ours, theirs in pairs),
+        "steps are counted": counted,
+    }
+
+
 def dimensions(variable):
     """The dimensions of the mesh over which a variable is split."""
     return {*variable.layout.sharding_specs} - {dtensor.UNSHARDED}
@@ -186,6 +250,13 @@ def state(layout, folder, changes):
         found = [read(optimizer.iterations), *(read(s) for s in optimizer.weights[1:])]
         return len(found) == 4 and all(map(np.array_equal, found, expected))
 
+    def works(optimizer):
+        optimizer.build([variable])
+        twin, before = copy.deepcopy(optimizer), optimizer.get_weights()
+        same = all(map(np.array_equal, twin.get_weights(), before))
+        twin.apply_gradients([(gradient, variable)])
+        return same and int(read(twin.iterations)) == int(read(optimizer.iterations)) + 1
+
     variable, giver = make(3)
     expected = giver.get_weights()
     path = tf.train.Checkpoint(variable=variable, optimizer=giver).save(folder / "mesh")
@@ -205,6 +276,7 @@ def state(layout, folder, changes):
         "set_weights": same(*listed),
         "checkpoint": same(*restored),
         "deferred checkpoint": same(*later),
+        "deep copies": all(map(works, (giver, tfopt.LossScaleOptimizer(giver, 8.0)))),
         "learning rate": giver.get_config()["learning_rate"] == 0.25,
     }
 
@@ -213,6 +285,8 @@ def refused(layout):
     """What is refused, and how."""
     variable = dtensor.DVariable(on(layout, np.ones(SHAPE)))
     read_before, elsewhere = tfopt.SGD(), tfopt.SGD()
+    scaled_before = tfopt.LossScaleOptimizer("sgd")
+    scaled_before.scale_loss(1.0)
     read_before.iterations.assign_add(1)
     elsewhere.build([variable])
     variables = [variable, tf.Variable(np.ones(SHAPE))]
@@ -220,6 +294,7 @@ def refused(layout):
     attempts = {
         "sparse": lambda: tfopt.SGD().apply_gradients([(slices, variable)]),
         "read before": lambda: read_before.build([variable]),
+        "scaled before": lambda: scaled_before.apply_gradients([(variable.read_value(), variable)]),
         "on two meshes": lambda: elsewhere.build([tf.Variable(1.0)]),
         "no such dimension": lambda: tfopt.SGD(shard_slots="data").build(variables),
         "no mesh": lambda: tfopt.SGD(shard_slots="batch").build(variables[1:]),

@@ -257,6 +257,11 @@ def run_strategies(file, *names):
             if "fit" in found:
                 cells["fit"] = fit(strategy, FIT[name], case)
             column |= {f"{case.name}/{kind}": cell for kind, cell in cells.items()}
+        if name == "ParameterServer":
+            halves.shards = 2
+            results["outside of the scope"] = outside_of_scope(strategy, call)
+        if name == "MultiWorkerMirrored":
+            results["state that all workers read"] = {"window": read_by_all_workers(strategy)}
     Path(file).write_text(json.dumps(results))
 
 
@@ -319,6 +324,93 @@ def train_cells(strategy, call, problem, case, in_scope, **arguments):
             "collectives": counted,
         }
     return cells
+
+
+def outside_of_scope(strategy, call):
+    """What works outside of the scope in which variables and optimizer were made."""
+    import copy
+
+    import numpy as np
+    import tensorflow as tf
+
+    import tfopt
+
+    def make():
+        with strategy.scope():
+            variables = [tf.Variable(np.ones([4, 2])), tf.Variable(np.ones([]))]
+            return variables, tfopt.Adam(0.5, use_ema=True)
+
+    def train(variables, optimizer):
+        def replica():
+            with tf.GradientTape() as tape:
+                rows = tf.nn.embedding_lookup(variables[0], [0, 1, 2])
+                loss = tf.reduce_sum(rows**2) + variables[1] ** 2
+            optimizer.minimize(loss, variables, tape=tape)
+
+        call(tf.function(lambda: strategy.run(replica), autograph=False))
+
+    def alike(one, other):
+        return all(map(np.array_equal, one.get_weights(), other.get_weights()))
+
+    def trains(variables, optimizer):
+        before = int(optimizer.iterations)
+        train(variables, optimizer)
+        return int(optimizer.iterations) == before + 1
+
+    variables, giver = make()
+    train(variables, giver)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = tf.train.Checkpoint(variables=variables, optimizer=giver).save(f"{folder}/ckpt")
+        for name, built in (("restore", True), ("deferred restore", False)):
+            others, taker = make()
+            if built:
+                taker.build(others)
+            tf.train.Checkpoint(variables=others, optimizer=taker).restore(path)
+            taker.build(others)
+            results[name] = alike(taker, giver) and trains(others, taker)
+            shards = [*others[0].variables, others[1]]
+            beside = [taker.get_slot(v, "m").device == v.device for v in shards]
+            results[f"slots after {name}"] = all(beside)
+    others, taker = make()
+    taker.build(others)
+    taker.set_weights(giver.get_weights())
+    results["set_weights"] = alike(taker, giver) and trains(others, taker)
+    twin = copy.deepcopy(giver)
+    results["deepcopy"] = alike(twin, giver) and trains(variables, twin)
+    return results
+
+
+def read_by_all_workers(strategy):
+    """Reads the state in the middle of a window; then the chief reads another one alone."""
+    import tensorflow as tf
+
+    import tfopt
+
+    with strategy.scope():
+        variable = tf.Variable([1.0, 1.0])
+        optimizer, other = tfopt.SGD(1.0, gradient_accumulation_steps=2), tfopt.Adam()
+        other.build([variable])
+
+    @tf.function(autograph=False)
+    def step():
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            gradient = tf.fill([2], tf.cast(number + 1, tf.float32))
+            optimizer.apply_gradients([(gradient, variable)])
+
+        strategy.run(replica)
+
+    step()
+    weights = optimizer.get_weights()  # a collective: it is called by all workers
+    if strategy.cluster_resolver.task_id == 0:
+        other.get_weights()
+    step()
+    return {
+        "summed": [value.tolist() for value in weights if value.shape == (2,)],
+        "trained": variable.numpy().tolist(),
+        "copies": [digest(weights)],
+    }
 
 
 def fit(strategy, library, case):

@@ -15,8 +15,8 @@ TOLERANCE = 1e-12  # in float64; sums over replicas are in another order
 results_of = strategies.once(strategies.results_of)
 
 
-def column(name):
-    return results_of(next(names for names in strategies.PROCESSES if name in names))[name]
+def column(name, what=None):
+    return results_of(next(names for names in strategies.PROCESSES if name in names))[what or name]
 
 
 def cells():
@@ -42,6 +42,23 @@ def test_replicas_are_one_on_the_summed_gradient(name, replicas, case, kind):
     # All dense gradients are one dtype; rows are gathered: 1 size, 2 times 2.
     counted = {"CollectiveGatherV2": 5, "CollectiveReduceV2": 1} if has_copies else {}
     assert result["collectives"] == counted
+
+
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+def test_parameter_servers_outside_of_the_scope():
+    """Build, restore and deep copy, of what was made in the scope."""
+    results = column("ParameterServer", "outside of the scope")
+    assert [name for name, holds in results.items() if not holds] == []
+
+
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+def test_all_workers_read_the_sums_of_a_window():
+    """The chief alone may read any state but this, of which each worker has a part."""
+    result = column("MultiWorkerMirrored", "state that all workers read")["window"]
+    assert result["summed"][0] == [3.0, 3.0]
+    assert result["trained"] == [-2.0, -2.0]
+    assert len(result["copies"]) == 2
+    assert len(set(result["copies"])) == 1
 
 
 def test_the_docs_have_the_table():
@@ -79,6 +96,80 @@ def test_each_dtype_is_one_collective(mirrored):
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     collectives = [node.op for node in nodes if node.op.startswith("Collective")]
     assert collectives == 2 * len(set(dtypes)) * ["CollectiveReduceV2"]
+
+
+def test_a_kernel_updates_variables_that_nothing_reads(mirrored):
+    """To ask a mirrored variable for an attribute that it has not reads its value."""
+
+    def reads(count):
+        with mirrored.scope():
+            variables = [tf.Variable(tf.zeros([3])) for _ in range(count)]
+            optimizer = tfopt.Adam(global_clipnorm=1.0)
+
+        @tf.function
+        def step():
+            mirrored.run(lambda: optimizer.apply_gradients([(tf.ones([3]), v) for v in variables]))
+
+        graph = step.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+        return sum(node.op == "ReadVariableOp" for node in nodes)
+
+    assert reads(4) == reads(1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rows_of_16_bits_are_gathered_in_float32(dtype, mirrored):
+    """TensorFlow cannot gather bfloat16; and 80000 is more than float16 has."""
+    with mirrored.scope():
+        variable = tf.Variable(tf.zeros([4, 2], dtype))
+        optimizer = tfopt.SGD(2.0**-10, master_weights=True)
+
+    @tf.function
+    def step():
+        def replica():
+            values = tf.fill([2, 2], tf.cast(40000, dtype))
+            optimizer.apply_gradients([(tf.IndexedSlices(values, tf.constant([1, 2])), variable)])
+
+        mirrored.run(replica)
+
+    step()
+    row = [[0.0, 0.0], *[[-2.0 * float(tf.cast(40000, dtype)) * 2.0**-10] * 2] * 2, [0.0, 0.0]]
+    for copy in mirrored.experimental_local_results(variable):
+        np.testing.assert_array_equal(copy, tf.cast(row, dtype))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}], ids=["", "window"])
+@pytest.mark.parametrize("wrap", [tf.function, lambda function: function], ids=["graph", "eager"])
+def test_no_replica_may_have_a_row(wrap, options, mirrored):
+    """TensorFlow's gather of no rows at all crashes the process."""
+    with mirrored.scope():
+        table, bias = tf.Variable(tf.ones([4, 2])), tf.Variable(1.0)
+        optimizer = tfopt.Adam(0.5, lazy=True, skip_nonfinite=True, **options)
+
+    @wrap
+    def step(counts):
+        def replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            with tf.GradientTape() as tape:
+                rows = tf.gather(table, tf.range(counts[number]))
+                loss = tf.reduce_sum(rows**2) + bias
+            optimizer.minimize(loss, [table, bias], tape=tape)
+
+        mirrored.run(replica)
+
+    def all_rows():
+        return [copy.numpy() for copy in mirrored.experimental_local_results(table)]
+
+    for _ in range(2):
+        step(tf.constant([0, 0]))
+    np.testing.assert_array_equal(all_rows(), np.ones([2, 4, 2]))
+    assert bias.numpy() < 1
+    for _ in range(2):
+        step(tf.constant([0, 2]))  # one replica has rows
+    for copy in all_rows():
+        assert np.all(copy[:2] < 1)
+        np.testing.assert_array_equal(copy[2:], np.ones([2, 2]))
 
 
 def test_nothing_is_summed_twice(mirrored):

@@ -18,6 +18,7 @@ from tfopt._values.initial_values import Initial
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
+    from tfopt._state.state import State
 
 
 def build(engine: Engine, var_list: Sequence[Any]) -> None:
@@ -48,7 +49,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
             "called `_set_hyper('learning_rate', ...)`."
         )
     if variables:
-        _join_mesh(engine, variables[0])
+        join_mesh(state, variables[0], engine.name, engine.statics["shard_slots"])
     _ = state.iterations
     engine.hypers.create()
     if not state.built:
@@ -188,16 +189,15 @@ def _check_shards(engine: Engine, variables: Iterable[Any]) -> None:
             )
 
 
-def _join_mesh(engine: Engine, variable: Any) -> None:
-    """Places the scalars on the DTensor mesh of the variables, if these are on one."""
-    state = engine.state
+def join_mesh(state: State, variable: Any, owner: str, split_over: str | None = None) -> None:
+    """Places the scalars of a state on the DTensor mesh of a variable, if that is on one."""
     state.layout = dtensor.layout_of_scalars(
         variable,
         tf_variables.variable_path(variable),
-        split_over=engine.statics["shard_slots"],
+        split_over=split_over,
         current=state.layout,
-        created=state.step_counter is not None,
-        owner=engine.name,
+        created=state.step_counter is not None or bool(state.counters),
+        owner=owner,
     )
 
 

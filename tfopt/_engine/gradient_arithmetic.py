@@ -37,13 +37,14 @@ def clip(
         ]
     if norm is None and global_norm is None:
         return list(gradients), [None] * len(gradients)
-    sums = [_square_sum(gradient) for gradient in gradients]
+    sums = [_half_square_sum(gradient) for gradient in gradients]
     if norm is not None:
+        sums = [2 * half for half in sums]
         sums = _of_whole_variables(sums, variables)
         factors = [_clip_factor(square_sum, norm, square_sum.dtype) for square_sum in sums]
     else:
         widest = max((square_sum.dtype for square_sum in sums), key=lambda dtype: dtype.size)
-        total = tf.add_n([tf.cast(square_sum, widest) for square_sum in sums])
+        total = 2 * tf.add_n([tf.cast(half, widest) for half in sums])
         by_dtype = {
             d: _joint_clip_factor(total, global_norm, d) for d in {tensor.dtype for tensor in sums}
         }
@@ -75,8 +76,8 @@ def clipped(
 
 def joint_norm(gradients: Sequence[Any]) -> Any:
     """Returns the Euclidean norm of all gradients together, in float32."""
-    sums = [tf.cast(tf.math.real(_square_sum(g)), tf.float32) for g in gradients]
-    return tf.sqrt(tf.add_n(sums))
+    halves = [tf.cast(tf.math.real(_half_square_sum(g)), tf.float32) for g in gradients]
+    return tf.sqrt(2 * tf.add_n(halves))
 
 
 def changed(before: Any, after: Any, clip_factor: Any) -> Any:
@@ -104,8 +105,8 @@ def all_finite(gradients: Sequence[Any]) -> Any:
     If the sum of squares is finite, so are all numbers: this costs one pass. The sum may overflow,
     so if it is not finite, each number is checked.
     """
-    sums = [tf.math.real(_square_sum(gradient)) for gradient in gradients]
-    surely = tf.reduce_all(tf.stack([tf.math.is_finite(square_sum) for square_sum in sums]))
+    halves = [tf.math.real(_half_square_sum(gradient)) for gradient in gradients]
+    surely = tf.reduce_all(tf.stack([tf.math.is_finite(half) for half in halves]))
 
     def look() -> Any:
         return tf.reduce_all(tf.stack([_is_finite(gradient) for gradient in gradients]))
@@ -158,11 +159,15 @@ def _clip_by_value(values: Any, limit: Any) -> Any:
     return tf.clip_by_value(values, -limit, limit)
 
 
-def _square_sum(gradient: Any) -> Any:
+def _half_square_sum(gradient: Any) -> Any:
+    """Returns half the sum of squares: what one kernel computes without a copy.
+
+    Doubling a sum of halves gives the same bits as a sum of doubled halves, and is one op.
+    """
     tensor = _in_compute_dtype(_values_of(gradient))
     if tensor.dtype.is_complex:
-        return tf.reduce_sum(tensor * tf.math.conj(tensor))
-    return 2 * tf.nn.l2_loss(tensor)  # one kernel, and no copy
+        return tf.reduce_sum(tensor * tf.math.conj(tensor)) / 2
+    return tf.nn.l2_loss(tensor)
 
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:

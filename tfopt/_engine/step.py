@@ -9,11 +9,17 @@ from typing import Any
 from tfopt._engine import overwrite_with_gradient
 from tfopt._engine.overwrite_with_gradient import split
 from tfopt._engine.step_records import Step, Work, deduplicated
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._libraries.replicas import across_replicas, after_writes, first_replicas_value, when
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
     """Makes one step, as one replica runs it. Each decorator says where its function runs."""
+    with dtensor.passing_values_on(step.engine.state.iterations):
+        return _run(step, works)
+
+
+def _run(step: Step, works: Sequence[Work]) -> Any:
     policies = step.policies
     works, overwriting = split(works)
     for policy in policies if works and not step.flush else ():
@@ -45,12 +51,12 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                     policy.after_update(begun, works)  # constraint, average
                 overwrite_with_gradient.overwrite(overwriting)
                 with after_writes([w.variable for w in works if w.is_sparse]):
-                    step.engine.state.iterations.assign_add(1, read_value=False)
+                    tf_variables.add(step.engine.state.iterations, 1)
 
             for policy in policies:
                 policy.after_decision(step, finite)  # count what was skipped
 
-    return step.engine.state.iterations.read_value()
+    return dtensor.read(step.engine.state.iterations)
 
 
 def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Work]], None]], None]:

@@ -54,7 +54,11 @@ class Work(NamedTuple):
 
 def overwrites(original: Any) -> bool:
     """Returns whether a variable, as the user knows it, is overwritten with its gradient."""
-    return bool(getattr(original, "overwrite_with_gradient", False))
+    name = "overwrite_with_gradient"
+    if isinstance(original, tf.distribute.DistributedValues):
+        # It would look for what it has not among its copies, and read the value of one for that.
+        return bool(vars(original).get(name, False))
+    return bool(getattr(original, name, False))
 
 
 def deduplicated(work: Work) -> Work:

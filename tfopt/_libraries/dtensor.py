@@ -6,7 +6,9 @@ layout. Scalars are on the same mesh, whole on each device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
@@ -79,10 +81,22 @@ def layout_of_scalars(
     if created:
         raise ValueError(
             f"`{owner}` has its scalars {_place(current)} already, and cannot "
-            f"update `{variable_path}`, which is {_place(layout)}: take an "
-            "optimizer for each, and do not read it before it has seen its variables."
+            f"update `{variable_path}`, which is {_place(layout)}: take an optimizer for each, and "
+            "call `build` with its variables before you read it, load into it or scale a loss."
         )
     return layout
+
+
+def place_scalars_like(taker: Any, giver: Any, by_default: bool = False) -> None:
+    """Gives a state the layout that another has for its scalars.
+
+    If that has none, and `by_default` is True, the layout is on the mesh of `dtensor.default_mesh`.
+    """
+    mesh = _dtensor.get_default_mesh() if by_default else None
+    if giver.layout is not None:
+        taker.layout = giver.layout
+    elif mesh is not None:
+        taker.layout = _dtensor.Layout.replicated(mesh, 0)
 
 
 def create_variable(
@@ -131,6 +145,81 @@ def laid_out_as_slots(values: Sequence[Any], variable: Any, slots: Sequence[Any]
         return list(values)
     alike = [slot for slot in slots if slot.shape == variable.shape]
     return [laid_out_as((alike or [variable])[0], value) for value in values]
+
+
+# --- values that a step has written ---------------------------------------------------------------
+
+# In a function DTensor combines all-reduces, and moves behind the last one whatever needs a result
+# of any: updates, for example, but not a later read of the updated variable, which then gives the
+# old value. So a step passes on what it has written, and does not read it again.
+
+# By the id of a variable: the variable, and the value that it was given.
+_Written = dict[int, tuple[Any, Any]]
+_WRITTEN: ContextVar[_Written | None] = ContextVar("written", default=None)
+
+
+@contextlib.contextmanager
+def passing_values_on(iterations: Any) -> Iterator[None]:
+    """Makes `read` return what was written in a `with` block, if a function with DTensor is traced.
+
+    Args:
+        iterations: a variable of the optimizer, which is on the mesh of the others.
+    """
+    if not is_on_mesh(iterations) or tf.executing_eagerly():
+        yield
+        return
+    token = _WRITTEN.set({})
+    try:
+        yield
+    finally:
+        _WRITTEN.reset(token)
+
+
+def passes_values_on() -> bool:
+    """Returns whether reads give what was written before in the same step."""
+    return _WRITTEN.get() is not None
+
+
+def note_written(variable: Any, value: Any) -> None:
+    """Remembers the value that a variable was given, for `read`."""
+    written = _WRITTEN.get()
+    if written is not None:
+        written[id(variable)] = variable, value
+
+
+def read(variable: Any) -> Any:
+    """Returns the value of a variable: what the step has written, if it has."""
+    written = _WRITTEN.get() or {}
+    _, value = written.get(id(variable), (None, None))
+    return variable.read_value() if value is None else value
+
+
+def when(condition: Any, function: Callable[[], None]) -> None:
+    """Runs the function if the condition is true. What it writes into scalars is passed on."""
+    before = _WRITTEN.get()
+    if before is None:
+        tf.cond(condition, function, lambda: None)
+        return
+    written = dict(before)
+    changed: _Written = {}
+
+    def branch() -> list[Any]:
+        token = _WRITTEN.set(written)
+        try:
+            function()
+        finally:
+            _WRITTEN.reset(token)
+        changed.update({k: new for k, new in written.items() if new is not before.get(k)})
+        return [value for variable, value in changed.values() if variable.shape.rank == 0]
+
+    def unchanged() -> list[Any]:
+        return [read(variable) for variable, _ in changed.values() if variable.shape.rank == 0]
+
+    values = iter(tf.cond(condition, branch, unchanged))
+    for key, (variable, _) in changed.items():
+        before.pop(key, None)
+        if variable.shape.rank == 0:
+            before[key] = variable, next(values)
 
 
 # --- what cannot be -------------------------------------------------------------------------------

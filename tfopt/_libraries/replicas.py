@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 import tensorflow as tf
 
+from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+
 
 class _HasVariable(Protocol):
     @property
@@ -66,6 +68,8 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     if not has_strategy():
         return list(gradients)
     context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1:
+        gradients = [_to_be_gathered(g) if _has_rows(g) else g for g in gradients]
     summed = list(gradients)
     for places in _places_by_collective(gradients):
         values = [gradients[place] for place in places]
@@ -74,7 +78,7 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
         else:  # the same, without the copies that only the gradient of `all_reduce` needs
             results = context.merge_call(_sum_in_cross_replica_context, args=values)
         for place, result in zip(places, results, strict=True):
-            summed[place] = result
+            summed[place] = _without_padding(result) if _has_rows(result) else result
     return summed
 
 
@@ -98,6 +102,45 @@ def _sum_in_cross_replica_context(strategy: Any, *values: Any) -> Any:
     return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
 
+def _has_rows(gradient: Any) -> bool:
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def _to_be_gathered(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Returns rows that can be gathered: in a wide dtype, and at least one.
+
+    TensorFlow cannot gather bfloat16, and its gather crashes if no replica has a row. So a replica
+    without rows has one of zeros, at an index that no variable has.
+    """
+    values = tf.cast(slices.values, tf_variables.compute_dtype(slices.values.dtype))
+    indices = slices.indices
+
+    def padding() -> tuple[Any, Any]:
+        shape = tf.concat([[1], tf.shape(values)[1:]], axis=0)
+        return tf.zeros(shape, values.dtype), tf.fill([1], indices.dtype.max)
+
+    padded = values, indices
+    if indices.shape[0] == 0:
+        padded = padding()
+    elif indices.shape[0] is None and not tensorflow_private.inside_xla():  # its shapes are fixed
+        padded = tf.cond(tf.equal(tf.size(indices), 0), padding, lambda: (values, indices))
+    return tf.IndexedSlices(*padded, slices.dense_shape)
+
+
+def _without_padding(slices: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Returns gathered rows without the added ones. XLA drops those when it writes rows."""
+    values, indices = slices.values, slices.indices
+    if tensorflow_private.inside_xla():
+        return slices
+    real = tf.not_equal(indices, indices.dtype.max)
+
+    def kept() -> tuple[Any, Any]:
+        return tf.boolean_mask(values, real), tf.boolean_mask(indices, real)
+
+    kept_or_all = tf.cond(tf.reduce_all(real), lambda: (values, indices), kept)
+    return tf.IndexedSlices(*kept_or_all, slices.dense_shape)
+
+
 def _places_by_collective(gradients: Sequence[Any]) -> list[list[int]]:
     """Groups gradients by collective, and returns their places: dense ones of one dtype together.
 
@@ -105,8 +148,7 @@ def _places_by_collective(gradients: Sequence[Any]) -> list[list[int]]:
     """
     places: dict[Any, list[int]] = {}
     for place, gradient in enumerate(gradients):
-        sparse = isinstance(gradient, tf.IndexedSlices)
-        places.setdefault(None if sparse else gradient.dtype, []).append(place)
+        places.setdefault(None if _has_rows(gradient) else gradient.dtype, []).append(place)
     return list(places.values())
 
 
@@ -126,7 +168,7 @@ def when(condition: Any) -> Callable[[Callable[[], None]], None]:
     """
     if condition is None:
         return lambda function: function()
-    return lambda function: tf.cond(condition, function, lambda: None)
+    return lambda function: dtensor.when(condition, function)
 
 
 def on_each_replica(function: Callable[[], None]) -> None:

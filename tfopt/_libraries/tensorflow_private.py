@@ -50,6 +50,12 @@ def mirrored_variable(variable: Any) -> Any:
     return variable
 
 
+def strategy_of(variable: Any) -> Any:
+    """Returns the strategy of a variable's scope, or None; parameter servers note it privately."""
+    noted = getattr(variable, "_distribute_strategy", None)
+    return getattr(variable, "distribute_strategy", noted)
+
+
 def sharded_variable(variable: Any) -> Any:
     """Returns the sharded variable of a shard; of any other variable, itself."""
     container = getattr(variable, "_sharded_container", lambda: None)()

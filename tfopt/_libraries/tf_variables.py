@@ -165,7 +165,7 @@ def _assign(variable: Any, value: Any) -> None:
 def placed_like(variable: Any) -> Iterator[None]:
     """Returns a scope in which new variables are placed like `variable`, and mirrored if it is."""
     with contextlib.ExitStack() as stack:
-        strategy = getattr(variable, "distribute_strategy", None)
+        strategy = tensorflow_private.strategy_of(variable)
         if strategy is not None and strategy is not tf.distribute.get_strategy():
             stack.enter_context(strategy.scope())
         strategy = tf.distribute.get_strategy()
@@ -208,6 +208,15 @@ def write(variable: Any, value: Any) -> None:
     """Overwrites a variable in a step: the value is cast, and laid out as the variable is."""
     value = dtensor.laid_out_as(variable, tf.cast(value, variable.dtype))
     variable.assign(value, read_value=False)
+    dtensor.note_written(variable, value)
+
+
+def add(variable: Any, value: Any) -> None:
+    """Adds a value of the variable's dtype to it, in a step."""
+    if dtensor.passes_values_on():
+        write(variable, dtensor.read(variable) + value)
+    else:
+        variable.assign_add(value, read_value=False)
 
 
 class Names:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step, Work
-from tfopt._libraries import replicas
+from tfopt._libraries import dtensor, replicas, tf_variables
 
 
 class Constraints(Policy):
@@ -28,6 +26,7 @@ class Constraints(Policy):
         """Replaces the value of each variable by what its constraint makes of it."""
 
         def constrain(copy: Any, work: Work) -> None:
-            copy.assign(tf.cast(work.constraint(copy), copy.dtype), read_value=False)
+            value = dtensor.read(copy) if dtensor.passes_values_on() else copy
+            tf_variables.write(copy, work.constraint(value))
 
         replicas.each_copy([work for work in works if work.constraint is not None], constrain)

@@ -20,7 +20,7 @@ from tfopt._engine import apply_gradients
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step, Work
-from tfopt._libraries import replicas, tf_variables
+from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._libraries.tensorflow_private import inside_xla
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._values import rows
@@ -104,8 +104,8 @@ class Accumulation(Policy):
             if not step.flush:
                 sums = [self._sum_and_flags(w)[0].variable for w in works if w.is_sparse]
                 with replicas.after_writes(sums):
-                    counter.assign_add(1, read_value=False)
-            calls = counter.read_value()
+                    tf_variables.add(counter, 1)
+            calls = dtensor.read(counter)
             full = 1 if step.flush else self.engine.statics["gradient_accumulation_steps"]
 
             @replicas.when(calls >= full)
@@ -116,7 +116,7 @@ class Accumulation(Policy):
 
                 # Decided for all replicas at once: a replica cannot communicate inside a branch.
                 replicas.on_each_replica(end)
-                counter.assign(tf.zeros_like(calls), read_value=False)
+                tf_variables.write(counter, tf.zeros_like(calls))
 
         if before:
             self._put_back(before)
@@ -127,7 +127,7 @@ class Accumulation(Policy):
         absent = replicas.holds_on_all_replicas(_is_empty(total.read()))
         stays = self._stays(work, counter)
         absent = absent if stays is None else absent | stays
-        return work._replace(gradient=(absent, [v.read_value() for v in self._changed(work)]))
+        return work._replace(gradient=(absent, [dtensor.read(v) for v in self._changed(work)]))
 
     def _stays(self, work: Work, counter: Any) -> Any:
         """Returns whether the variable is in a window of its own block, which is another one.
@@ -135,7 +135,7 @@ class Accumulation(Policy):
         None if it is of this block. Others have joined this window once, and may do so now.
         """
         own = self._counter([work])
-        return None if own is counter else own.read_value() > 0
+        return None if own is counter else dtensor.read(own) > 0
 
     def _put_back(self, before: Works) -> None:
         """Gives the variables that had no gradient, and their slots, the values from before."""
@@ -146,7 +146,7 @@ class Accumulation(Policy):
                 absent, values = work.gradient
                 for variable, value in zip(self._changed(work), values, strict=True):
                     own = replicas.copy_on_device_of(variable, copy)
-                    own.assign(tf.where(absent, value, own.read_value()), read_value=False)
+                    tf_variables.write(own, tf.where(absent, value, dtensor.read(own)))
 
             replicas.each_copy(before, each)
 
@@ -199,7 +199,7 @@ class Accumulation(Policy):
         if not work.is_sparse:
             total.add(work.gradient)
             if flags is not None:
-                flags.variable.assign(tf.ones_like(flags.variable), read_value=False)
+                flags.write(tf.ones_like(flags.variable))
             return
         total.add(work.gradient.values, work.gradient.indices)
         if flags is not None:

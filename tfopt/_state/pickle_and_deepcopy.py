@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfopt._libraries import dtensor
 from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
 
@@ -52,6 +53,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
         if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
             setattr(twin, name, copy.deepcopy(value, memo))
     old, new = optimizer._engine.state, engine.state
+    dtensor.place_scalars_like(new, old)
     for name, variable in old.added.items():
         new.added[name] = copy.deepcopy(variable, memo)
         new.track(new.added[name], name)

@@ -86,7 +86,7 @@ class Cell(NamedTuple):
     def read(self, indices: Any = None) -> Any:
         """Reads the value, or some rows of it, if it has rows."""
         if indices is None or not self.rowed:
-            return self.codec.decode(*[part.read_value() for part in self.parts])
+            return self.codec.decode(*map(dtensor.read, self.parts))
         if self.codec.by_rows:
             return self.codec.decode(*[rows.read(part, indices) for part in self.parts])
         return tf.gather(self.read(), indices)
@@ -108,6 +108,6 @@ class Cell(NamedTuple):
         [part] = self.parts
         if indices is None:
             value = dtensor.laid_out_as(part, tf.cast(value, part.dtype))
-            part.assign_add(value, read_value=False)
+            tf_variables.add(part, value)
         else:
             rows.add(part, indices, value)

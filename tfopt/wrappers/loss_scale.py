@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._engine import apply_gradients, gradient_arithmetic
+from tfopt._engine import apply_gradients, building, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, paired
-from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
@@ -189,9 +189,24 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def _own_variables(self) -> list[Any]:
         """Returns the scale, its counter and the skipped steps; creates them on first use."""
+        if not self._scalars.counters:
+            inner = self._inner._engine.state
+            dtensor.place_scalars_like(self._scalars, inner, by_default=True)
         own = [self._scalars.counter(name) for name in _OWN]
         self.__dict__["_module_variables"] = own  # a `tf.Module` around it finds them here
         return own
+
+    def _join_mesh(self, var_list: Iterable[Any]) -> None:
+        """Places its own variables on the DTensor mesh of the first of these, if it is on one."""
+        variables = map(tf_variables.unwrap, tf_variables.shards(var_list))
+        first = next((v for v in variables if isinstance(v, tf.Variable)), None)
+        if first is not None:
+            building.join_mesh(self._scalars, first, self.name)
+
+    def _compute_gradients(self, loss: Any, var_list: Any, *args: Any, **kwargs: Any) -> Any:
+        if not callable(var_list):
+            self._join_mesh(tf.nest.flatten(var_list))
+        return super()._compute_gradients(loss, var_list, *args, **kwargs)
 
     def _rescale(self, finite: Any) -> None:
         """Changes the scale after a step that was taken or skipped: once for all replicas."""
@@ -249,8 +264,10 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         See `tfopt.Optimizer.apply_gradients` for arguments, result and errors.
         """
         aggregate = experimental_aggregate_gradients and not skip_gradients_aggregation
+        pairs = list(grads_and_vars)
+        self._join_mesh([pair[-1] for pair in pairs if isinstance(pair, tuple | list) and pair])
         engine, policies = self._inner._engine, self._policies()
-        return apply_gradients.apply_wrapped(engine, grads_and_vars, name, aggregate, policies)
+        return apply_gradients.apply_wrapped(engine, pairs, name, aggregate, policies)
 
     @plain_python
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
@@ -343,8 +360,10 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     @plain_python
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state for variables not seen before."""
+        variables = list(var_list)
+        self._join_mesh(variables)
         self._own_variables()
-        self._inner.build(var_list)
+        self._inner.build(variables)
 
     # --- state ------------------------------------------------------------------------------------
 
