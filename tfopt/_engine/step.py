@@ -9,7 +9,14 @@ from typing import Any
 from tfopt._engine import overwrite_with_gradient
 from tfopt._engine.overwrite_with_gradient import split
 from tfopt._engine.step_records import Step, Work, deduplicated
-from tfopt._libraries.replicas import across_replicas, after_writes, first_replicas_value, when
+from tfopt._libraries.replicas import (
+    across_replicas,
+    add_alike,
+    after_writes,
+    first_replicas_value,
+    read_alike,
+    when,
+)
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
@@ -45,12 +52,12 @@ def run(step: Step, works: Sequence[Work]) -> Any:
                     policy.after_update(begun, works)  # constraint, average
                 overwrite_with_gradient.overwrite(overwriting)
                 with after_writes([w.variable for w in works if w.is_sparse]):
-                    step.engine.state.iterations.assign_add(1, read_value=False)
+                    add_alike(step.engine.state.iterations, 1)
 
             for policy in policies:
                 policy.after_decision(step, finite)  # count what was skipped
 
-    return step.engine.state.iterations.read_value()
+    return read_alike(step.engine.state.iterations)
 
 
 def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Work]], None]], None]:
