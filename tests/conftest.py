@@ -37,7 +37,15 @@ OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
 
 
 # Files whose tests wait for processes of their own: begun first, they are not what a run ends with.
-SLOW = ("strategies_test", "resume_test", "dtensor_test", "export_test", "notebooks_test", "faults")
+SLOW = (
+    "strategies_test",
+    "replicas_fuzz_test",
+    "resume_test",
+    "dtensor_test",
+    "export_test",
+    "notebooks_test",
+    "faults",
+)
 
 
 def pytest_collection_modifyitems(items):

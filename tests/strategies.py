@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 from processes import cluster_environments, ports, run_side_by_side
@@ -23,13 +24,14 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "distribution.md"
 STRATEGIES = {  # how many replicas each has
     "OneDevice": 1,
     "Mirrored2": 2,
+    "Mirrored2NoMergeCall": 2,  # what TensorFlow does under XLA on GPUs
     "Mirrored4": 4,
     "MultiWorkerMirrored": 2,
     "ParameterServer": 1,
     "CentralStorage": 2,
 }
 PROCESSES = [  # two with collectives would use the same keys
-    ("OneDevice", "Mirrored2", "CentralStorage"),
+    ("OneDevice", "Mirrored2", "Mirrored2NoMergeCall", "CentralStorage"),
     ("Mirrored4",),
     ("MultiWorkerMirrored",),
     ("ParameterServer",),
@@ -45,6 +47,30 @@ STEPS = 20
 FIT_STEPS = 5
 SHAPES = [(5, 3), (5, 3), (4,)]  # the gradient of the first is one of rows
 FIT_SHAPES = [(5, 3), (6, 2), (2,)]  # an embedding, and a dense layer on two words
+POLICIES = {  # in the column without `merge_call`
+    "clipnorm": lambda t: t.SGD(0.1, momentum=0.9, clipnorm=0.5),
+    "clipvalue": lambda t: t.RMSprop(0.1, clipvalue=0.5),
+    "constraint": lambda t: t.Adagrad(0.1),
+    "decay": lambda t: t.Adam(0.1, decay=0.5),
+    "exclude_from_weight_decay": lambda t: t.AdamW(0.1, exclude_from_weight_decay=["b"]),
+    "flush": lambda t: t.Adam(0.1, gradient_accumulation_steps=4),
+    "global_clipnorm": lambda t: t.AdamW(0.1, global_clipnorm=0.5),
+    "gradient_accumulation_steps": lambda t: t.Nadam(0.1, gradient_accumulation_steps=2),
+    "gradient_transformers": lambda t: t.SGD(0.1, gradient_transformers=[_doubled]),
+    "lazy": lambda t: t.Adam(0.1, lazy=True, use_ema=True),
+    "learning-rate schedule": lambda t: t.Adam(lambda step: 0.1 * 0.5 ** _float(step)),
+    "loss_scale_factor": lambda t: t.Lion(0.1, loss_scale_factor=8.0),
+    "LossScaleOptimizer": lambda t: t.LossScaleOptimizer(t.Nadam(0.1), dynamic_growth_steps=2),
+    "LossScaleOptimizer of a window": lambda t: t.LossScaleOptimizer(
+        t.Nadam(0.1, gradient_accumulation_steps=2), dynamic_growth_steps=2
+    ),
+    "skip_nonfinite": lambda t: t.Nadam(0.1, skip_nonfinite=True),
+    "skip_nonfinite of a window": lambda t: t.Adam(
+        0.1, skip_nonfinite=True, gradient_accumulation_steps=2
+    ),
+    "use_ema": lambda t: t.Adam(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+}
+POLICY_STEPS = 6
 TIMEOUT = 800  # seconds for a strategy; a hang must fail
 
 
@@ -118,6 +144,7 @@ def write_docs(columns):
 # --- in the process of a strategy -----------------------------------------------------------------
 
 
+@functools.cache
 def make_strategy(name):
     import tensorflow as tf
 
@@ -126,6 +153,11 @@ def make_strategy(name):
         count = {"Mirrored4": 4, "MultiWorkerMirrored": 1}.get(name, 2)
         devices = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, devices)
+    if name == "Mirrored2NoMergeCall":
+        # A second strategy on these devices would reuse the collective keys.
+        strategy = make_strategy("Mirrored2")
+        strategy.extended._use_merge_call = lambda: False  # as TensorFlow's own tests do
+        return strategy
     if name == "OneDevice":
         return tf.distribute.OneDeviceStrategy("CPU:1")
     if name.startswith("Mirrored"):
@@ -239,6 +271,35 @@ def cases_of(name):
     return of_each_kind(CASES if name == "Mirrored2" else PLAIN)
 
 
+def _doubled(pairs):
+    return [(scaled(gradient, 2), variable) for gradient, variable in pairs]
+
+
+def _float(step):
+    import tensorflow as tf
+
+    return tf.cast(step, tf.float32)
+
+
+def scaled(gradient, factor):
+    """A gradient, of rows or not, times a factor."""
+    import tensorflow as tf
+
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(scaled(gradient.values, factor), gradient.indices)
+    return gradient * tf.cast(factor, gradient.dtype)
+
+
+def plain(tfopt):
+    """The optimizers of tfopt, without XLA, which would compile for each copy."""
+    made = {
+        name: functools.partial(cls, jit_compile=False)
+        for name, cls in vars(tfopt).items()
+        if isinstance(cls, type) and issubclass(cls, tfopt.Optimizer)
+    }
+    return types.SimpleNamespace(**made, LossScaleOptimizer=tfopt.LossScaleOptimizer)
+
+
 def run_strategies(file, *names):
     """Trains the columns of some strategies."""
     make_problem = functools.cache(Problem)
@@ -251,6 +312,9 @@ def run_strategies(file, *names):
         for number, case in enumerate(cases_of(name)):
             halves.shards = 1 if case.sparse == "whole" else 2
             found, train = list(kinds(name, case)), functools.partial(train_cells, strategy, call)
+            train = functools.partial(
+                train, inner=name == "Mirrored2NoMergeCall" and number % 4 < 2
+            )
             cells = train(problem, case, in_scope=number % 2 == 0)
             if "lazy" in found:
                 cells["lazy"] = train(problem, case, in_scope=True, lazy=True)["sparse"]
@@ -262,6 +326,11 @@ def run_strategies(file, *names):
             results["outside of the scope"] = outside_of_scope(strategy, call)
         if name == "MultiWorkerMirrored":
             results["state that all workers read"] = {"window": read_by_all_workers(strategy)}
+        if name == "Mirrored2NoMergeCall":
+            results["Policies"] = {
+                policy: train_policy(strategy, problem, policy, in_scope=number % 2 == 0)
+                for number, policy in enumerate(POLICIES)
+            }
     Path(file).write_text(json.dumps(results))
 
 
@@ -280,8 +349,17 @@ def caller(strategy, name):
     return call
 
 
-def train_cells(strategy, call, problem, case, in_scope, **arguments):
+def train_cells(strategy, call, problem, case, in_scope, inner=False, **arguments):
     """Trains with one optimizer, and compares it with the same without a strategy.
+
+    Args:
+        strategy: the strategy.
+        call: calls a function under it.
+        problem: the loss.
+        case: the optimizer.
+        in_scope: whether it is made in the strategy's scope.
+        inner: whether each replica calls a `tf.function`, as with `fit(jit_compile=True)`.
+        **arguments: more arguments of the optimizer.
 
     Returns:
         What came of the variables that have dense gradients, and of the one with sparse ones.
@@ -302,7 +380,9 @@ def train_cells(strategy, call, problem, case, in_scope, **arguments):
             number = tf.convert_to_tensor(context.replica_id_in_sync_group)
             problem.minimize(optimizer, variables, step, number)
 
-        strategy.run(replica)
+        # Passed directly, a `tf.function` would be called once for all replicas.
+        function = tf.function(replica, autograph=False)
+        strategy.run((lambda: function()) if inner else replica)
 
     for step in range(STEPS):
         call(all_replicas, tf.constant(step))
@@ -410,6 +490,70 @@ def read_by_all_workers(strategy):
         "summed": [value.tolist() for value in weights if value.shape == (2,)],
         "trained": variable.numpy().tolist(),
         "copies": [digest(weights)],
+    }
+
+
+def train_policy(strategy, problem, policy, in_scope):
+    """Trains with a policy, each replica in a `tf.function`; compares it with one replica."""
+    import numpy as np
+    import tensorflow as tf
+
+    import tfopt
+
+    infinite = [3] if "skip" in policy or "LossScale" in policy else [-1]
+    limit = (lambda x: tf.minimum(x, 0.5)) if policy == "constraint" else None
+
+    def made(scope):
+        with scope:
+            variables = [
+                tf.Variable(value, name=name, constraint=limit if name != "table" else None)
+                for name, value in zip(("table", "a", "b"), problem.values, strict=True)
+            ]
+        return variables
+
+    def one_step(optimizer, variables, gradients, step):
+        factor = optimizer.scale_loss(tf.where(tf.reduce_any(step == infinite), np.inf, 1.0))
+        pairs = [(scaled(g, factor), v) for g, v in zip(gradients, variables, strict=True)]
+        optimizer.apply_gradients(pairs[1 if limit is not None else 0 :])
+
+    ours, theirs = made(strategy.scope()), made(contextlib.nullcontext())
+    with strategy.scope() if in_scope else contextlib.nullcontext():
+        optimizer = POLICIES[policy](plain(tfopt))
+    alone = POLICIES[policy](plain(tfopt))
+
+    @tf.function(autograph=False)
+    def on_replicas(step):
+        def replica():
+            number = tf.convert_to_tensor(
+                tf.distribute.get_replica_context().replica_id_in_sync_group
+            )
+            count = 3 + number % 2
+            rows = problem.rows[step, number, :count], problem.indices[step, number, :count]
+            dense = [factor[step, number] for factor in problem.dense]
+            one_step(optimizer, ours, [tf.IndexedSlices(*rows), *dense], step)
+
+        function = tf.function(replica, autograph=False)
+        strategy.run(lambda: function())
+
+    on_one = tf.function(functools.partial(one_step, alone, theirs), autograph=False)
+    for step in range(POLICY_STEPS):
+        on_replicas(tf.constant(step))
+        on_one(problem.summed(step), tf.constant(step))
+    if policy == "flush":
+        tf.function(lambda: strategy.run(lambda: optimizer.flush()), autograph=False)()
+        tf.function(lambda: alone.flush(), autograph=False)()
+    weights = [v for v in optimizer.weights if "accumulated" not in v.name]  # one for each replica
+    pairs = [
+        (x.numpy(), y.numpy())
+        for x, y in zip([*ours, *optimizer.weights], [*theirs, *alone.weights], strict=True)
+    ]
+    found = [copies(strategy, v) for v in (*ours, *weights)]
+    found = [each * STRATEGIES["Mirrored2"] if len(each) == 1 else each for each in found]
+    return {
+        "moved": difference(ours[1].numpy(), problem.values[1]),
+        "difference": max(difference(x, y) for x, y in pairs),
+        "copies": [digest(each) for each in zip(*found, strict=True)],
+        "steps": int(optimizer.iterations.numpy()),
     }
 
 

@@ -61,6 +61,18 @@ def test_all_workers_read_the_sums_of_a_window():
     assert len(set(result["copies"])) == 1
 
 
+@pytest.mark.timeout(strategies.TIMEOUT + 60)
+@pytest.mark.parametrize("policy", strategies.POLICIES)
+def test_a_policy_needs_no_merge_call(policy):
+    """Under XLA on GPUs a replica cannot leave its function."""
+    names = next(names for names in strategies.PROCESSES if "Mirrored2NoMergeCall" in names)
+    result = results_of(names)["Policies"][policy]
+    assert result["moved"] > 1e-3
+    assert result["steps"] > 1
+    assert result["difference"] < TOLERANCE
+    assert len(set(result["copies"])) == 1
+
+
 def test_the_docs_have_the_table():
     text = strategies.DOCS.read_text()
     for name in strategies.STRATEGIES:

@@ -25,10 +25,11 @@ def apply(
     aggregate: bool = True,
 ) -> Any:
     """Makes one step, after all checks."""
+    replicas.require_replica_context()  # first: there a variable does not answer everything
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     more = _taken(engine)
     if not works:
-        return _result(engine, engine.state.iterations.read_value(), name)
+        return _result(engine, replicas.read_alike(engine.state.iterations), name)
     sparse = [work for work in works if work.is_sparse]
     if sparse:
         engine.check_rows(sparse)
@@ -134,7 +135,7 @@ def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
             "anything: call `build` with them first."
         )
     if not (gates and built):
-        return _result(engine, engine.state.iterations.read_value(), None)
+        return _result(engine, replicas.read_alike(engine.state.iterations), None)
     replicas.require_replica_context(engine.state.variables())
     flush = functools.partial(_flush_windows, engine, more)
     if tf_variables.in_v1_graph():  # where only functions keep reads and writes in order
@@ -147,7 +148,7 @@ def _flush_windows(engine: Engine, more: tuple[Policy, ...]) -> Any:
     for policy in engine.policies:
         for works, aggregate in policy.open_windows():
             engine.life(engine.step(values, aggregate, more)._replace(flush=True), works)
-    return engine.state.iterations.read_value()
+    return replicas.read_alike(engine.state.iterations)
 
 
 def _result(engine: Engine, iterations: Any, name: str | None) -> Any:

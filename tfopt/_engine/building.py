@@ -48,7 +48,10 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
             f"`lr`={engine.pending_lr!r} has no effect: {type(engine.optimizer).__name__} never "
             "called `_set_hyper('learning_rate', ...)`."
         )
+    for variable in new.values():
+        tf_variables.check_scope(variable)
     if variables:
+        state.home.join(variables[0])
         join_mesh(state, variables[0], engine.name, engine.statics["shard_slots"])
     _ = state.iterations
     engine.hypers.create()

@@ -193,6 +193,7 @@ class Engine:
         """Returns the parts of a deep copy, still without slots."""
         twin = type(self)(optimizer, self.name, self.declared)
         twin.statics.update(self.statics)
+        twin.state.home = self.state.home.copied()
         twin.state.hypers = self.hypers.copy_for(twin.state, memo)
         twin.rules = {owner: rule.copied() for owner, rule in self.rules.items()}
         twin.more_rules, twin.names_of_rules = self.more_rules, dict(self.names_of_rules)

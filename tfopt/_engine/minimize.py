@@ -6,13 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._libraries import tf_variables
+from tfopt._libraries import replicas, tf_variables
 
 
 def compute_gradients(
     optimizer: Any, loss: Any, var_list: Any, grad_loss: Any, tape: tf.GradientTape | None
 ) -> list[tuple[Any, Any]]:
     """Returns (gradient, variable) pairs of the loss, multiplied by the optimizer's loss scale."""
+    replicas.require_replica_context()
     if not callable(loss) and tape is None:
         raise ValueError(
             f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."

@@ -27,8 +27,9 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     which is advanced by the group of variables without numbers of their own.
     """
     engine, optimizer = step.engine, step.engine.optimizer
-    step = step._replace(iterations=engine.state.iterations.read_value())
+    step = step._replace(iterations=replicas.read_alike(engine.state.iterations))
     state = engine.state.scalars
+    now = {name: replicas.read_alike(scalar) for name, scalar in state.items()}
     keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
     if state:  # the group without rules must be there, to advance it
         keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
@@ -38,7 +39,7 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
         if (dtype, numeric) not in begun:
             h = _hyperparameters(step, dtype, numeric)
-            own = Scalars(**{name: as_scalar(scalar, dtype) for name, scalar in state.items()})
+            own = Scalars(**{name: as_scalar(value, dtype) for name, value in now.items()})
             for policy in step.policies:
                 policy.change_rates(step, h)
             optimizer.begin(h, own)
@@ -57,7 +58,7 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
         scalars[dtype, group] = vars(h)
     for name, scalar in state.items():
         new = advanced.get(scalar.dtype) or next(iter(advanced.values()))
-        scalar.assign(tf.cast(new[name], scalar.dtype), read_value=False)
+        replicas.assign_alike(scalar, new[name])
     return step._replace(scalars=scalars)
 
 

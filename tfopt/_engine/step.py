@@ -9,8 +9,15 @@ from typing import Any
 from tfopt._engine import overwrite_with_gradient
 from tfopt._engine.overwrite_with_gradient import split
 from tfopt._engine.step_records import Step, Work, deduplicated
-from tfopt._libraries import dtensor, tf_variables
-from tfopt._libraries.replicas import across_replicas, after_writes, first_replicas_value, when
+from tfopt._libraries import dtensor
+from tfopt._libraries.replicas import (
+    across_replicas,
+    add_alike,
+    after_writes,
+    first_replicas_value,
+    read_alike,
+    when,
+)
 
 
 def run(step: Step, works: Sequence[Work]) -> Any:
@@ -51,12 +58,12 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
                     policy.after_update(begun, works)  # constraint, average
                 overwrite_with_gradient.overwrite(overwriting)
                 with after_writes([w.variable for w in works if w.is_sparse]):
-                    tf_variables.add(step.engine.state.iterations, 1)
+                    add_alike(step.engine.state.iterations, 1)
 
             for policy in policies:
                 policy.after_decision(step, finite)  # count what was skipped
 
-    return dtensor.read(step.engine.state.iterations)
+    return read_alike(step.engine.state.iterations)
 
 
 def gated(step: Step, works: Sequence[Work]) -> Callable[[Callable[[Sequence[Work]], None]], None]:

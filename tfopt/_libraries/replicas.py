@@ -7,7 +7,7 @@ context.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -31,7 +31,7 @@ SHARING = (  # strategies in which a variable has no copies
 )
 
 
-def require_replica_context(variables: Iterable[Any]) -> None:
+def require_replica_context(variables: Iterable[Any] = ()) -> None:
     """Raises outside of replica context, where a gradient belongs to no replica."""
     strategy = tf.distribute.get_strategy()
     strange = [
@@ -56,6 +56,38 @@ def require_copies(what: str) -> None:
             f"{what} is not supported under a strategy whose replicas share their variables; got "
             f"{type(strategy).__name__}."
         )
+
+
+class Home:
+    """Where variables live that belong to an optimizer as a whole: under which strategy.
+
+    It is the strategy in whose scope the optimizer was made, else that of its first variables.
+    """
+
+    def __init__(self) -> None:
+        self._strategy = tf.distribute.get_strategy() if has_strategy() else None
+        self._is_used = False
+
+    def join(self, variable: Any) -> None:
+        """Moves to the strategy of a variable, unless there are variables in a strategy already."""
+        own = self._strategy
+        if own is None or not (self._is_used or own.extended.variable_created_in_scope(variable)):
+            self._strategy = getattr(variable, "distribute_strategy", None)
+
+    def copied(self) -> Home:
+        """Returns the same home for a deep copy, whose variables may be others."""
+        twin = Home()
+        twin._strategy = self._strategy
+        return twin
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Returns a scope, outside of functions, in which variables are created here."""
+        with tf.init_scope(), contextlib.ExitStack() as stack:
+            self._is_used = True
+            if self._strategy is not None and not has_strategy():
+                stack.enter_context(self._strategy.scope())
+            yield
 
 
 def has_strategy() -> bool:
@@ -188,6 +220,76 @@ def holds_on_all_replicas(flag: Any) -> Any:
     return tf.equal(context.all_reduce(tf.distribute.ReduceOp.SUM, against), 0)
 
 
+# --- variables of an optimizer as a whole ---------------------------------------------------------
+
+
+def read_alike(variable: Any) -> Any:
+    """Returns the value of a scalar, the same on all replicas.
+
+    Replicas that have no `merge_call` go their ways at different times. If the variable has no
+    copies, only the first replica reads and writes it, and the others get the value from there.
+    """
+    if not _is_foreign(variable):
+        return dtensor.read(variable)
+    value = variable.read_value() if _number() == 0 else tf.zeros(variable.shape, variable.dtype)
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def readable_alike(variable: Any) -> Any:
+    """Returns a scalar as it is where replicas may read it, else its value: see `read_alike`."""
+    return read_alike(variable) if _is_foreign(variable) else variable
+
+
+def assign_alike(variable: Any, value: Any) -> None:
+    """Assigns a value that is the same on all replicas to a scalar, once to each copy."""
+    for part in _written_here(variable):
+        tf_variables.write(part, value)
+
+
+def add_alike(variable: Any, value: Any) -> None:
+    """Adds a value that is the same on all replicas to a scalar, once to each copy."""
+    for part in _written_here(variable):
+        tf_variables.add(part, tf.cast(value, part.dtype))
+
+
+def _written_here(variable: Any) -> Sequence[Any]:
+    """Returns what this code has to write, so that all replicas together write each copy once."""
+    if not _stays_in_replica():
+        return [variable]
+    if isinstance(variable, tf.distribute.DistributedValues):
+        return _copies_here(variable)
+    return [variable] if _place() == 0 else []
+
+
+def _copies_here(variable: Any) -> Sequence[Any]:
+    """Returns the copies of a variable that this code may touch: all, or one replica's."""
+    found = copies(variable)
+    return [found[_place()]] if len(found) > 1 and _stays_in_replica() else found
+
+
+def _is_foreign(variable: Any) -> bool:
+    """Returns whether replicas share a variable, and have no context in which they are one."""
+    return _stays_in_replica() and not isinstance(variable, tf.distribute.DistributedValues)
+
+
+def _stays_in_replica() -> bool:
+    """Returns whether this runs in each replica, and cannot leave it: under XLA on GPUs."""
+    if not has_strategy() or tf.distribute.in_cross_replica_context():
+        return False
+    return bool(tf.__internal__.distribute.strategy_supports_no_merge_call())
+
+
+def _place() -> int:
+    """Returns the number of this replica among those of this process."""
+    return _number() % max(len(tf.distribute.get_strategy().extended.worker_devices), 1)
+
+
+def _number() -> int:
+    """Returns the number of this replica."""
+    context = tf.distribute.get_replica_context()
+    return int(tf.get_static_value(context.replica_id_in_sync_group))
+
+
 def first_replicas_value(value: Any) -> Any:
     """Returns the first replica's value, inside `across_replicas`; None stays None."""
     if value is None:
@@ -210,8 +312,8 @@ def after_writes(variables: Iterable[Any]) -> AbstractContextManager[Any]:
 
     A write of rows fails for an index that is out of range. In a function, other ops would run.
     """
-    all_copies = [copy for variable in variables for copy in copies(variable)]
-    return tf.control_dependencies([tf.raw_ops.VariableShape(input=c.handle) for c in all_copies])
+    here = [copy for variable in variables for copy in _copies_here(variable)]
+    return tf.control_dependencies([tf.raw_ops.VariableShape(input=c.handle) for c in here])
 
 
 def on_device_of(copy: Any) -> AbstractContextManager[Any]:

@@ -168,15 +168,21 @@ def placed_like(variable: Any) -> Iterator[None]:
         strategy = tensorflow_private.strategy_of(variable)
         if strategy is not None and strategy is not tf.distribute.get_strategy():
             stack.enter_context(strategy.scope())
-        strategy = tf.distribute.get_strategy()
-        if not strategy.extended.variable_created_in_scope(variable):
-            raise ValueError(
-                f"Variable `{variable_path(variable)}` was created outside the scope of "
-                f"{strategy}: its copies could not be updated there. Create it inside "
-                "`strategy.scope()`."
-            )
-        stack.enter_context(strategy.extended.colocate_vars_with(variable))
+        check_scope(variable)
+        extended = tf.distribute.get_strategy().extended
+        stack.enter_context(extended.colocate_vars_with(variable))
         yield
+
+
+def check_scope(variable: Any) -> None:
+    """Raises if a strategy is active and the variable was created outside of its scope."""
+    strategy = tf.distribute.get_strategy()
+    if tf.distribute.has_strategy() and not strategy.extended.variable_created_in_scope(variable):
+        raise ValueError(
+            f"Variable `{variable_path(variable)}` was created outside the scope of "
+            f"{strategy}: its copies could not be updated there. Create it inside "
+            "`strategy.scope()`."
+        )
 
 
 def create(

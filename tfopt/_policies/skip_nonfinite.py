@@ -51,5 +51,4 @@ class SkipNonfinite(FiniteSteps):
 
     def after_decision(self, step: Step, taken: Any) -> None:
         """Counts a step that was skipped."""
-        skipped = self.engine.state.counter(SKIPPED)
-        skipped.assign_add(tf.cast(tf.logical_not(taken), skipped.dtype), read_value=False)
+        replicas.add_alike(self.engine.state.counter(SKIPPED), tf.logical_not(taken))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import schedules
-from tfopt._libraries import tf_variables
+from tfopt._libraries import replicas, tf_variables
 from tfopt._libraries.serialization import plain
 from tfopt._libraries.warnings import warn
 from tfopt.hyper import NEVER, Hyper, is_number
@@ -74,7 +74,7 @@ class Value:
         if source is None and isinstance(self.source, tf.Variable):
             tf_variables.assign_all([(self.source, number)])
         elif self._is_symbolic_number(source):
-            self.variable_of_number().assign(tf.cast(source, tf.float32))
+            replicas.assign_alike(self.variable_of_number(), source)
         elif source is None:
             self._set_number(number)
         else:
@@ -117,7 +117,11 @@ class Value:
         """Returns the current value of a tensor or callable source."""
         value = source
         if callable(value):
-            value = value(self.home.iterations) if _takes_step(value) else value()
+            value = (
+                value(replicas.readable_alike(self.home.iterations))
+                if _takes_step(value)
+                else value()
+            )
         value = tf.cast(value, tf.float32) if not tf.is_tensor(value) else value
         if tf.executing_eagerly() or not tf.compat.v1.executing_eagerly_outside_functions():
             return value

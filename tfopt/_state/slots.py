@@ -57,7 +57,7 @@ class Slots:
             self._late = [(v, n) for v, n in self._late if not any(v is x for x, _ in late)]
             for variable, name in late:
                 slot = self.get(variable, name)
-                slot.assign(tf.cast(variable.read_value(), slot.dtype))
+                tf_variables.assign_all([(slot, variable.read_value())])
 
     def restart(self, entries: Sequence[Entry]) -> None:
         """Gives slots their first values; those that copy their variables do so at the next use."""

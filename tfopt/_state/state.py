@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._libraries import replicas, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state import weight_lists
 from tfopt._state.deferred_loading import (
@@ -65,6 +65,7 @@ class State:
         self.first_counts = first_counts
         self.added: dict[str, Any] = {}  # the variables of `add_weight`, by name
         self.layout: Any = None  # for scalars on a DTensor mesh
+        self.home = replicas.Home()  # for scalars under a strategy
         self.waiting = Waiting(self.lock)
         self._iterations: Any = None
         tensorflow_private.start_tracking(owner)
@@ -107,13 +108,10 @@ class State:
 
     def create_scalar(self, name: str, value: Any, dtype: Any) -> Any:
         """Creates a scalar variable of the optimizer, the same on all replicas."""
-        return tf_variables.create(
-            value,
-            self._names.unique(f"{self.name}/{name}"),
-            dtype,
-            layout=self.layout,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        name = self._names.unique(f"{self.name}/{name}")
+        alike = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        with self.home.scope():
+            return tf_variables.create(value, name, dtype, layout=self.layout, aggregation=alike)
 
     def create_scalars(self, declared: Mapping[str, float], variable: Any) -> None:
         """Creates the scalars that the optimizer declares, and the counters of policies."""

@@ -18,9 +18,11 @@ from tfopt._engine.step_records import Step, Work
 from tfopt._libraries import tf_variables
 from tfopt._libraries.replicas import (
     across_replicas,
+    add_alike,
     after_writes,
     each_copy,
     first_replicas_value,
+    read_alike,
     when,
 )
 from tfopt._policies.constraints import Constraints
@@ -114,12 +116,12 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
             for policy in policies:
                 policy.after_update(step, works)  # constraint
             with after_writes([work.variable for work in works if work.is_sparse]):
-                step.engine.state.iterations.assign_add(1, read_value=False)
+                add_alike(step.engine.state.iterations, 1)
 
         for policy in policies:
             policy.after_decision(step, finite)
 
-    return step.engine.state.iterations.read_value()
+    return read_alike(step.engine.state.iterations)
 
 
 def _works(pairs: Iterable[tuple[Any, Any]], constraints: dict[int, Any]) -> list[Work]:

@@ -16,7 +16,7 @@ from tfopt._engine import apply_gradients, building, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
 from tfopt._keras.optimizer import KerasOptimizer, NotOffered, paired
-from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+from tfopt._libraries import dtensor, replicas, tensorflow_private, tf_variables
 from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
@@ -211,20 +211,21 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     def _rescale(self, finite: Any) -> None:
         """Changes the scale after a step that was taken or skipped: once for all replicas."""
         scale, counter, skipped = self._own_variables()
-        skipped.assign_add(tf.cast(tf.logical_not(finite), skipped.dtype), read_value=False)
+        replicas.add_alike(skipped, tf.logical_not(finite))
         if not self.dynamic:
             return
-        steps = tf.where(finite, counter + 1, 0)
+        now = replicas.read_alike(scale)
+        steps = tf.where(finite, replicas.read_alike(counter) + 1, 0)
         grow = steps >= self.dynamic_growth_steps
-        doubled = tf.where(tf.math.is_finite(2 * scale), 2 * scale, scale)
-        new = tf.where(grow, doubled, scale)
-        scale.assign(tf.where(finite, new, tf.maximum(scale / 2, 1)), read_value=False)
-        counter.assign(tf.where(grow, tf.zeros_like(steps), steps), read_value=False)
+        doubled = tf.where(tf.math.is_finite(2 * now), 2 * now, now)
+        new = tf.where(grow, doubled, now)
+        replicas.assign_alike(scale, tf.where(finite, new, tf.maximum(now / 2, 1)))
+        replicas.assign_alike(counter, tf.where(grow, tf.zeros_like(steps), steps))
 
     def scale_loss(self, loss: Any) -> Any:
         """Returns the loss times the scale; `apply_gradients` divides gradients by the scale."""
         self.__dict__["_unscales"] = True
-        return times(loss, self.loss_scale)
+        return times(loss, replicas.readable_alike(self.loss_scale))
 
     def get_scaled_loss(self, loss: Any) -> Any:
         """Returns the loss times the scale; for a function that returns a loss, a function."""
@@ -243,8 +244,10 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         """
         self.__dict__["_unscales"] = False
 
+        scale = replicas.readable_alike(self.loss_scale)
+
         def divide(values: Any) -> Any:
-            return values / tf.cast(self.loss_scale, values.dtype)
+            return values / tf.cast(scale, values.dtype)
 
         return [None if g is None else gradient_arithmetic.with_values(divide, g) for g in grads]
 
@@ -361,6 +364,8 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state for variables not seen before."""
         variables = list(var_list)
+        for variable in tf_variables.shards(map(tf_variables.unwrap, variables))[:1]:
+            self._scalars.home.join(variable)
         self._join_mesh(variables)
         self._own_variables()
         self._inner.build(variables)
@@ -498,7 +503,9 @@ class _Scaling(FiniteSteps):
 
     def change_own_gradients(self, step: Step, works: Works) -> Works:
         """Divides the gradients by the scale, unless the user has done so."""
-        return divided(works, self._wrapper.loss_scale) if self._unscales else works
+        if not self._unscales:
+            return works
+        return divided(works, replicas.readable_alike(self._wrapper.loss_scale))
 
     def after_decision(self, step: Step, taken: Any) -> None:
         """Changes the scale."""

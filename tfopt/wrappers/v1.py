@@ -27,9 +27,9 @@ def _run(step: Step, works: Sequence[Work]) -> Any:
 
     @replicas.across_replicas()
     def count() -> None:
-        step.engine.state.iterations.assign_add(1, read_value=False)
+        replicas.add_alike(step.engine.state.iterations, 1)
 
-    return step.engine.state.iterations.read_value()
+    return replicas.read_alike(step.engine.state.iterations)
 
 
 class V1State(State):
