@@ -59,6 +59,10 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
             regular expressions that are searched for in variables' paths. Also a method.
         gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
             called in place of the sum over replicas.
+        all_reduce_dtype: "bfloat16" or "float16": dense gradients are rounded to it and summed over
+            replicas in it, which halves the bytes between devices. float16 has more digits, but
+            sums above 65504 overflow. Gradients of rows are sent as they are, and one replica alone
+            rounds nothing. None: gradients are summed in their own dtype.
         gradient_transformers: functions from such pairs to such pairs, which are called in turn
             after clipping.
         lazy: what happens to rows that are not in the batch, for `IndexedSlices` gradients.

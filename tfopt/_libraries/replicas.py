@@ -95,6 +95,11 @@ def has_strategy() -> bool:
     return bool(tf.distribute.has_strategy())
 
 
+def count() -> int:
+    """Returns the number of replicas."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
 def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     """Returns the gradients summed over all replicas, on each replica."""
     if not has_strategy():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfopt._engine.policy import Policy
+from tfopt._policies.all_reduce_dtype import AllReduceDtype
 from tfopt._policies.clipping import Clipping
 from tfopt._policies.constraints import Constraints
 from tfopt._policies.exponential_moving_average import Averages
@@ -19,6 +20,7 @@ ORDER: tuple[type[Policy], ...] = (
     Unscaling,
     Accumulation,
     Aggregator,
+    AllReduceDtype,
     SkipNonfinite,
     Clipping,
     Transformers,
