@@ -10,7 +10,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo test test-all docs bench test-oldest test-newest test-bazel test-peers lint format lock dist clean
+.PHONY: help demo test test-all docs bench test-oldest test-newest test-gpu test-bazel test-peers lint format lock dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test-oldest: .venv-oldest/.installed ## run them on Python 3.10 with the oldest 
 
 test-newest: .venv-newest/.installed ## run them on the newest versions that pip finds (PYTHON_NEWEST=python3.13)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv-newest/bin/python $(PYTEST)
+
+test-gpu: .venv/.installed-test .venv/.installed-gpu ## run those that need a GPU, on a machine that has one
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python -m pytest $(PYTEST_ARGS) tests/gpu
 
 test-bazel: .venv/.installed-test ## run them by Bazel 4, Debian's bazel-bootstrap (BAZEL_TARGETS=//:hyper_test)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bazel-4 --batch test --cache_test_results=no --noshow_progress -- $(BAZEL_TARGETS)
