@@ -6,16 +6,12 @@ from pathlib import Path
 
 import pytest
 import strategies
-from cases import CASES
-from on_mesh import DATA_PARALLEL, KINDS, REFUSES_AVERAGES, STATES, WITH_OPTIONS
+from on_mesh import DATA_PARALLEL, REFUSES_AVERAGES, STATES, WITH_OPTIONS, cells
 from processes import run_side_by_side
-from training import PLAIN
 
 pytestmark = pytest.mark.timeout(strategies.TIMEOUT + 60)
-VARIANTS = [case.name for case in CASES if case not in PLAIN]
-VARIANTS += [f"{cls.__name__}-{note}" for note, (cls, _) in WITH_OPTIONS.items()]
-CELLS = [f"{case.name}/{kind}" for case in PLAIN for kind in KINDS]
-CELLS += [f"{name}/columns-graph" for name in VARIANTS]
+CELLS = [f"{case.name}/{kind}" for case, kind in cells()]
+CELLS += [f"{cls.__name__}-{note}/columns-graph" for note, (cls, _) in WITH_OPTIONS.items()]
 
 
 @strategies.once

@@ -125,13 +125,14 @@ class EightBits(Policy, Codec):
     def encode(self, value):
         blocks = self._blocks(value)
         largest = tf.reduce_max(tf.abs(blocks), axis=1, keepdims=True)
-        part = tf.math.divide_no_nan(tf.abs(blocks), largest) ** (1 / 3)
+        part = tf.sqrt(tf.sqrt(tf.math.divide_no_nan(tf.abs(blocks), largest)))
         codes = tf.reshape(tf.sign(blocks) * tf.round(127 * part), [-1])[: tf.size(value)]
         return tf.cast(tf.reshape(codes, tf.shape(value)), tf.int8), largest[:, 0]
 
     def decode(self, codes, largest):
         part = self._blocks(tf.cast(codes, largest.dtype)) / 127
-        values = tf.reshape(part**3 * largest[:, tf.newaxis], [-1])[: tf.size(codes)]
+        values = part * tf.abs(part) ** 3 * largest[:, tf.newaxis]
+        values = tf.reshape(values, [-1])[: tf.size(codes)]
         return tf.reshape(values, tf.shape(codes))
 
     def _blocks(self, values):
@@ -150,9 +151,9 @@ def coded(values, block=16):
         own = values.ravel()[begin : begin + block]
         largest.append(np.abs(own).max())
         part = np.abs(own) / (largest[-1] or 1)
-        codes[begin : begin + block] = np.sign(own) * np.round(127 * np.cbrt(part))
+        codes[begin : begin + block] = np.sign(own) * np.round(127 * part**0.25)
     scale = np.repeat(largest, block)[: values.size]
-    decoded = (codes / 127) ** 3 * scale
+    decoded = np.sign(codes) * (codes / 127) ** 4 * scale
     return codes.reshape(values.shape), np.array(largest), decoded.reshape(values.shape)
 
 

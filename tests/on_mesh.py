@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from cases import CASES, Case
 from strategies import difference
 from tensorflow.experimental import dtensor
-from training import PLAIN, slots_of
+from training import PLAIN, of_each_kind, of_some_kinds, slots_of
 
 import tfopt
 
@@ -74,8 +75,15 @@ KINDS = {  # of a cell: the layout of its matrix, and changes to the optimizer
 }
 
 
+def cells():
+    """Rows of the table in one layout, and optimizers in all."""
+    for case in of_each_kind(CASES):
+        yield case, "columns-graph"
+    for case in of_some_kinds(PLAIN):
+        yield from ((case, kind) for kind in KINDS if kind != "columns-graph")
+
+
 def run(file):
-    from cases import CASES, Case
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * 4
@@ -86,11 +94,10 @@ def run(file):
         for note, (cls, options) in WITH_OPTIONS.items()
     ]
     results = {}
-    for case in [*CASES, *others]:
-        for kind in KINDS if case in PLAIN else ["columns-graph"]:
-            name, changes = KINDS[kind]
-            layout = dtensor.Layout(LAYOUTS[name], mesh)
-            results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
+    for case, kind in [*cells(), *((case, "columns-graph") for case in others)]:
+        name, changes = KINDS[kind]
+        layout = dtensor.Layout(LAYOUTS[name], mesh)
+        results[f"{case.name}/{kind}"] = cell(mesh, layout, case, kind, changes)
     for name, (cls, options, scaled) in DATA_PARALLEL.items():
         split = name == "norms of parts"
         results[f"data parallel: {name}"] = data_parallel(mesh, cls, options, scaled, split)

@@ -20,6 +20,7 @@ from training import (
     PLAIN,
     assert_same,
     of_each_kind,
+    of_some_kinds,
     train_on_cosines,
     untraced,
     value_of,
@@ -32,7 +33,7 @@ LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # odd, so that a break falls inside an accumulation of two
 
 # Policies of a step, by name; "" is none. Every optimizer is saved and resumed without one, and
-# one of each kind with each; some in a loss-scale wrapper.
+# some with each; some in a loss-scale wrapper.
 POLICIES = {
     "": {},
     "averages": {"use_ema": True, "ema_momentum": 0.5, "skip_nonfinite": True},
@@ -45,7 +46,8 @@ POLICIES = {
 }
 KINDS = of_each_kind(CASES)
 WITHOUT = [case for case in CASES if case in PLAIN or case in KINDS]
-WITH_POLICIES = [case.name for case in of_each_kind(PLAIN)]
+KINDS_OF_PLAIN = [case.name for case in of_each_kind(PLAIN)]
+WITH_POLICIES = [case.name for case in of_some_kinds(PLAIN)]
 # Formats with every row of the table: one of each way in which state is written.
 WITH_EVERY_ROW = ("checkpoint", "keras .keras", "keras .h5", "get_weights")
 IN_A_WRAPPER = ["Adam", "Nadam"]  # which does not look at its optimizer's state; Nadam has a scalar
@@ -68,7 +70,7 @@ def rows_of(kind):
     every = optimizers()
     if kind in WITH_EVERY_ROW:
         return every
-    return {row: make for row, make in every.items() if row.split()[0] in WITH_POLICIES}
+    return {row: make for row, make in every.items() if row.split()[0] in KINDS_OF_PLAIN}
 
 
 def loss_scaled(name):

@@ -46,4 +46,5 @@ class AllReduceDtype(Policy):
 
 def _is_wide(gradient: Any) -> bool:
     """Returns whether a gradient is dense and has more than 16 bits a number."""
-    return tf.is_tensor(gradient) and gradient.dtype in (tf.float32, tf.float64)
+    has_rows = isinstance(gradient, tf.IndexedSlices)
+    return not has_rows and gradient.dtype in (tf.float32, tf.float64)
