@@ -8,7 +8,7 @@ update runs on the first path that takes it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
     from tfopt._engine.policy import Policy
 
+FEW = 16  # small variables in a step, for which plain ops cost less than to launch compiled code
 TOGETHER = 8  # small variables in one launch; more take longer to compile
 
 
@@ -176,12 +177,28 @@ class Xla(Path):
         return devices.compiles(self.engine, update.x.variable)
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Launches small variables together; not of other shapes in eager steps, nor with sums."""
+        """Launches small variables together; not of other shapes in eager steps, nor with sums.
+
+        A few light ones cost less as plain ops. In eager mode a function of TensorFlow runs these,
+        because TensorFlow rewrites plain ops of a graph, and so changes the last bit.
+        """
+        few = len(list(filter(_is_light, updates))) <= FEW
+        plain = few and self.engine.statics["jit_compile"] == "auto"
+        if plain and not tf.executing_eagerly():
+            advance(self.engine.optimizer, list(filter(_is_light, updates)), h)
+            updates = [update for update in updates if not _is_light(update)]
         mixes = not tf.executing_eagerly() and self.engine.optimizer.sparse != "whole"
         for launch in _launches(updates, mixes):
+            by_xla = not (plain and _is_light(launch[0]))
             form, inputs = _form(launch[0]), [_inputs(update) for update in launch]
             key, function = (len(launch), form, tuple(h)), functools.partial(_advance_form, form)
-            xla_functions.call(self.engine, key, function, inputs, dict(h))
+            xla_functions.call(self.engine, key, function, inputs, dict(h), by_xla=by_xla)
+
+
+def _is_light(update: Update) -> bool:
+    """Returns whether to launch compiled code costs more than the update, in a dtype of its own."""
+    x = update.x.variable
+    return devices.is_small(x) and x.dtype in (tf.float32, tf.float64)
 
 
 def _launches(updates: Sequence[Update], mixes: bool) -> Iterator[list[Update]]:
@@ -320,31 +337,3 @@ class Rows(Path):
 
 
 PATHS: tuple[type[Path], ...] = (Rows, Fused, Xla, Plain)  # the first that takes an update
-
-
-def elementwise(
-    engine: Engine, name: str, function: Callable[..., None], cells: Sequence[Cell], *scalars: Any
-) -> None:
-    """Calls `function(cells, *scalars)`, compiled if dense updates of these cells are compiled.
-
-    Args:
-        engine: the engine of the optimizer whose cells they are.
-        name: a name of the function, for the key of what is compiled.
-        function: it must hold nothing that belongs to one optimizer.
-        cells: what it reads and writes.
-        *scalars: tensors.
-    """
-    x = cells[0].variable
-    if not devices.compiles(engine, x) or devices.is_small(x):
-        function(cells, *scalars)
-        return
-    forms = tuple((cell.codec, cell.rowed) for cell in cells)
-    parts = [list(cell.parts) for cell in cells]
-    xla_functions.call_shared(
-        (name, forms), functools.partial(_on_cells, function, forms), parts, *scalars
-    )
-
-
-def _on_cells(function: Callable[..., None], forms: Any, parts: Any, *scalars: Any) -> None:
-    cells = [Cell(tuple(own), *form) for own, form in zip(parts, forms, strict=True)]
-    function(cells, *scalars)

@@ -76,8 +76,8 @@ class CompiledFunction:
     calls, so these run an outer function that only calls it.
     """
 
-    def __init__(self, function: Callable[..., None]):
-        self.traced = tf.function(function, jit_compile=True, autograph=False)
+    def __init__(self, function: Callable[..., None], by_xla: bool = True):
+        self.traced = tf.function(function, jit_compile=by_xla, autograph=False)
         self._inner: Function | None = None
         self._outer: Function | None = None
 
@@ -120,11 +120,11 @@ class Compiled:
         self._lock = threading.Lock()
         self._functions: dict[Any, CompiledFunction] = {}
 
-    def get(self, key: Any, make: Callable[[], Function]) -> CompiledFunction:
+    def get(self, key: Any, make: Callable[[], Function], by_xla: bool) -> CompiledFunction:
         """Returns the function of this key; makes it if there is none yet."""
         with self._lock:
             if key not in self._functions:
-                self._functions[key] = CompiledFunction(make())
+                self._functions[key] = CompiledFunction(make(), by_xla)
             return self._functions[key]
 
     def __len__(self) -> int:
@@ -146,7 +146,9 @@ class Compiled:
 SHARED = Compiled()  # functions that all optimizers share
 
 
-def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: Any) -> None:
+def call(
+    engine: Engine, key: Any, function: Callable[..., None], *arguments: Any, by_xla: bool = True
+) -> None:
     """Calls `function(optimizer, *arguments)`, compiled, and shared with others if possible.
 
     Args:
@@ -155,15 +157,17 @@ def call(engine: Engine, key: Any, function: Callable[..., None], *arguments: An
             dtypes of `arguments`.
         function: what to compile; it must hold nothing that belongs to one optimizer.
         *arguments: nests of tensors, variables and hashable values.
+        by_xla: whether XLA compiles the function; if not, TensorFlow's graphs run it.
     """
     own = blueprint_key(engine)
     if own is not None and all(map(_is_plain, tf.nest.flatten(arguments))):
         try:
-            _call(SHARED, (own, key), functools.partial(_on_blueprint, function, own), arguments)
+            shared = functools.partial(_on_blueprint, function, own)
+            _call(SHARED, (own, key), shared, arguments, by_xla)
             return
         except UndeclaredError:
             engine.reads_more = True
-    _call(engine.compiled, key, functools.partial(function, engine.optimizer), arguments)
+    _call(engine.compiled, key, functools.partial(function, engine.optimizer), arguments, by_xla)
 
 
 def _is_plain(leaf: Any) -> bool:
@@ -173,11 +177,15 @@ def _is_plain(leaf: Any) -> bool:
 
 def call_shared(key: Any, function: Callable[..., None], *arguments: Any) -> None:
     """Calls a compiled function that takes no optimizer."""
-    _call(SHARED, key, function, arguments)
+    _call(SHARED, key, function, arguments, by_xla=True)
 
 
 def _call(
-    compiled: Compiled, key: Any, function: Callable[..., None], arguments: tuple[Any, ...]
+    compiled: Compiled,
+    key: Any,
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+    by_xla: bool,
 ) -> None:
     kinds: list[tuple[Any, ...]] = []
     tensors: list[Any] = []
@@ -196,7 +204,7 @@ def _call(
         skeleton = tf.nest.map_structure(lambda leaf: 0, arguments)
         return functools.partial(_on_tensors, function, skeleton, tuple(kinds))
 
-    compiled.get((key, tuple(kinds)), make)(*tensors)
+    compiled.get((key, by_xla, tuple(kinds)), make, by_xla)(*tensors)
 
 
 def _on_tensors(

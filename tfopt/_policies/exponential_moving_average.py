@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import update_paths
+from tfopt._engine.elementwise import elementwise
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step, Work
@@ -170,7 +170,7 @@ class Averages(Policy):
             steps = tf.cast(step.iterations, done.variable.dtype)
             if not work.is_sparse:
                 cells = (average, done, x)
-                update_paths.elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
+                elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
                 return
             indices = work.gradient.indices
             idle = steps - done.read(indices)
@@ -187,9 +187,7 @@ class Averages(Policy):
             average, x, done = self._cells(own, work)
             if done is None:
                 momentum = _momentum(self.engine, average.variable.dtype)
-                update_paths.elementwise(
-                    self.engine, "follow", _follow_step, (average, x), momentum
-                )
+                elementwise(self.engine, "follow", _follow_step, (average, x), momentum)
 
         replicas.each_copy(works, follow)
         every = self.engine.statics["ema_overwrite_frequency"]

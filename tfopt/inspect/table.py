@@ -32,7 +32,8 @@ class Row:
         decays: whether weight decay moves the variable.
         sparse: what an `IndexedSlices` gradient does: "rows" (lazy: the gradient's rows only),
             "rows_move", "exact" or "whole".
-        path: how a dense gradient is applied: "fused" (one TensorFlow kernel), "XLA" (compiled),
+        path: how a dense gradient is applied: "fused" (one TensorFlow kernel), "XLA" (compiled;
+            where a step updates only a few small variables on a CPU, plain ops, which cost less),
             "plain" (separate ops: there is no XLA, or a debugger such as
             `tf.debugging.enable_check_numerics` watches ops, which XLA does not support), "hooks"
             (the optimizer's own `resource_apply_dense`), or "overwritten" (with the gradient).
