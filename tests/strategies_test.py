@@ -184,6 +184,24 @@ def test_no_replica_may_have_a_row(wrap, options, mirrored):
         np.testing.assert_array_equal(copy[2:], np.ones([2, 2]))
 
 
+def test_gradients_may_come_from_outside_of_the_replicas(mirrored):
+    """As arguments of a function, which are on no device yet: each replica has the same."""
+    with mirrored.scope():
+        variable, table = tf.Variable([1.0, 2.0]), tf.Variable(tf.ones([3, 2]))
+    optimizer = tfopt.SGD(1.0)
+
+    @tf.function
+    def step(dense, values, indices):
+        def replica(dense, slices):
+            optimizer.apply_gradients([(dense, variable), (slices, table)])
+
+        mirrored.run(replica, args=(dense, tf.IndexedSlices(values, indices)))
+
+    step(tf.ones([2]), tf.ones([1, 2]), tf.constant([1]))
+    np.testing.assert_array_equal(variable, [-1.0, 0.0])
+    np.testing.assert_array_equal(table, [[1.0, 1.0], [-1.0, -1.0], [1.0, 1.0]])
+
+
 def test_nothing_is_summed_twice(mirrored):
     with mirrored.scope():
         variable, optimizer = tf.Variable(0.0), tfopt.SGD(1.0)

@@ -68,9 +68,7 @@ def main():
         arguments = [[__file__, file]] * 2
         run_side_by_side(*arguments, timeout=300, environments=cluster_environments(2))
         found = json.loads(file.read_text())
-    print(
-        "| all_reduce_dtype | MB a step | ms a step (median, least to most) |\n| --- | --- | --- |"
-    )
+    print("| `all_reduce_dtype` | MB a step, of both | ms a step |\n| --- | --- | --- |")
     for name, row in found.items():
         megabytes = statistics.median(row["megabytes"])
         times = sorted(row["milliseconds"])

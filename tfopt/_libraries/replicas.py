@@ -7,6 +7,7 @@ context.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -107,6 +108,9 @@ def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync > 1:
         gradients = [_to_be_gathered(g) if _has_rows(g) else g for g in gradients]
+    # An argument of a `tf.function` is on no device yet.
+    here = functools.partial(tf.nest.map_structure, tf.identity, expand_composites=True)
+    gradients = [g if g.device else here(g) for g in gradients]
     summed = list(gradients)
     for places in _places_by_collective(gradients):
         values = [gradients[place] for place in places]
