@@ -10,6 +10,7 @@ need `train` alone.
 
 import argparse
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+logging.getLogger("tensorflow").setLevel("ERROR")  # it warns of each sum outside of a function
 GLOBAL_BATCH = 64  # of all workers together: the training does not depend on their number
 
 
@@ -40,8 +42,8 @@ def train(folder, steps):
     latest = tf.train.latest_checkpoint(str(folder / "chief"))
     checkpoint.restore(latest)
     optimizer.build([w])
-    done = int(optimizer.iterations)
-    print(f"{strategy.num_replicas_in_sync} replicas, from step {done}")
+    done = int(optimizer.iterations.numpy())
+    print(f"{strategy.num_replicas_in_sync} replicas, from step {done} to step {max(done, steps)}")
 
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(GLOBAL_BATCH).skip(done)
     options = tf.data.Options()
@@ -93,7 +95,9 @@ def main():
     parser.add_argument("--workers", type=int, default=2, help="how many processes (%(default)s)")
     parser.add_argument("--steps", type=int, default=40, help="where to stop (%(default)s)")
     folder = Path(tempfile.gettempdir()) / "tfopt_workers"
-    parser.add_argument("--folder", type=Path, default=folder, help="checkpoints (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=folder, help="checkpoints, to go on from (%(default)s)"
+    )
     arguments = parser.parse_args()
     if arguments.workers < 1:
         parser.error(f"--workers must be at least 1; got {arguments.workers}")

@@ -1,5 +1,6 @@
 """`tfopt.inspect.replicas` says which copies are unequal, and where."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +54,12 @@ def test_the_loss_scale_is_compared_too(trained, mirrored):
     scale.values[1].assign(1.0)
     [found] = tfopt.inspect.replicas(optimizer)
     assert "scale" in found.variable
+
+
+def test_the_wrapper_of_keras_is_looked_into(trained):
+    optimizer, _ = trained(tfopt.SGD())
+    wrapped = keras.optimizers.LossScaleOptimizer(optimizer)
+    assert tfopt.inspect.replicas(wrapped) == []
 
 
 def test_where_it_cannot_be_called(mirrored):

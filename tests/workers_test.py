@@ -21,7 +21,7 @@ def test_two_workers_train_as_one_does_and_one_goes_on(tmp_path):
     assert "2 replicas, from step 0" in together
     assert "copies that differ: []" in together
     on = run(1, 30, "two")
-    assert "1 replicas, from step 20" in on
+    assert "1 replicas, from step 20 to step 30" in on
     loss = re.search(r"step 30: loss (\S+)", on)[1]
     assert float(loss) == pytest.approx(
         float(re.search(r"step 30: loss (\S+)", run(1, 30, "one"))[1]), rel=1e-4

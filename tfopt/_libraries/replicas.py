@@ -285,18 +285,20 @@ def _stays_in_replica() -> bool:
     """Returns whether this runs in each replica, and cannot leave it: under XLA on GPUs."""
     if not has_strategy() or tf.distribute.in_cross_replica_context():
         return False
-    return bool(tf.__internal__.distribute.strategy_supports_no_merge_call())
+    # A TPU knows its number when it runs, and its variables take what a replica assigns.
+    is_known = _number() is not None
+    return is_known and bool(tf.__internal__.distribute.strategy_supports_no_merge_call())
 
 
 def _place() -> int:
     """Returns the number of this replica among those of this process."""
-    return _number() % max(len(tf.distribute.get_strategy().extended.worker_devices), 1)
+    return (_number() or 0) % max(len(tf.distribute.get_strategy().extended.worker_devices), 1)
 
 
-def _number() -> int:
-    """Returns the number of this replica."""
-    context = tf.distribute.get_replica_context()
-    return int(tf.get_static_value(context.replica_id_in_sync_group))
+def _number() -> int | None:
+    """Returns the number of this replica; None if it is not known while a function is traced."""
+    number = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+    return None if number is None else int(number)
 
 
 def first_replicas_value(value: Any) -> Any:

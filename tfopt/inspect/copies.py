@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfopt._libraries import tf_variables
 from tfopt.inspect.argument_checks import unwrapped_optimizer
+from tfopt.wrappers.loss_scale import LossScaleOptimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,8 @@ def replicas(optimizer: Any) -> list[Difference]:
     window ends.
 
     Args:
-        optimizer: one of tfopt's, or a loss-scale wrapper of one.
+        optimizer: one of tfopt's, or a loss-scale wrapper of one. The scale of
+            `tfopt.LossScaleOptimizer` is compared, too; that of Keras' wrappers is not.
 
     Returns:
         The differences: an empty list if all copies are equal, or if there are no copies.
@@ -83,7 +85,7 @@ def replicas(optimizer: Any) -> list[Difference]:
 def _named(optimizer: Any, inner: Any) -> list[tuple[str, str, Any]]:
     """Everything that is compared: the name of the variable, of the slot, and the variable."""
     state, scalars = inner._engine.state, inner._engine.state.all_scalars()
-    if optimizer is not inner:
+    if isinstance(optimizer, LossScaleOptimizer):
         scalars |= optimizer._scalars.counters
     named = [(name, "", scalar) for name, scalar in scalars.items()]
     for original in inner._trainable_variables:
