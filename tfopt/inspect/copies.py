@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
+from tfopt._state.state import State
 from tfopt.inspect.argument_checks import unwrapped_optimizer
-from tfopt.wrappers.loss_scale import LossScaleOptimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +85,9 @@ def replicas(optimizer: Any) -> list[Difference]:
 def _named(optimizer: Any, inner: Any) -> list[tuple[str, str, Any]]:
     """Everything that is compared: the name of the variable, of the slot, and the variable."""
     state, scalars = inner._engine.state, inner._engine.state.all_scalars()
-    if isinstance(optimizer, LossScaleOptimizer):
-        scalars |= optimizer._scalars.counters
+    of_wrapper = vars(optimizer).get("_scalars")  # Keras' wrappers have none
+    if isinstance(of_wrapper, State):
+        scalars |= of_wrapper.counters
     named = [(name, "", scalar) for name, scalar in scalars.items()]
     for original in inner._trainable_variables:
         variable, path = tf_variables.unwrap(original), tf_variables.variable_path(original)
