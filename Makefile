@@ -7,6 +7,8 @@ PYTHON_NEWEST ?= $(PYTHON)
 JOBS ?= logical
 BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
+# Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
+TAKE_MORE = $(shell grep -lE '\bALL\b|_kinds?\b|import strategies|switches|on_mesh' tests/*_test.py)
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
@@ -21,8 +23,8 @@ demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, 
 test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
-test-all: .venv/.installed-test ## run them with every optimizer in every check, every format of state, killed processes
-	TFOPT_TESTS=all TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
+test-all: .venv/.installed-test ## run those that take more then: every optimizer, every format of state, killed processes
+	TFOPT_TESTS=all TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST) $(TAKE_MORE)
 
 docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
