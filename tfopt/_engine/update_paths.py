@@ -182,10 +182,10 @@ class Xla(Path):
         A few light ones cost less as plain ops. In eager mode a function of TensorFlow runs these,
         because TensorFlow rewrites plain ops of a graph, and so changes the last bit.
         """
-        few = len(list(filter(_is_light, updates))) <= FEW
-        plain = few and self.engine.statics["jit_compile"] == "auto"
+        light = [update for update in updates if _is_light(update)]
+        plain = len(light) <= FEW and self.engine.statics["jit_compile"] == "auto"
         if plain and not tf.executing_eagerly():
-            advance(self.engine.optimizer, list(filter(_is_light, updates)), h)
+            advance(self.engine.optimizer, light, h)
             updates = [update for update in updates if not _is_light(update)]
         mixes = not tf.executing_eagerly() and self.engine.optimizer.sparse != "whole"
         for launch in _launches(updates, mixes):
@@ -196,7 +196,10 @@ class Xla(Path):
 
 
 def _is_light(update: Update) -> bool:
-    """Returns whether to launch compiled code costs more than the update, in a dtype of its own."""
+    """Returns whether plain ops may run the update: a small one, with no cast to another dtype.
+
+    In 16 bits the plain ops of a function and of the graph around it may differ in the last bit.
+    """
     x = update.x.variable
     return devices.is_small(x) and x.dtype in (tf.float32, tf.float64)
 

@@ -3,7 +3,8 @@
 XLA's executables are never freed. So a function is kept as long as the process lives, and shared
 by all optimizers of one class, with the same statics and policies, for the same shapes and dtypes.
 Numbers and names are not part of its key. It runs on a blueprint of the optimizer, which has only
-what its class declares.
+what its class declares. Eager steps also run the plain ops of light updates in such functions,
+which XLA does not compile.
 
 A class of a user may read attributes, globals and other values that change unseen. So each of its
 optimizers keeps its own functions, unless the class promises to read only what it declares.
@@ -69,14 +70,14 @@ class _VariableByHandle:
 
 
 class CompiledFunction:
-    """A function that XLA compiles, called with a flat list of tensors and handles.
+    """A function, by XLA or in plain ops, called with a flat list of tensors and handles.
 
     Variables are passed as their handles: a function that captured variables could not be called
     any more when these variables are deleted. XLA would compile the function again for eager
     calls, so these run an outer function that only calls it.
     """
 
-    def __init__(self, function: Callable[..., None], by_xla: bool = True):
+    def __init__(self, function: Callable[..., None], by_xla: bool):
         self.traced = tf.function(function, jit_compile=by_xla, autograph=False)
         self._inner: Function | None = None
         self._outer: Function | None = None
