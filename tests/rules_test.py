@@ -9,36 +9,42 @@ from training import value_of
 from training_modes import LARGE, SHAPES, adamw, assert_close, first_values, names_of, sums
 
 import tfopt
-from tfopt._engine.variable_groups import Rule
+from tfopt._engine.members import Members
+from tfopt._engine.rules import Rule as RuleOfMembers
 
 
 def named(part):
     return lambda variable: part in variable.name
 
 
+def Rule(match, **kwargs):
+    """A rule for variables of which a function says that they are members."""
+    return RuleOfMembers(Members("rules", [match]), **kwargs)
+
+
 def ruled(optimizer, *rules):
-    """The optimizer with rules; each has an owner of its own, which is but a key."""
+    """The optimizer with rules."""
     for rule in rules:
-        optimizer._engine.add_rule(rule)
+        optimizer._engine.groups.add(rule)
     return optimizer
 
 
-def number_of(optimizer, rule, what):
-    return optimizer._engine.hypers[optimizer._engine.names_of_rules[rule, what]]
+def number_of(optimizer, name):
+    return optimizer._engine.hypers[name]
 
 
 def test_all_rules_that_match_a_variable_hold_for_it(mode):
     rules = [
         Rule(named("kernel"), factors={"learning_rate": 0.1}),
         Rule(named("bias"), values={"weight_decay": 0.05}),
-        Rule(lambda v: v.shape.rank == 1, factors={"learning_rate": 0.5}),
-        Rule(named("bias_2"), factors={"learning_rate": 0.5, "weight_decay": 3.0}),
+        Rule(lambda v: v.shape.rank == 1, factors={"learning_rate": 0.5}, partition=1),
+        Rule(named("bias_2"), factors={"learning_rate": 0.5}, partition=2),
         Rule(named("kernel_3"), off=["weight_decay"]),
     ]
     shapes = [*SHAPES, (2, 2), LARGE]
     names = ["kernel_0", "bias_1", "bias_2", "kernel_3", "kernel_4"]
     assert list(first_values(shapes)) == names
-    numbers = [(0.01, 0.1), (0.05, 0.05), (0.025, 0.15), (0.01, 0.0), (0.01, 0.1)]
+    numbers = [(0.01, 0.1), (0.05, 0.05), (0.025, 0.05), (0.01, 0.0), (0.01, 0.1)]
     opt = ruled(tfopt.AdamW(0.1, weight_decay=0.1, master_weights=True), *rules)
     steps = mode.gradients(8, shapes)
     variables = mode.train(opt, steps, shapes)
@@ -60,7 +66,7 @@ def test_a_factor_of_a_rule_changes_without_a_retrace(mode):
     Noting.steps = 0
     trainer(steps[:3])  # eager steps are traced when they come for the third time
     before = Noting.steps
-    number_of(opt, rule, "learning_rate_factor").set(0.25)
+    number_of(opt, "learning_rate_factor_0").set(0.25)
     trainer(steps[3:])
     assert Noting.steps == before > 0
     factors = [0.5, 0.5, 0.5, 0.25, 0.25]
@@ -103,7 +109,7 @@ def test_a_deep_copy_has_the_rules_and_numbers_of_its_own():
     rule = Rule(lambda v: True, factors={"learning_rate": 0.5})
     opt = ruled(tfopt.SGD(1.0), rule)
     twin = copy.deepcopy(opt)
-    number_of(twin, rule, "learning_rate_factor").set(0.25)
+    number_of(twin, "learning_rate_factor_0").set(0.25)
     for each, expected in ((opt, -0.5), (twin, -0.25)):
         variable = tf.Variable(0.0)
         each.apply_gradients([(tf.constant(1.0), variable)])

@@ -85,7 +85,13 @@ def test_every_public_name_is_documented():
                 assert inspect.getdoc(attribute), name
 
 
-PAGES = ["writing_an_optimizer.md", "state.md", "migration.md", "distribution.md"]
+PAGES = [
+    "writing_an_optimizer.md",
+    "state.md",
+    "migration.md",
+    "distribution.md",
+    "groups.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -97,7 +97,7 @@ class Hyper(_Ranged):
 
     def for_rule(self, name: str, what: str) -> Hyper:
         """Declares a number of a rule: a value has this one's bounds, a factor is at least 0."""
-        twin = Hyper(None, tracked=False, **({} if what == "value" else {"low": 0}))
+        twin = Hyper(None) if what == "value" else Hyper(None, low=0)
         twin.name = name
         twin.rules = self.rules if what == "value" else twin.rules
         return twin

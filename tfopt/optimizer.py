@@ -55,8 +55,11 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
         weight_decay: decoupled weight decay: before the update, x becomes
             x - learning_rate * weight_decay * x. Where only the rows in the batch are updated,
             only these rows decay.
-        exclude_from_weight_decay: what does not decay: a list of variables, of layers, and of
-            regular expressions that are searched for in variables' paths. Also a method.
+        exclude_from_weight_decay: what does not decay: a list of variables, layers, functions of a
+            variable, and regular expressions that are searched for in paths. Also a method.
+        groups: other numbers for parts of a model, such as {"encoder": {"learning_rate": 1e-5}}:
+            a mapping from such members to numbers, or a list of such mappings and of pairs. See
+            the attribute `groups`, and `tfopt.groups`.
         gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
             called in place of the sum over replicas.
         all_reduce_dtype: "bfloat16" or "float16": dense gradients are rounded to it and summed over
@@ -152,9 +155,8 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
     def begin(self, h: Scalars, state: Scalars) -> None:
         """Adds to `h` what all variables share, and advances `state`.
 
-        A step calls it once for each dtype of arithmetic, and for each group of variables that has
-        numbers of its own. `state` is taken from the call for variables without numbers of their
-        own, in the dtype in which the scalar is stored.
+        A step calls it once for each dtype of arithmetic, and for each group with numbers of its
+        own, which has a `state` of its own.
 
         Args:
             h: the hyperparameters and `h.t`, as in `update`.

@@ -50,6 +50,10 @@ def from_config(
     for name, value in config.items():
         if isinstance(value, Mapping) and name in known:
             config[name] = schedules.deserialize_any(value, custom_objects)
+    for policy in cls._declared.policies:
+        for name in policy.keywords:
+            if name in config:
+                config[name] = policy.from_config(config[name], custom_objects)
     optimizer = cls(**config)
     difference = optimizer._formula_differs_in_keras() if origin else ""
     if difference:

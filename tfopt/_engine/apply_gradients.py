@@ -39,6 +39,9 @@ def apply(
     if not aggregate:
         replicas.require_copies("`experimental_aggregate_gradients=False`")
     engine.build([work.original for work in works])
+    works = engine.groups.moving(works)
+    if not works:  # all of them are left alone
+        return _result(engine, replicas.read_alike(engine.state.iterations), name)
     values = engine.hypers.evaluate()
     if engine.runs_in_place():
         with tf.name_scope(tf_variables.scope_name(name or engine.name)):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfopt._engine.policy import Policies
 from tfopt._engine.step_records import overwrites
-from tfopt._engine.variable_groups import group_of
+from tfopt._engine.variable_groups import suffix_of
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state.hyperparameters_in_files import warn_of_restored
@@ -18,6 +18,7 @@ from tfopt._values.initial_values import Initial
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
+    from tfopt._engine.variable_groups import Group, Sorting
     from tfopt._state.state import State
 
 
@@ -25,7 +26,7 @@ def build(engine: Engine, var_list: Sequence[Any]) -> None:
     """Creates the state of variables not seen before: all of it, or nothing if a part fails."""
     variables = [tf_variables.unwrap(variable) for variable in var_list]
     engine.state.copy_late()
-    if not engine.state.slots.knows(variables):
+    if not engine.groups.have_slots(variables):
         with engine.state.lock:
             _build(engine, tf_variables.shards(var_list), tf_variables.shards(variables))
     if engine.state.slots.restored:
@@ -59,26 +60,57 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         warn_of_restored(engine.hypers, engine.name)
     if not new:
         return
-    policies, mark, start = engine.policies, slots.mark(), slots.count()
+    policies, mark = engine.policies, slots.mark()
     try:
         slots.note_paths(var_list)
-        state.create_scalars(engine.optimizer.state, variables[0])
-        updated = [v for v in new.values() if not overwrites(slots.original(v))]
-        if updated:
-            engine.optimizer.create_slots(updated)
-        _create_kept(engine, policies, list(new.values()), updated)
-        state.load_waiting(start if state.built else 0)
+        sorting = engine.groups.sort([slots.original(variable) for variable in new.values()])
+        blocks = _blocks(engine, new, sorting)
+        if blocks:
+            create_scalars(engine, engine.groups.numeric(sorting.groups), variables[0])
+        for block in blocks:
+            _create_block(engine, policies, block)
     except Exception:
         slots.reset(mark)
         raise
-    rules = engine.all_rules()
-    for rule in rules:
-        rule.prepare([slots.original(variable) for variable in new.values()])
-    groups = {key: group_of(rules, slots.original(v)) for key, v in new.items()}
-    slots.blocks.append(list(new.values()))
-    slots.keep(new)
-    engine.freeze_choices(policies, groups)
+    engine.groups.keep(sorting)
+    engine.groups.wake(variable for block in blocks for variable in block.values())
+    if blocks:
+        engine.freeze_choices(policies)
     engine.expose()
+
+
+def _blocks(engine: Engine, new: Mapping[Any, Any], sorting: Sorting) -> list[dict[Any, Any]]:
+    """Returns the variables that are to get slots, in the sets in which they get them.
+
+    Those that began with a learning rate of 0 follow the others, also in an optimizer that was
+    loaded since, so that the order of `weights` is the same.
+    """
+    blocks: tuple[dict[Any, Any], dict[Any, Any]] = {}, {}
+    off = engine.groups.off()
+    for key, variable in new.items():
+        group = engine.groups.of(variable, sorting)
+        if not off & set(group):
+            blocks[any(rule.began_off for rule in group)][key] = variable
+    return [block for block in blocks if block]
+
+
+def create_scalars(engine: Engine, groups: Iterable[Group], variable: Any) -> None:
+    """Creates the scalars that the optimizer declares, for each of some groups with numbers."""
+    declared = engine.optimizer.state.items()
+    scalars = {f"{name}{suffix_of(group)}": v for group in groups for name, v in declared}
+    engine.state.create_scalars(scalars, variable)
+
+
+def _create_block(engine: Engine, policies: Policies, new: dict[Any, Any]) -> None:
+    state, slots, variables = engine.state, engine.state.slots, list(new.values())
+    start = slots.count()
+    updated = [v for v in variables if not overwrites(slots.original(v))]
+    if updated:
+        engine.optimizer.create_slots(updated)
+    _create_kept(engine, policies, variables, updated)
+    state.load_waiting(start if state.built else 0)
+    slots.blocks.append(variables)
+    slots.keep(new)
 
 
 def _warn_of_unclaimed_slots(engine: Engine) -> None:

@@ -13,9 +13,9 @@ from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.scalars import ScalarsOfSteps
 from tfopt._engine.step_in_progress import step_of
 from tfopt._engine.step_records import Step, Work
-from tfopt._engine.variable_groups import Group, Rule
+from tfopt._engine.variable_groups import Grouping
 from tfopt._engine.xla_functions import Compiled
-from tfopt._libraries import dtensor, replicas, tf_variables
+from tfopt._libraries import dtensor, replicas
 from tfopt._libraries.warnings import warn
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
@@ -50,11 +50,8 @@ class Engine:
         self._policies_in_use: Policies | None = None  # once there are slots
         self.statics: dict[str, Any] = {}
         self.state = self.make_state()
-        made = {policy: policy.rule() for policy in declared.policies}
-        self.rules = {policy: rule for policy, rule in made.items() if rule is not None}
-        self.more_rules: tuple[Rule, ...] = ()  # in addition to those of policies
-        self.names_of_rules: dict[tuple[Rule, str], str] = {}  # names of rules' numbers in `hypers`
-        self._groups: dict[Any, Group] = {}
+        rules = [rule for policy in declared.policies for rule in policy.rules()]
+        self.groups = Grouping(self.state, rules)
         self.eager_steps, self.compiled = EagerSteps(), Compiled()
         self.scalars = ScalarsOfSteps()
         self.paths = tuple(path(self) for path in declared.paths)
@@ -195,8 +192,7 @@ class Engine:
         twin.statics.update(self.statics)
         twin.state.home = self.state.home.copied()
         twin.state.hypers = self.hypers.copy_for(twin.state, memo)
-        twin.rules = {owner: rule.copied() for owner, rule in self.rules.items()}
-        twin.more_rules, twin.names_of_rules = self.more_rules, dict(self.names_of_rules)
+        twin.groups = self.groups.copied(twin.state)
         twin.pending_lr = self.pending_lr
         return twin
 
@@ -255,49 +251,25 @@ class Engine:
 
     def grouped(self, works: Sequence[Work]) -> list[Work]:
         """Returns the works with the groups of their variables."""
-        return [work._replace(group=self._group(work.variable)) for work in works]
+        return [work._replace(group=self.groups.of(work.variable)) for work in works]
 
     def work_of(self, variable: Any, gradient: Any = None) -> Work:
         """Returns the work of a variable that the optimizer has seen."""
         original = self.state.slots.original(variable)
         constraint = getattr(original, "constraint", None)
-        return Work(gradient, variable, original, constraint, self._group(variable))
+        return Work(gradient, variable, original, constraint, self.groups.of(variable))
 
     def blocks(self) -> list[list[Work]]:
         """Returns the works of all variables seen, without gradients, block by block."""
         return [[self.work_of(v) for v in block] for block in list(self.state.slots.blocks)]
 
-    def _group(self, variable: Any) -> Group:
-        return self._groups.get(tf_variables.key(variable), ())
-
-    def all_rules(self) -> list[Rule]:
-        """Returns the rules of policies, and those that were added."""
-        return [*self.rules.values(), *self.more_rules]
-
-    def add_rule(self, rule: Rule) -> None:
-        """Adds a rule. Its numbers become hyperparameters, so they can change without a retrace."""
-        if self.state.built:
-            raise ValueError("A rule must be added before the optimizer sees variables.")
-        for name in (*rule.factors, *rule.values):
-            if name not in self.hypers or not self.uses(name):
-                raise ValueError(f"A rule is for hyperparameters that are in use; got {name!r}.")
-        can_be_off = {name for policy in self.declared.policies for name in policy.can_be_off}
-        if not rule.off <= can_be_off:
-            raise ValueError(f"{sorted(can_be_off)} can be off; got {sorted(rule.off)}.")
-        for (what, name), value in rule.numbers.items():
-            hyper = self.hypers[name].hyper.for_rule(f"{name}_{what}_{len(self.more_rules)}", what)
-            self.names_of_rules[rule, f"{name}_{what}"] = hyper.name
-            self.hypers.add(hyper, value)
-        self.more_rules = (*self.more_rules, rule)
-
     def build(self, var_list: Sequence[Any]) -> None:
         """Creates the state of new variables: all of it, or nothing if a part fails."""
         building.build(self, var_list)
 
-    def freeze_choices(self, policies: Policies, groups: Mapping[Any, Group]) -> None:
-        """Fixes what is in use, once there are slots; keeps the groups of new variables."""
+    def freeze_choices(self, policies: Policies) -> None:
+        """Fixes what is in use, once there are slots."""
         self._policies_in_use = policies
-        self._groups = {**self._groups, **groups}
         self.hypers.freeze()
 
     def create_slots(self, var_list: Sequence[Any]) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
-from tfopt._engine.variable_groups import Group, Rule
+from tfopt._engine.rules import Rule
+from tfopt._engine.variable_groups import Group
 from tfopt._libraries import replicas
 from tfopt._values.cells_and_codecs import Codec
 from tfopt._values.initial_values import Initial, Kept
@@ -31,7 +32,7 @@ class Policy:
     kept: ClassVar[Mapping[str, Kept]] = {}  # its slots and parts of codecs, by name
     offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
     keywords: ClassVar[Sequence[str]] = ()  # which are no `Hyper` or `Static`: see `configure`
-    can_be_off: ClassVar[Sequence[str]] = ()  # hyperparameters that rules may turn off: `scalars`
+    by_group: ClassVar[Sequence[str]] = ()  # its hyperparameters that groups may change
     factor_name = ""  # what kernels call the policy's factor, if it has one
     calls_functions_of_users = False  # then an eager step must not be traced: they may use Python
     keeps_overwritten = False  # whether variables that their gradient overwrites have its slots
@@ -50,9 +51,9 @@ class Policy:
         return True
 
     @classmethod
-    def rule(cls) -> Rule | None:
-        """Returns a new rule, if the policy treats some variables differently; else None."""
-        return None
+    def rules(cls) -> list[Rule]:
+        """Returns new rules, if the policy treats some variables differently."""
+        return []
 
     @classmethod
     def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
@@ -62,6 +63,11 @@ class Policy:
     def config(cls, engine: Engine) -> dict[str, Any]:
         """Returns what `get_config` holds for `keywords`."""
         return {}
+
+    @classmethod
+    def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
+        """Returns what the constructor is given for a keyword of which a config holds `value`."""
+        return value
 
     def note_call(self, works: Works, aggregate: bool) -> None:
         """Is called for each step that runs in a function which was traced earlier."""

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._engine.step_records import Step, Work
-from tfopt._engine.variable_groups import Group, Key, keys_of
+from tfopt._engine.variable_groups import Group, Key, keys_of, numeric, suffix_of
 from tfopt._libraries import replicas
 from tfopt._libraries.tf_variables import as_scalar
 
@@ -23,60 +23,56 @@ class Scalars(types.SimpleNamespace):
 def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     """Returns the step with the scalars of each dtype and group; advances the optimizer's state.
 
-    Groups that differ only in what is off share what `begin` computes. All groups share one state,
-    which is advanced by the group of variables without numbers of their own.
+    Groups that differ only in what is off share what `begin` computes. Each group with numbers of
+    its own has a state of its own, which advances in every step.
     """
     engine, optimizer = step.engine, step.engine.optimizer
     step = step._replace(iterations=replicas.read_alike(engine.state.iterations))
     state = engine.state.scalars
     now = {name: replicas.read_alike(scalar) for name, scalar in state.items()}
-    keys = dict.fromkeys((dtype, group, _numeric(group)) for dtype, group in wanted)
-    if state:  # the group without rules must be there, to advance it
-        keys |= dict.fromkeys((dtype, (), ()) for dtype, *_ in keys)
+    keys = dict.fromkeys((dtype, group, numeric(group)) for dtype, group in wanted)
+    if state:  # all groups must be there, to advance theirs
+        groups = engine.groups.numeric()
+        keys |= dict.fromkeys((dtype, own, own) for dtype, *_ in keys for own in groups)
     begun: dict[Any, Scalars] = {}
-    advanced: dict[tf.DType, Mapping[str, Any]] = {}
+    advanced: dict[str, dict[tf.DType, Any]] = {name: {} for name in state}
     scalars: dict[Any, Mapping[str, Any]] = {}
-    for dtype, group, numeric in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
-        if (dtype, numeric) not in begun:
-            h = _hyperparameters(step, dtype, numeric)
-            own = Scalars(**{name: as_scalar(value, dtype) for name, value in now.items()})
+    for dtype, group, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
+        if (dtype, own) not in begun:
+            h = begun[dtype, own] = _hyperparameters(step, dtype, own)
             for policy in step.policies:
                 policy.change_rates(step, h)
-            optimizer.begin(h, own)
-            unknown = vars(own).keys() - state.keys()
+            names = {name: f"{name}{suffix_of(own)}" for name in optimizer.state}
+            its = Scalars(**{n: as_scalar(now[full], dtype) for n, full in names.items()})
+            optimizer.begin(h, its)
+            unknown = vars(its).keys() - names.keys()
             if unknown:
                 raise ValueError(
                     f"{type(optimizer).__name__}.begin set {sorted(unknown)} in `state`, which is "
-                    f"not declared; declared are {sorted(state)}."
+                    f"not declared; declared are {sorted(names)}."
                 )
-            begun[dtype, numeric] = h
-            if not numeric:
-                advanced[dtype] = vars(own)
-        h = Scalars(**vars(begun[dtype, numeric]))
+            for name, full in names.items():
+                advanced[full][dtype] = getattr(its, name)
+        h = Scalars(**vars(begun[dtype, own]))
         for policy in step.policies:
             policy.change_scalars(step, h, group)
         scalars[dtype, group] = vars(h)
     for name, scalar in state.items():
-        new = advanced.get(scalar.dtype) or next(iter(advanced.values()))
-        replicas.assign_alike(scalar, new[name])
+        by_dtype = advanced[name]
+        new = by_dtype.get(scalar.dtype)
+        replicas.assign_alike(scalar, next(iter(by_dtype.values())) if new is None else new)
     return step._replace(scalars=scalars)
-
-
-def _numeric(group: Group) -> Group:
-    """Returns the rules of a group that have numbers of their own."""
-    return tuple(rule for rule in group if rule.factors or rule.values)
 
 
 def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
     """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
-    names = step.engine.names_of_rules
-    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in names.values()}
+    of_rules = step.engine.groups.names()
+    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in of_rules}
     for rule in group:
         for name in rule.values:
-            h[name] = as_scalar(step.values[names[rule, f"{name}_value"]], dtype)
-    for rule in group:
+            h[name] = as_scalar(step.values[rule.names[name]], dtype)
         for name in rule.factors:
-            h[name] *= as_scalar(step.values[names[rule, f"{name}_factor"]], dtype)
+            h[name] *= as_scalar(step.values[rule.names[f"{name}_factor"]], dtype)
     return Scalars(**h, t=as_scalar(step.iterations, dtype) + 1)
 
 

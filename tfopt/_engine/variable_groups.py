@@ -2,71 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfopt._engine.rules import Rule
+from tfopt._libraries import tf_variables
 from tfopt._libraries.tf_variables import compute_dtype
 
 if TYPE_CHECKING:
     from tfopt._engine.step_records import Work
-
-
-class Rule:
-    """What differs for some variables. The rules that match a variable are its group.
-
-    Rules combine: factors multiply, and a variable may get its learning rate from one rule and
-    its weight decay from another.
-
-    Args:
-        match: a function that returns whether the rule holds for a variable, which it gets as
-            the user knows it.
-        factors: by hyperparameter, a factor: anything that a hyperparameter may be.
-        values: by hyperparameter, a value that replaces it.
-        off: hyperparameters that these variables do without. This is part of the graph: there
-            is no op for them, while a factor of 0 would leave one.
-    """
-
-    def __init__(
-        self,
-        match: Callable[[Any], bool],
-        factors: Mapping[str, Any] | None = None,
-        values: Mapping[str, Any] | None = None,
-        off: Sequence[str] = (),
-    ):
-        self.match = match
-        self.factors, self.values = dict(factors or {}), dict(values or {})
-        self.off = frozenset(off)
-
-    def covers(self, variable: Any) -> bool:
-        """Returns whether the rule holds for a variable, given as the user knows it."""
-        return self.match(variable)
-
-    def prepare(self, variables: Sequence[Any]) -> None:
-        """Is called once with the variables of each block, before it is asked for any of them."""
-
-    def copied(self) -> Rule:
-        """Returns the rule for a deep copy of the optimizer."""
-        return self
-
-    def follow_copies(self, memo: Mapping[int, Any]) -> None:
-        """Is called when a deep copy is used first, with the copies of what was copied, by id."""
-
-    @property
-    def numbers(self) -> dict[tuple[str, str], Any]:
-        """The numbers of the rule: by "factor" or "value", and by hyperparameter."""
-        factors = {("factor", name): value for name, value in self.factors.items()}
-        return {**factors, **{("value", name): value for name, value in self.values.items()}}
-
+    from tfopt._state.state import State
 
 Group = tuple[Rule, ...]
 Key = tuple[tf.DType, Group]
 
 
-def group_of(rules: Sequence[Rule], variable: Any) -> Group:
-    """Returns the rules that hold for a variable."""
-    return tuple(rule for rule in rules if rule.covers(variable))
+def numeric(group: Group) -> Group:
+    """Returns the rules of a group that have numbers of their own."""
+    return tuple(rule for rule in group if rule.names)
+
+
+def suffix_of(group: Group) -> str:
+    """Returns what is appended to the names of scalars that belong to a numeric group."""
+    return "".join(f"_{rule.position}" for rule in group)
+
+
+class Sorting:
+    """The groups of variables that are seen for the first time. It changes nothing until `keep`.
+
+    Args:
+        rules: the rules of an optimizer.
+        variables: the new variables, as the user knows them.
+        first: whether no others were seen before.
+
+    Raises:
+        ValueError: if two rules give the same number for one variable.
+    """
+
+    def __init__(self, rules: Sequence[Rule], variables: Iterable[Any], first: bool):
+        self._variables, self._first = list(variables), first
+        self._members = {rule: rule.members.resolved(self._variables, first) for rule in rules}
+        self.groups = {tf_variables.key(v): self._group_of(v) for v in self._variables}
+
+    def _group_of(self, variable: Any) -> Group:
+        group = tuple(rule for rule, members in self._members.items() if members.cover(variable))
+        for number, rule in enumerate(group):
+            for other in group[:number]:
+                for name in sorted(rule.given() & other.given()):
+                    _check_that_both_hold(name, rule, other, variable)
+        return group
+
+    def found(self) -> dict[Any, tuple[Any, Group]]:
+        """Returns the variables by key, each with its group."""
+        return {
+            key: (v, self.groups[key]) for v in self._variables for key in [tf_variables.key(v)]
+        }
+
+    def keep(self, warns: bool = True) -> None:
+        """Lets the rules know what they have found; warns of what they have not."""
+        for rule, members in self._members.items():
+            rule.members = members
+            if warns and self._first and self._variables:
+                members.warn_of_missing(self._variables, of_patterns=rule.partition is not None)
+
+
+def _check_that_both_hold(name: str, rule: Rule, other: Rule, variable: Any) -> None:
+    both_factors = name in rule.factors and name in other.factors
+    if both_factors and rule.partition != other.partition or name in rule.off | other.off:
+        return  # what is off has no number
+    raise ValueError(
+        f"`groups` must give `{name}` once for each variable, or by factors in different mappings; "
+        f"`{tf_variables.variable_path(variable)}` has {other.text(name)} and {rule.text(name)}."
+    )
 
 
 def key_of(work: Work) -> Key:
@@ -77,3 +86,106 @@ def key_of(work: Work) -> Key:
 def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
     """Returns the dtypes and groups of works."""
     return tuple(dict.fromkeys(map(key_of, works)))
+
+
+class Grouping:
+    """The rules of one optimizer, and the groups of the variables that it has seen.
+
+    Args:
+        state: the optimizer's state.
+        rules: the rules of policies.
+    """
+
+    def __init__(self, state: State, rules: Iterable[Rule]):
+        self._state = state
+        self.rules = list(rules)
+        self._seen: dict[Any, tuple[Any, Group]] = {}  # by key, in order
+
+    def copied(self, state: State) -> Grouping:
+        """Returns the same rules for a copy of the optimizer, which has seen nothing."""
+        return Grouping(state, [rule.copied() for rule in self.rules])
+
+    def rules_of(self, owner: Any) -> list[Rule]:
+        """Returns the rules of a policy."""
+        return [rule for rule in self.rules if rule.owner is owner]
+
+    def add(self, rule: Rule) -> None:
+        """Adds a rule. Its numbers become hyperparameters, so they can change without a retrace."""
+        if self._seen:
+            raise ValueError("A rule must be added before the optimizer sees variables.")
+        hypers = self._state.hypers
+        position = rule.position = sum(bool(other.names) for other in self.rules)
+        for name, (base, what, value) in rule.numbers.items():
+            hyper = hypers[base].hyper.for_rule(f"{name}_{position}", what)
+            rule.names[name] = hyper.name
+            hypers.add(hyper, value)
+        rule.start(hypers)
+        self.rules.append(rule)
+
+    def names(self) -> set[str]:
+        """Returns the names of the rules' numbers among the hyperparameters."""
+        return {name for rule in self.rules for name in rule.names.values()}
+
+    # --- the groups of variables ------------------------------------------------------------------
+
+    def seen(self) -> list[Any]:
+        """Returns the variables seen, as the user knows them, in order; also those left alone."""
+        return [original for original, _ in self._seen.values()]
+
+    def sort(self, variables: Sequence[Any]) -> Sorting:
+        """Finds the groups of variables, given as the user knows them; changes nothing yet."""
+        new = [v for v in variables if tf_variables.key(v) not in self._seen]
+        return Sorting(self.rules, new, first=not self._seen)
+
+    def keep(self, sorting: Sorting, warns: bool = True) -> None:
+        """Keeps the groups of new variables, whether they get slots or are left alone."""
+        self._seen = {**self._seen, **sorting.found()}
+        sorting.keep(warns)
+
+    def follow(self, other: Grouping, sorting: Sorting) -> None:
+        """Takes the rules and the groups of another, and those of a sorting: for a plan."""
+        self.rules, self._seen = other.rules, {**other._seen, **sorting.found()}
+
+    def of(self, variable: Any, sorting: Sorting | None = None) -> Group:
+        """Returns the group of a variable that was seen, or is in the sorting."""
+        key = tf_variables.key(variable)
+        if sorting is not None and key in sorting.groups:
+            return sorting.groups[key]
+        return self._seen[key][1] if key in self._seen else ()
+
+    def numeric(self, more: Mapping[Any, Group] | None = None) -> list[Group]:
+        """Returns the groups of variables with numbers of their own, after the one of all others.
+
+        Args:
+            more: further groups of variables, by key.
+        """
+        groups = [*(group for _, group in self._seen.values()), *(more or {}).values()]
+        return list(dict.fromkeys([(), *map(numeric, groups)]))
+
+    # --- variables that are left alone ------------------------------------------------------------
+
+    def off(self) -> set[Rule]:
+        """Returns the rules that leave their variables alone: no slots, no update."""
+        return {rule for rule in self.rules if rule.leaves_alone(self._state.hypers)}
+
+    def have_slots(self, variables: Sequence[Any]) -> bool:
+        """Returns whether all of these objects were seen, and have slots unless left alone."""
+        off = self.off()
+        if off:
+            variables = [v for v in variables if not off & set(self.of(v))]
+        return self._state.slots.knows(variables)
+
+    def moving(self, works: Sequence[Work]) -> list[Work]:
+        """Returns the works without those of variables that are left alone."""
+        off = self.off()
+        if not off:
+            return list(works)
+        for rule in off if tf.inside_function() else ():
+            rule.left_out = True
+        return [work for work in works if not off & set(self.of(work.variable))]
+
+    def wake(self, variables: Iterable[Any]) -> None:
+        """Lets the rules of variables know that these have slots."""
+        for variable in variables:
+            for rule in self.of(variable):
+                rule.wake()

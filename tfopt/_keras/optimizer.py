@@ -217,7 +217,7 @@ def paired(
 ) -> list[tuple[Any, Any]]:
     """Pairs gradients with their variables; without variables, with all that were seen."""
     if trainable_variables is None:
-        trainable_variables = optimizer._trainable_variables
+        trainable_variables = optimizer._engine.groups.seen()
     grads, variables = list(grads), list(trainable_variables)
     if len(grads) != len(variables):
         raise ValueError(

@@ -10,6 +10,7 @@ from tfopt._policies.exponential_moving_average import Averages
 from tfopt._policies.fixed_loss_scale import Unscaling
 from tfopt._policies.gradient_accumulation import Accumulation
 from tfopt._policies.gradient_transformers import Aggregator, Transformers
+from tfopt._policies.groups import Groups
 from tfopt._policies.learning_rate_decay import InverseTimeDecay
 from tfopt._policies.master_weights import MasterWeights
 from tfopt._policies.skip_nonfinite import SkipNonfinite
@@ -24,6 +25,7 @@ ORDER: tuple[type[Policy], ...] = (
     SkipNonfinite,
     Clipping,
     Transformers,
+    Groups,
     InverseTimeDecay,
     WeightDecay,
     Constraints,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfopt._libraries import dtensor
+from tfopt._libraries import dtensor, tf_variables
 from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
 
@@ -58,10 +58,13 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
         new.added[name] = copy.deepcopy(variable, memo)
         new.track(new.added[name], name)
     blocks = [list(block) for block in old.slots.blocks]
+    seen = optimizer._engine.groups.seen()
 
     def finish() -> None:
-        for rule in engine.all_rules():
-            rule.follow_copies(memo)
+        for rule in engine.groups.rules:
+            rule.members.follow_copies(memo)
+        originals = [memo.get(id(v), memo.get(id(tf_variables.unwrap(v)), v)) for v in seen]
+        engine.groups.keep(engine.groups.sort(originals), warns=False)
         new.load(snapshot.copy(), "the deep copy")
         for block in blocks:
             twin.build([memo.get(id(variable), variable) for variable in block])

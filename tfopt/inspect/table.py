@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import scalars, update_paths, variable_groups
+from tfopt._engine import building, scalars, update_paths, variable_groups
+from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Works
 from tfopt._engine.step_records import Work, overwrites
+from tfopt._engine.variable_groups import Group, Sorting
 from tfopt._libraries import dtensor, tf_variables
-from tfopt._policies.weight_decay import WeightDecay
 from tfopt._values.initial_values import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
 from tfopt.inspect.optional_imports import import_optional
@@ -36,7 +37,10 @@ class Row:
             where a step updates only a few small variables on a CPU, plain ops, which cost less),
             "plain" (separate ops: there is no XLA, or a debugger such as
             `tf.debugging.enable_check_numerics` watches ops, which XLA does not support), "hooks"
-            (the optimizer's own `resource_apply_dense`), or "overwritten" (with the gradient).
+            (the optimizer's own `resource_apply_dense`), "overwritten" (with the gradient), or
+            "off" (left alone, since the learning rate of its group is 0 from the start on).
+        numbers: what its groups change, such as "learning_rate x 0.1", a factor, which follows the
+            optimizer's own number, or "learning_rate = 0.1", a value, which does not.
     """
 
     variable: str
@@ -47,6 +51,7 @@ class Row:
     decays: bool
     sparse: str
     path: str
+    numbers: tuple[str, ...] = ()
 
 
 def describe(optimizer: Any, variables: Any = None) -> list[Row]:
@@ -79,8 +84,14 @@ def describe(optimizer: Any, variables: Any = None) -> list[Row]:
     for original in variables:
         if not isinstance(tf_variables.unwrap(original), tf.Variable):
             raise TypeError(f"`variables` must be a model or variables; got {original!r}.")
-    planned = _slots_and_paths(optimizer, variables)
-    return [_row(optimizer, v, *plan) for v, plan in zip(variables, planned, strict=True)]
+    engine = optimizer._engine
+    sorting = engine.groups.sort(variables)
+    groups = [engine.groups.of(variable, sorting) for variable in variables]
+    planned = _slots_and_paths(optimizer, variables, sorting)
+    return [
+        _row(optimizer, variable, group, *plan)
+        for variable, group, plan in zip(variables, groups, planned, strict=True)
+    ]
 
 
 def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> None:
@@ -100,7 +111,9 @@ def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> No
     rich = import_optional("rich.console", "rich.table")
     rows = describe(optimizer, variables)
     table = rich.table.Table(title=repr(optimizer), title_justify="left")
-    for heading in ("variable", "shape", "slots", "bytes", "decay", "sparse", "path"):
+    grouped = any(row.numbers for row in rows)
+    headings = ("variable", "shape", "slots", "bytes", "decay", "sparse", "path")
+    for heading in (*headings, "group") if grouped else headings:
         table.add_column(
             heading, justify="right" if heading == "bytes" else "left", overflow="fold"
         )
@@ -116,6 +129,7 @@ def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> No
             "yes" if row.decays else "no",
             "rows (lazy)" if row.sparse == "rows" else row.sparse,
             row.path,
+            *([", ".join(row.numbers)] if grouped else []),
         )
     table.caption = f"{len(rows)} variables, {sum(row.slot_bytes for row in rows):,} bytes of slots"
     (console or rich.console.Console()).print(table)
@@ -125,9 +139,11 @@ def _shape_text(shape: Sequence[int | None]) -> str:
     return " × ".join("?" if size is None else str(size) for size in shape) or "scalar"
 
 
-def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], path: str) -> Row:
+def _row(
+    optimizer: Optimizer, original: Any, group: Group, planned_slots: Mapping[str, Any], path: str
+) -> Row:
     engine, variable = optimizer._engine, tf_variables.unwrap(original)
-    rule = engine.rules.get(WeightDecay)
+    excluded = any("weight_decay" in rule.off for rule in group)
     slots = engine.state.slots.of(variable) or planned_slots
     return Row(
         variable=tf_variables.variable_path(original),
@@ -135,15 +151,25 @@ def _row(optimizer: Optimizer, original: Any, planned_slots: Mapping[str, Any], 
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
         slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
-        decays=optimizer.uses("weight_decay") and not (rule and rule.covers(original)),
+        decays=optimizer.uses("weight_decay") and not excluded and path != "off",
         sparse=engine.rows_word,
         # The plan is made for a variable that is on no mesh.
         path="plain" if path == "XLA" and dtensor.is_on_mesh(variable) else path,
+        numbers=tuple(_numbers(engine, group)),
     )
 
 
+def _numbers(engine: Engine, group: Group) -> Iterator[str]:
+    """Yields what each rule of a group changes."""
+    for rule in group:
+        for name, (base, what, _) in rule.numbers.items():
+            number = engine.hypers[rule.names[name]]
+            shown = f"{number.config():.6g}" if number.source is None else repr(number.source)
+            yield f"{base} {'x' if what == 'factor' else '='} {shown}"
+
+
 def _slots_and_paths(
-    optimizer: Optimizer, originals: Sequence[Any]
+    optimizer: Optimizer, originals: Sequence[Any], sorting: Sorting
 ) -> list[tuple[Mapping[str, Any], str]]:
     """The slots of each variable, and the path of its dense update, by the step's own plan.
 
@@ -154,19 +180,22 @@ def _slots_and_paths(
     if optimizer._engine.declared.is_hooked:
         return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
     with tf.Graph().as_default():
-        engine = optimizer._engine.blank_copy()
+        engine, off = optimizer._engine.blank_copy(), optimizer._engine.groups.off()
+        engine.groups.rules = []  # the stand-ins are in no group
         graph_variables = []
         for variable in variables:  # of a distributed one, the device is its first copy's
             with tf.device(str(getattr(variable, "device", "") or "")):
                 graph_variables.append(_graph_variable_like(variable))
         engine.build(graph_variables)
+        engine.groups.follow(optimizer._engine.groups, sorting)
+        building.create_scalars(engine, engine.groups.numeric(), graph_variables[0])
         planned: list[tuple[Mapping[str, Any], str]] = []
         step = engine.step({}, aggregate=False)
         for x, original in zip(graph_variables, originals, strict=True):
-            if overwrites(original):
-                planned.append(({}, "overwritten"))
+            group = engine.groups.of(original)
+            if overwrites(original) or off & set(group):
+                planned.append(({}, "overwritten" if overwrites(original) else "off"))
                 continue
-            group = variable_groups.group_of(optimizer._engine.all_rules(), original)
             works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
             for policy in step.policies:
                 if policy.calls_functions_of_users:  # which leave no factor, and must not run here

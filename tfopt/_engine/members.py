@@ -1,0 +1,238 @@
+"""Sets of variables: the members of a group, given as variables, layers, functions or patterns.
+
+A config cannot hold variables. It records their paths, which shift from process to process if
+Keras made up the names, and their positions among the variables that the optimizer has seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._libraries import tf_variables
+from tfopt._libraries.warnings import warn
+
+ONE = {"path"}  # of a variable, in a config: a path,
+PLACED = {"path", "position", "variables", "names"}  # or its position among others, too
+NAMED = {"function"}  # a function of tfopt's, in a config
+
+
+def biases_and_norms(variable: Any) -> bool:
+    """Returns whether a variable has at most one axis, as biases and the scales of norms have.
+
+    Pass this function itself, not its result: as an entry of `exclude_from_weight_decay`, or as
+    members in `groups`. A config keeps it.
+
+    Args:
+        variable: a variable of TensorFlow or Keras.
+
+    Returns:
+        A bool.
+
+    >>> layer = tf.keras.layers.Dense(2)
+    >>> layer.build((None, 3))
+    >>> [tfopt.groups.biases_and_norms(v) for v in layer.trainable_variables]
+    [False, True]
+    >>> opt = tfopt.AdamW(exclude_from_weight_decay=tfopt.groups.biases_and_norms)
+    """
+    rank = tf.TensorShape(variable.shape).rank
+    return rank is not None and rank <= 1
+
+
+FUNCTIONS = {"biases_and_norms": biases_and_norms}  # those that a config can name
+
+
+class Members:
+    """A set of variables, of which some may not exist yet.
+
+    Args:
+        keyword: the keyword that they are given to, for messages.
+        entries: what is added first.
+    """
+
+    def __init__(self, keyword: str, entries: Iterable[Any] = ()):
+        self._keyword = keyword
+        self._variables: dict[Any, Any] = {}  # by key
+        self._layers: list[Any] = []
+        self._functions: list[Any] = []
+        self._patterns: list[str] = []
+        self._recorded: list[Mapping[str, Any]] = []  # of a config, until they are seen
+        for entry in entries:
+            self.add(entry)
+
+    def copied(self) -> Members:
+        """Returns a copy, to which other variables can be added."""
+        twin = copy.copy(self)
+        for name, held in vars(self).items():
+            setattr(twin, name, copy.copy(held))
+        return twin
+
+    def __repr__(self) -> str:
+        variables = map(tf_variables.variable_path, self._variables.values())
+        recorded = [record["path"] for record in self._recorded]
+        others = [repr(e) for e in (*self._patterns, *self._layers, *self._functions)]
+        return ", ".join([*others, *(f"`{path}`" for path in (*variables, *recorded))])
+
+    def add(self, entry: Any) -> None:
+        """Adds a variable, those of a layer, or those that a function or a pattern selects."""
+        if isinstance(entry, str):
+            try:
+                re.compile(entry)
+            except re.error as error:
+                raise ValueError(
+                    f"`{self._keyword}` must hold regular expressions; got {entry!r}: {error}."
+                ) from None
+            self._patterns.append(entry)
+        elif is_variable(entry):
+            for variable in tf_variables.shards([entry]):
+                self._variables[tf_variables.key(variable)] = variable
+        elif isinstance(entry, Mapping) and entry.keys() in (ONE, PLACED):
+            self._recorded.append(entry)
+        elif isinstance(entry, Mapping) and entry.keys() == NAMED:
+            self._functions.append(FUNCTIONS[entry["function"]])
+        elif is_layer(entry):
+            self._layers.append(entry)  # it may have no variables yet
+        elif callable(entry) and not isinstance(entry, type):
+            self._functions.append(entry)
+        else:
+            raise TypeError(
+                f"`{self._keyword}` must hold variables, layers, regular expressions and "
+                f"functions of a variable; got {entry!r}."
+            )
+
+    def holds(self, entry: Any) -> bool:
+        """Returns whether exactly this entry was added."""
+        if isinstance(entry, str):
+            return entry in self._patterns
+        if any(entry is other for other in (*self._layers, *self._functions)):
+            return True
+        return is_variable(entry) and all(
+            tf_variables.key(part) in self._variables for part in tf_variables.shards([entry])
+        )
+
+    def cover(self, variable: Any) -> bool:
+        """Returns whether a variable, given as the user knows it, is one of them."""
+        if tf_variables.key(variable) in self._all_variables():
+            return True
+        path = tf_variables.variable_path(variable)
+        return any(re.search(pattern, path) for pattern in self._patterns) or any(
+            bool(function(variable)) for function in self._functions
+        )
+
+    def resolved(self, variables: Sequence[Any], first: bool) -> Members:
+        """Returns the set, with what a config has recorded found among new variables.
+
+        By path, if all variables have the names of that time. Else by position, if these are the
+        first variables, and as many as then. Else each by path.
+
+        Args:
+            variables: variables that are seen for the first time.
+            first: whether no others were seen before.
+        """
+        twin, left = self.copied(), []
+        paths = [tf_variables.variable_path(variable) for variable in variables]
+        by_path = dict(zip(paths, variables, strict=True))
+        for record in self._recorded:
+            placed = first and record.get("variables") == len(paths)
+            if placed and record["names"] != _checksum(paths):
+                twin.add(variables[record["position"]])
+            elif record["path"] in by_path:
+                twin.add(by_path[record["path"]])
+            else:
+                left.append(record)
+        twin._recorded = left
+        return twin
+
+    def warn_of_missing(self, variables: Sequence[Any], of_patterns: bool) -> None:
+        """Warns of what is not among the variables that are seen first; it may still come."""
+        paths = [tf_variables.variable_path(variable) for variable in variables]
+        gone = [record["path"] for record in self._recorded if record.keys() == PLACED]
+        if gone:
+            warn(
+                f"`{self._keyword}` was saved for {', '.join(gone)}, which are not among the "
+                f"variables {', '.join(paths)}: nothing is {_done(self._keyword)} for them."
+            )
+        unmatched = [p for p in self._patterns if not any(re.search(p, path) for path in paths)]
+        if unmatched and of_patterns:
+            warn(
+                f"`{self._keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
+                f"variables matches: {', '.join(paths)}."
+            )
+
+    def config(self, seen: Sequence[Any]) -> list[Any]:
+        """Returns what a config holds: expressions, and records of variables.
+
+        Args:
+            seen: the variables that the optimizer has seen, as the user knows them, in order.
+        """
+        paths = [tf_variables.variable_path(variable) for variable in seen]
+        named = {function: name for name, function in FUNCTIONS.items()}
+        own = [function for function in self._functions if function not in named]
+        if own and not seen:
+            warn(
+                f"`{self._keyword}` holds functions, and the optimizer has seen no variables yet: "
+                "they are not in the config. Pass them again."
+            )
+        chosen = {
+            tf_variables.key(v): v for v in seen if any(function(v) for function in own)
+        } | self._all_variables()
+        positions = {tf_variables.key(variable): n for n, variable in enumerate(seen)}
+        placed = [
+            {
+                "path": paths[positions[key]],
+                "position": positions[key],
+                "variables": len(seen),
+                "names": _checksum(paths),
+            }
+            for key in chosen
+            if key in positions
+        ]
+        others = {tf_variables.variable_path(v) for k, v in chosen.items() if k not in positions}
+        records = [{"path": path} for path in sorted(others - {own["path"] for own in placed})]
+        functions = [{"function": named[f]} for f in self._functions if f in named]
+        return [*self._patterns, *functions, *self._recorded, *records, *placed]
+
+    def follow_copies(self, memo: Mapping[int, Any]) -> None:
+        """Adds the copies of what is in the set, also of the variables of layers."""
+        self._layers += [memo[id(layer)] for layer in self._layers if id(layer) in memo]
+        for variable in list(self._all_variables().values()):
+            twin = memo.get(id(tf_variables.unwrap(variable)))
+            if twin is not None:
+                self.add(twin)
+
+    def _all_variables(self) -> dict[Any, Any]:
+        """Returns the variables, also those of layers, by key."""
+        weights = tf_variables.shards(v for layer in self._layers for v in layer.weights)
+        return {**self._variables, **{tf_variables.key(v): v for v in weights}}
+
+
+def as_entries(given: Any) -> list[Any]:
+    """Returns what a user gave as a list: one entry may come alone."""
+    alone = isinstance(given, str | Mapping) or is_variable(given) or is_layer(given)
+    if alone or callable(given) or not isinstance(given, Iterable):
+        return [given]
+    return list(given)
+
+
+def is_variable(value: Any) -> bool:
+    """Returns whether a value is a variable of TensorFlow or of Keras."""
+    kinds = tf.Variable | tf_variables.ShardedVariable
+    return isinstance(tf_variables.unwrap(value), kinds)
+
+
+def is_layer(value: Any) -> bool:
+    """Returns whether a value is a layer or a model."""
+    return callable(value) and isinstance(getattr(value, "weights", None), list)
+
+
+def _done(keyword: str) -> str:
+    return "excluded" if "exclude" in keyword else "different"
+
+
+def _checksum(paths: Sequence[str]) -> int:
+    return zlib.crc32("\n".join(paths).encode())

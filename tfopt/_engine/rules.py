@@ -1,0 +1,102 @@
+"""Rules: what differs for some of the variables, such as their learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfopt._engine.members import Members
+
+if TYPE_CHECKING:
+    from tfopt._state.hyperparameters import Hypers
+
+RATE = "learning_rate"
+
+
+class Rule:
+    """What differs for some variables. The rules that cover a variable are its group.
+
+    Rules combine: factors multiply, and a variable may get its learning rate from one rule and
+    its weight decay from another. Two rules must not give the same number for one variable, unless
+    both are factors and of different partitions. What one rule has off is off.
+
+    A learning rate of 0 from the start is no number of a step: it leaves the variables alone. They
+    have no slots, and no op. Once it is another number, it is a number like any other.
+
+    Args:
+        members: the variables for which it holds.
+        factors: by hyperparameter, a factor: anything that a hyperparameter may be.
+        values: by hyperparameter, a value that replaces it.
+        off: hyperparameters that these variables do without. This is part of the graph: there
+            is no op for them, while a factor of 0 would leave one.
+        owner: the policy that it is of.
+        partition: rules of one partition are to cover different variables.
+        began_off: whether the learning rate was 0 from the start, in the process that saved it.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        factors: Mapping[str, Any] | None = None,
+        values: Mapping[str, Any] | None = None,
+        off: Sequence[str] = (),
+        owner: Any = None,
+        partition: Any = None,
+        began_off: bool = False,
+    ):
+        self.members = members
+        self.factors, self.values = dict(factors or {}), dict(values or {})
+        self.off, self.owner, self.partition = frozenset(off), owner, partition
+        self.names: dict[str, str] = {}  # of its numbers in the optimizer's hyperparameters
+        self.position = 0  # among the rules with numbers
+        self.began_off = began_off
+        self._is_on = True  # for good, once its variables have slots
+        self.left_out = False  # whether a function of the user's was traced without its variables
+
+    def copied(self) -> Rule:
+        """Returns the rule for a copy of the optimizer."""
+        twin = Rule(
+            self.members.copied(),
+            self.factors,
+            self.values,
+            tuple(self.off),
+            self.owner,
+            self.partition,
+            self.began_off,
+        )
+        twin.names, twin.position = dict(self.names), self.position
+        twin._is_on = self._is_on
+        return twin
+
+    @property
+    def numbers(self) -> dict[str, tuple[str, str, Any]]:
+        """Its numbers by name: the hyperparameter, "factor" or "value", and what was given."""
+        factors = {f"{n}_factor": (n, "factor", value) for n, value in self.factors.items()}
+        return {**factors, **{n: (n, "value", value) for n, value in self.values.items()}}
+
+    def given(self) -> set[str]:
+        """Returns the hyperparameters that it changes."""
+        return {*self.factors, *self.values, *self.off}
+
+    def start(self, hypers: Hypers) -> None:
+        """Notes whether it leaves its variables alone; its numbers are among `hypers` by now."""
+        self._is_on = not self._rate_is_0(hypers)
+        self.began_off = self.began_off or not self._is_on
+
+    def leaves_alone(self, hypers: Hypers) -> bool:
+        """Returns whether its variables have had a learning rate of 0 from the start until now."""
+        return not self._is_on and self._rate_is_0(hypers)
+
+    def text(self, name: str) -> str:
+        """Says what it gives for a hyperparameter, for messages."""
+        what = "a factor" if name in self.factors else "a value"
+        number = self.factors.get(name, self.values.get(name))
+        return f"{what} of {number!r} by {self.members!r}"
+
+    def wake(self) -> None:
+        """Is called when its variables get slots."""
+        self._is_on = True
+
+    def _rate_is_0(self, hypers: Hypers) -> bool:
+        name = self.names.get(RATE) or self.names.get(f"{RATE}_factor")
+        return name is not None and hypers[name].source is None and hypers[name].config() == 0

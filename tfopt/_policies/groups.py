@@ -1,0 +1,209 @@
+"""Groups: other numbers for parts of a model, such as a learning rate of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tfopt import schedules
+from tfopt._engine.engine import Engine
+from tfopt._engine.members import Members, as_entries
+from tfopt._engine.policy import Policy
+from tfopt._engine.rules import Rule
+from tfopt._libraries.warnings import warn
+from tfopt.hyper import Hyper, attribute
+
+KEYWORD, FACTOR = "groups", "_factor"
+ENTRY = {"members", "numbers"}  # of a group, in a config
+
+
+class Group(Mapping[str, Any]):
+    """One group of an optimizer: its numbers, by name. Assign to change one while training.
+
+    Args:
+        engine: the optimizer's parts.
+        rule: what differs for the group.
+    """
+
+    def __init__(self, engine: Engine, rule: Rule):
+        self._engine, self._rule = engine, rule
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._rule.names:
+            raise KeyError(f"The group has no number {name!r}; it has {sorted(self._rule.names)}.")
+        return attribute(self._engine.optimizer, self._rule.names[name])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _ = self[name]
+        was_left_alone = self._rule.leaves_alone(self._engine.hypers)
+        self._engine.set_hyper(self._rule.names[name], value)
+        is_left_alone = self._rule.leaves_alone(self._engine.hypers)
+        if self._rule.left_out and was_left_alone and not is_left_alone:
+            warn(
+                f"`{name}` of {self!r} is no longer 0, but functions traced earlier leave these "
+                "variables alone: trace them again, or compile the model again."
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rule.names)
+
+    def __len__(self) -> int:
+        return len(self._rule.names)
+
+    def __repr__(self) -> str:
+        numbers = {n: self._engine.hypers[h].config() for n, h in self._rule.names.items()}
+        return f"<group of {self._rule.members!r}: {numbers}>"
+
+
+class GroupList(tuple[Group, ...]):
+    """The groups of an optimizer, by position, or by the pattern with which they were given."""
+
+    def __getitem__(self, which: Any) -> Any:
+        if not isinstance(which, str):
+            return super().__getitem__(which)
+        found = [group for group in self if group._rule.members.holds(which)]
+        if len(found) != 1:
+            raise KeyError(
+                f"{len(found)} groups have the pattern {which!r}; the groups are {self}."
+            )
+        return found[0]
+
+
+def _groups(self: Any) -> GroupList:
+    """The groups that the constructor was given, in order; each is a mapping of its numbers.
+
+    >>> x, y = (tf.Variable(1.0, name=name) for name in ("body", "head"))
+    >>> opt = tfopt.SGD(0.5, groups={"body": {"learning_rate_factor": 0.5}})
+    >>> _ = opt.apply_gradients([(1.0, x), (1.0, y)])
+    >>> float(x), float(y)
+    (0.75, 0.5)
+    >>> opt.groups["body"]["learning_rate_factor"] = 0.0
+    """
+    return GroupList(Group(self._engine, rule) for rule in self._engine.groups.rules_of(Groups))
+
+
+class Groups(Policy):
+    """Other numbers for some variables. They act by the scalars of a step: see `add_scalars`."""
+
+    keywords = (KEYWORD,)
+    offers = {KEYWORD: property(_groups)}
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """Returns False: it takes no part in a step of its own."""
+        return False
+
+    @classmethod
+    def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
+        """Makes a rule of each group that the constructor was given."""
+        for partition, entries in enumerate(_partitions(values.get(KEYWORD))):
+            for entries_of, numbers, began_off in entries:
+                factors, replaced = _numbers(engine, numbers)
+                set_of = Members(KEYWORD, as_entries(entries_of))
+                rule = Rule(
+                    set_of, factors, replaced, owner=cls, partition=partition, began_off=began_off
+                )
+                engine.groups.add(rule)
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """Raises if hooks would not see the numbers of groups."""
+        if engine.declared.is_hooked and engine.groups.rules_of(cls):
+            raise ValueError(
+                f"`{KEYWORD}` must be None: hooks such as `resource_apply_dense` of "
+                f"{type(engine.optimizer).__name__} would not see the numbers of groups. Define "
+                f"`update` instead; got {list(_groups(engine.optimizer))}."
+            )
+
+    @classmethod
+    def config(cls, engine: Engine) -> dict[str, Any]:
+        """Returns the groups, for `get_config`."""
+        partitions: dict[Any, list[dict[str, Any]]] = {}
+        for rule in engine.groups.rules_of(cls):
+            numbers = {name: engine.hypers[own].config() for name, own in rule.names.items()}
+            entry: dict[str, Any] = {
+                "members": rule.members.config(engine.groups.seen()),
+                "numbers": numbers,
+            }
+            if rule.began_off:
+                entry["began_off"] = True
+            partitions.setdefault(rule.partition, []).append(entry)
+        return {KEYWORD: list(partitions.values())} if partitions else {}
+
+    @classmethod
+    def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
+        """Returns the groups of a config, with schedules made of their configs."""
+
+        def number(config: Any) -> Any:
+            if isinstance(config, Mapping):
+                return schedules.deserialize_any(config, custom_objects)
+            return config
+
+        return [
+            [
+                {**entry, "numbers": {n: number(c) for n, c in entry["numbers"].items()}}
+                for entry in partition
+            ]
+            for partition in value
+        ]
+
+
+def _partitions(given: Any) -> Iterator[list[tuple[Any, Any, bool]]]:
+    """Yields the groups of each mapping: members, numbers, and whether they began off."""
+    if given is None:
+        return
+    for part in [given] if isinstance(given, Mapping) else given:
+        if isinstance(part, Mapping):
+            yield [(members, numbers, False) for members, numbers in part.items()]
+        elif isinstance(part, tuple) and len(part) == 2:
+            yield [(*part, False)]
+        elif isinstance(part, list) and all(
+            isinstance(each, Mapping) and each.keys() >= ENTRY for each in part
+        ):
+            yield [(each["members"], each["numbers"], "began_off" in each) for each in part]
+        else:
+            raise TypeError(
+                f"`{KEYWORD}` must be a mapping from members to numbers, or a list of such "
+                f"mappings and of pairs (members, numbers); got {part!r}."
+            )
+
+
+def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the factors and the values of a group by hyperparameter; raises if one has no effect.
+
+    Args:
+        engine: the optimizer's parts.
+        numbers: what the user gave.
+    """
+    if not isinstance(numbers, Mapping) or not numbers:
+        raise TypeError(
+            f"`{KEYWORD}` must map members to numbers by name, such as "
+            f"{{'learning_rate_factor': 0.1}}; got {numbers!r}."
+        )
+    declared = engine.declared
+    shared = {name for policy in declared.policies for name in policy.by_group}
+    hypers = {name for name, field in declared.fields.items() if isinstance(field, Hyper)}
+    own = hypers - declared.common
+    factors, values = dict[str, Any](), dict[str, Any]()
+    for name, number in numbers.items():
+        of_rate = isinstance(name, str) and name.endswith(FACTOR)
+        base = name.removesuffix(FACTOR) if of_rate else name
+        base = declared.aliases.get(base, base)
+        if base not in own | shared:
+            allowed = ", ".join(sorted(own | shared))
+            raise TypeError(
+                f"`{KEYWORD}` can change {allowed} of {type(engine.optimizer).__name__}, and "
+                f"multiply them, as 'learning_rate{FACTOR}' does; got {name!r}."
+            )
+        if not engine.uses(base):
+            raise ValueError(
+                f"`{KEYWORD}` can change only what the optimizer uses: `{base}` of "
+                f"{type(engine.optimizer).__name__} is {engine.hypers[base].config()!r}; "
+                f"got {name!r}: {number!r}."
+            )
+        if base in factors or base in values:
+            raise ValueError(f"`{KEYWORD}` must give `{base}` once for a group; got {numbers!r}.")
+        if number is None:
+            raise TypeError(f"`{KEYWORD}` must map {name!r} to a number; got None.")
+        (factors if of_rate else values)[base] = number
+    return factors, values
