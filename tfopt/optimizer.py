@@ -1,4 +1,4 @@
-"""The base class of all optimizers: what authors declare and override, and `apply_gradients`."""
+"""The base class of all optimizers: their keywords, `apply_gradients`, and hooks for updates."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tfopt._declarations import collect, constructor
 from tfopt._declarations.constructor import Configurable
+from tfopt._declarations.formula import Formula
 from tfopt._engine import apply_gradients, hooks
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
-from tfopt._engine.scalars import Scalars
 from tfopt._engine.step_in_progress import current_step
 from tfopt._engine.update_paths import Path
 from tfopt._keras.optimizer import KerasOptimizer
@@ -24,7 +24,7 @@ from tfopt._values import rows
 from tfopt.hyper import Alias, Static
 
 
-class Optimizer(Configurable, StateMethods, KerasOptimizer):
+class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     """Base class of all optimizers, for Keras 3, tf-keras and training loops of your own.
 
     It is a `tf.Module`. A subclass declares hyperparameters (`Hyper`, `Static`), slots and an
@@ -126,88 +126,6 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
     jit_compile = Static("auto", choices=("auto", True, False))
     shard_slots = Static(None)
 
-    # --- what an optimizer declares ---------------------------------------------------------------
-
-    # What happens to rows that are not in the batch, when the gradient is an `IndexedSlices`:
-    # rows: nothing; of the variable and its slots, only the rows in the batch are updated.
-    # exact: what a dense gradient would give; `update` works row by row.
-    # rows_move: the weights stay as they are; slots change as with a dense gradient.
-    # whole: the gradient is made dense first, since `update` needs the whole variable.
-    sparse: Any = "whole"
-    decays: str | None = "base"  # weight decay: "base" before `update`, "own" in it; None raises
-    complex_numbers = False  # whether variables may be complex
-    state: Mapping[str, float] = {}  # scalars that belong to no variable: {name: initial value}
-    fused_takes: frozenset[str] = frozenset()  # of "clip_factor" and "decay_rate": see `fused`
-    slot_order = "slot"  # in `weights`: "slot" after slot, or "variable" after variable
-
-    def slots(self, x: Any) -> dict[str, Any]:
-        """Declares the slots of a variable.
-
-        Args:
-            x: the variable.
-
-        Returns:
-            {name: how it starts}: `zeros(x)`, `zeros(x, axis=)` for means of `x` over an
-            axis, `full(x, value)`, `copy(x)`, or a value of any shape.
-        """
-        return {}
-
-    def begin(self, h: Scalars, state: Scalars) -> None:
-        """Adds to `h` what all variables share, and advances `state`.
-
-        A step calls it once for each dtype of arithmetic, and for each group with numbers of its
-        own, which has a `state` of its own.
-
-        Args:
-            h: the hyperparameters and `h.t`, as in `update`.
-            state: the scalars that the class declares in `state`; assign to its attributes.
-        """
-
-    def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
-        """Computes the update of one variable, or of any rows of it.
-
-        Args:
-            g: the gradient, in the compute dtype.
-            x: the value.
-            s: the slots; assign to its attributes to change them.
-            h: the hyperparameters; `h.t`, the number of this step from 1; and what `begin` added.
-                All are scalars.
-
-        Returns:
-            The new value.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
-        )
-
-    def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
-        """Does the same as `update` by a kernel on variables, or returns `NotImplemented`.
-
-        It is called only under these conditions:
-
-        - The gradient is dense.
-        - Variable, gradient and slots have the same dtype, float32 or float64, and are stored as
-          they are, without a codec.
-        - There is neither a clip factor nor weight decay, unless `fused_takes` names them. The
-          gradient of a small variable is multiplied by its clip factor before.
-        - The variable is not DTensor's, and `jit_compile` is not True.
-        - No subclass overrides `update`, `begin` or `slots` without overriding `fused`.
-
-        Args:
-            g: the gradient.
-            var: the variable.
-            s: the slots, as variables.
-            h: as in `update`.
-
-        Returns:
-            Anything but `NotImplemented`, if the kernel has changed variable and slots.
-        """
-        return NotImplemented
-
-    def uses(self, name: str) -> bool:
-        """Returns whether a hyperparameter that can be off takes part in the update."""
-        return self._engine.uses(name)
-
     # --- a step -----------------------------------------------------------------------------------
 
     @plain_python
@@ -276,7 +194,7 @@ class Optimizer(Configurable, StateMethods, KerasOptimizer):
             An operation, or None.
         """
         step = current_step(self._engine, "resource_apply_sparse")
-        if self._engine.densifies:
+        if self._engine.densifies(self._engine.groups.of(var).role):
             return self.resource_apply_dense(rows.densify(grad, indices, var), var)
         slices = tf.IndexedSlices(grad, indices)
         hooks.run_declared(self._engine, step, var, self._engine.work_of(var, slices))

@@ -18,7 +18,6 @@ from tfopt._values.initial_values import Initial
 
 if TYPE_CHECKING:
     from tfopt._engine.engine import Engine
-    from tfopt._engine.variable_groups import Group, Sorting
     from tfopt._state.state import State
 
 
@@ -63,23 +62,22 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     policies, mark = engine.policies, slots.mark()
     try:
         slots.note_paths(var_list)
-        sorting = engine.groups.sort([slots.original(variable) for variable in new.values()])
-        blocks = _blocks(engine, new, sorting)
-        if blocks:
-            create_scalars(engine, engine.groups.numeric(sorting.groups), variables[0])
-        for block in blocks:
-            _create_block(engine, policies, block)
+        with engine.groups.sorted([slots.original(variable) for variable in new.values()]):
+            blocks = _blocks(engine, new)
+            if blocks:
+                create_scalars(engine, variables[0])
+            for block in blocks:
+                _create_block(engine, policies, block)
     except Exception:
         slots.reset(mark)
         raise
-    engine.groups.keep(sorting)
     engine.groups.wake(variable for block in blocks for variable in block.values())
     if blocks:
         engine.freeze_choices(policies)
     engine.expose()
 
 
-def _blocks(engine: Engine, new: Mapping[Any, Any], sorting: Sorting) -> list[dict[Any, Any]]:
+def _blocks(engine: Engine, new: Mapping[Any, Any]) -> list[dict[Any, Any]]:
     """Returns the variables that are to get slots, in the sets in which they get them.
 
     Those that began with a learning rate of 0 follow the others, also in an optimizer that was
@@ -88,15 +86,15 @@ def _blocks(engine: Engine, new: Mapping[Any, Any], sorting: Sorting) -> list[di
     blocks: tuple[dict[Any, Any], dict[Any, Any]] = {}, {}
     off = engine.groups.off()
     for key, variable in new.items():
-        group = engine.groups.of(variable, sorting)
+        group = engine.groups.of(variable).group
         if not off & set(group):
             blocks[any(rule.began_off for rule in group)][key] = variable
     return [block for block in blocks if block]
 
 
-def create_scalars(engine: Engine, groups: Iterable[Group], variable: Any) -> None:
-    """Creates the scalars that the optimizer declares, for each of some groups with numbers."""
-    declared = engine.optimizer.state.items()
+def create_scalars(engine: Engine, variable: Any) -> None:
+    """Creates the scalars that the optimizer declares, for each group with numbers of its own."""
+    groups, declared = engine.groups.numeric(), engine.optimizer.state.items()
     scalars = {f"{name}{suffix_of(group)}": v for group in groups for name, v in declared}
     engine.state.create_scalars(scalars, variable)
 

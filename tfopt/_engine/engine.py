@@ -15,7 +15,7 @@ from tfopt._engine.step_in_progress import step_of
 from tfopt._engine.step_records import Step, Work
 from tfopt._engine.variable_groups import Grouping
 from tfopt._engine.xla_functions import Compiled
-from tfopt._libraries import dtensor, replicas
+from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
@@ -51,7 +51,7 @@ class Engine:
         self.statics: dict[str, Any] = {}
         self.state = self.make_state()
         rules = [rule for policy in declared.policies for rule in policy.rules()]
-        self.groups = Grouping(self.state, rules)
+        self.groups = Grouping(self.state, rules, self.role)
         self.eager_steps, self.compiled = EagerSteps(), Compiled()
         self.scalars = ScalarsOfSteps()
         self.paths = tuple(path(self) for path in declared.paths)
@@ -163,23 +163,27 @@ class Engine:
             )
         self.statics[name] = value
 
-    @property
-    def rows_word(self) -> str:
-        """What happens to rows that are not in the batch: `sparse`, as `lazy` changes it."""
-        word, lazy = str(self.optimizer.sparse), self.statics["lazy"]
-        return "rows" if lazy is True else "exact" if lazy is False and word != "whole" else word
+    def sparse(self, role: str = "") -> str:
+        """Returns what the optimizer declares of rows: `sparse`, which may differ by role."""
+        declared = self.optimizer.sparse
+        return str(declared[role] if isinstance(declared, Mapping) else declared)
+
+    def rows_word(self, role: str = "") -> str:
+        """Returns what happens to rows that are not in the batch: `sparse`, as `lazy` has it."""
+        word, lazy = self.sparse(role), self.statics["lazy"]
+        return word if word == "whole" or lazy is None else "rows" if lazy else "exact"
 
     def moves_rows(self, x: Any) -> bool:
         """Returns whether an `IndexedSlices` gradient of this variable moves only its rows."""
-        return self.rows_word in ("rows", "rows_move") and bool(x.shape.rank)
+        word = self.rows_word(self.groups.of(x).role)
+        return word in ("rows", "rows_move") and bool(x.shape.rank)
 
-    @property
-    def densifies(self) -> bool:
-        """Whether an `IndexedSlices` gradient is made dense.
+    def densifies(self, role: str = "") -> bool:
+        """Returns whether an `IndexedSlices` gradient is made dense.
 
         An inherited "exact" is not enough where `update` is overridden: it may not work row by row.
         """
-        word = self.rows_word
+        word = self.rows_word(role)
         return word == "whole" or (word == "exact" and not self.declared.goes_by_rows)
 
     def is_own_slot(self, name: str) -> bool:
@@ -192,7 +196,7 @@ class Engine:
         twin.statics.update(self.statics)
         twin.state.home = self.state.home.copied()
         twin.state.hypers = self.hypers.copy_for(twin.state, memo)
-        twin.groups = self.groups.copied(twin.state)
+        twin.groups = self.groups.copied(twin.state, twin.role)
         twin.pending_lr = self.pending_lr
         return twin
 
@@ -251,13 +255,31 @@ class Engine:
 
     def grouped(self, works: Sequence[Work]) -> list[Work]:
         """Returns the works with the groups of their variables."""
-        return [work._replace(group=self.groups.of(work.variable)) for work in works]
+        return [self._grouped(work) for work in works]
+
+    def _grouped(self, work: Work) -> Work:
+        seen = self.groups.of(work.variable)
+        return work._replace(group=seen.group, role=seen.role)
+
+    def role(self, original: Any) -> str:
+        """Returns the role that the optimizer chooses for a variable; raises for an unknown one."""
+        roles = self.optimizer.roles
+        if not roles:
+            return ""
+        chosen = self.optimizer.choose_role(original)
+        if chosen not in roles:
+            raise ValueError(
+                f"`choose_role` of {type(self.optimizer).__name__} must return one of "
+                f"{', '.join(map(repr, roles))}; got {chosen!r} for "
+                f"`{tf_variables.variable_path(original)}`."
+            )
+        return chosen
 
     def work_of(self, variable: Any, gradient: Any = None) -> Work:
         """Returns the work of a variable that the optimizer has seen."""
         original = self.state.slots.original(variable)
         constraint = getattr(original, "constraint", None)
-        return Work(gradient, variable, original, constraint, self.groups.of(variable))
+        return self._grouped(Work(gradient, variable, original, constraint))
 
     def blocks(self) -> list[list[Work]]:
         """Returns the works of all variables seen, without gradients, block by block."""
@@ -292,11 +314,12 @@ class Engine:
     def check(self) -> None:
         """Raises if arguments do not fit together. It is called again before slots are created."""
         name = type(self.optimizer).__name__
-        if self.optimizer.sparse not in SPARSE:
+        words = {self.sparse(role) for role in self.optimizer.roles or [""]}
+        if not words <= set(SPARSE):
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.optimizer.sparse!r}.")
         for policy in self.declared.policies:
             policy.check(self)
-        if self.statics["lazy"] is True and self.optimizer.sparse == "whole":
+        if self.statics["lazy"] is True and words == {"whole"}:
             raise ValueError(f"`lazy` must not be True: {name} needs whole variables; got True.")
         hooked = name if self.declared.is_hooked else None
         dtensor.check_split(self.statics["shard_slots"], hooked)

@@ -56,7 +56,7 @@ class Members:
     """
 
     def __init__(self, keyword: str, entries: Iterable[Any] = ()):
-        self._keyword = keyword
+        self.keyword = keyword
         self._variables: dict[Any, Any] = {}  # by key
         self._layers: list[Any] = []
         self._functions: list[Any] = []
@@ -85,7 +85,7 @@ class Members:
                 re.compile(entry)
             except re.error as error:
                 raise ValueError(
-                    f"`{self._keyword}` must hold regular expressions; got {entry!r}: {error}."
+                    f"`{self.keyword}` must hold regular expressions; got {entry!r}: {error}."
                 ) from None
             self._patterns.append(entry)
         elif is_variable(entry):
@@ -101,7 +101,7 @@ class Members:
             self._functions.append(entry)
         else:
             raise TypeError(
-                f"`{self._keyword}` must hold variables, layers, regular expressions and "
+                f"`{self.keyword}` must hold variables, layers, regular expressions and "
                 f"functions of a variable; got {entry!r}."
             )
 
@@ -154,13 +154,13 @@ class Members:
         gone = [record["path"] for record in self._recorded if record.keys() == PLACED]
         if gone:
             warn(
-                f"`{self._keyword}` was saved for {', '.join(gone)}, which are not among the "
-                f"variables {', '.join(paths)}: nothing is {_done(self._keyword)} for them."
+                f"`{self.keyword}` was saved for {', '.join(gone)}, which are not among the "
+                f"variables {', '.join(paths)}: nothing is {_done(self.keyword)} for them."
             )
         unmatched = [p for p in self._patterns if not any(re.search(p, path) for path in paths)]
         if unmatched and of_patterns:
             warn(
-                f"`{self._keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
+                f"`{self.keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
                 f"variables matches: {', '.join(paths)}."
             )
 
@@ -175,7 +175,7 @@ class Members:
         own = [function for function in self._functions if function not in named]
         if own and not seen:
             warn(
-                f"`{self._keyword}` holds functions, and the optimizer has seen no variables yet: "
+                f"`{self.keyword}` holds functions, and the optimizer has seen no variables yet: "
                 "they are not in the config. Pass them again."
             )
         chosen = {
@@ -217,6 +217,30 @@ def as_entries(given: Any) -> list[Any]:
     if alone or callable(given) or not isinstance(given, Iterable):
         return [given]
     return list(given)
+
+
+def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
+    """Returns pairs of members and what they are given: of a mapping, a list, or a config.
+
+    Args:
+        given: what the user passed.
+        keyword: the keyword, for messages.
+        what: what members are given; in a config it is under this name.
+    """
+    if isinstance(given, Mapping):
+        return list(given.items())
+    found = []
+    for pair in [] if given is None else given:
+        if isinstance(pair, Mapping) and pair.keys() == {"members", what}:
+            found.append((pair["members"], pair[what]))
+        elif isinstance(pair, tuple | list) and len(pair) == 2:
+            found.append((pair[0], pair[1]))
+        else:
+            raise TypeError(
+                f"`{keyword}` must be a mapping from members to a {what}, or a list of pairs of "
+                f"these; got {pair!r}."
+            )
+    return found
 
 
 def is_variable(value: Any) -> bool:

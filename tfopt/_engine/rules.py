@@ -31,6 +31,7 @@ class Rule:
             is no op for them, while a factor of 0 would leave one.
         owner: the policy that it is of.
         partition: rules of one partition are to cover different variables.
+        role: the role that the optimizer gives to these variables; None for no change.
         began_off: whether the learning rate was 0 from the start, in the process that saved it.
     """
 
@@ -42,11 +43,13 @@ class Rule:
         off: Sequence[str] = (),
         owner: Any = None,
         partition: Any = None,
+        role: str | None = None,
         began_off: bool = False,
     ):
         self.members = members
         self.factors, self.values = dict(factors or {}), dict(values or {})
         self.off, self.owner, self.partition = frozenset(off), owner, partition
+        self.role = role
         self.names: dict[str, str] = {}  # of its numbers in the optimizer's hyperparameters
         self.position = 0  # among the rules with numbers
         self.began_off = began_off
@@ -62,6 +65,7 @@ class Rule:
             tuple(self.off),
             self.owner,
             self.partition,
+            self.role,
             self.began_off,
         )
         twin.names, twin.position = dict(self.names), self.position
@@ -76,7 +80,7 @@ class Rule:
 
     def given(self) -> set[str]:
         """Returns the hyperparameters that it changes."""
-        return {*self.factors, *self.values, *self.off}
+        return {*self.factors, *self.values, *self.off, *(["role"] if self.role else [])}
 
     def start(self, hypers: Hypers) -> None:
         """Notes whether it leaves its variables alone; its numbers are among `hypers` by now."""
@@ -89,6 +93,8 @@ class Rule:
 
     def text(self, name: str) -> str:
         """Says what it gives for a hyperparameter, for messages."""
+        if name == "role":
+            return f"{self.role!r} by {self.members!r}"
         what = "a factor" if name in self.factors else "a value"
         number = self.factors.get(name, self.values.get(name))
         return f"{what} of {number!r} by {self.members!r}"

@@ -30,20 +30,24 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
     step = step._replace(iterations=replicas.read_alike(engine.state.iterations))
     state = engine.state.scalars
     now = {name: replicas.read_alike(scalar) for name, scalar in state.items()}
-    keys = dict.fromkeys((dtype, group, numeric(group)) for dtype, group in wanted)
-    if state:  # all groups must be there, to advance theirs
-        groups = engine.groups.numeric()
-        keys |= dict.fromkeys((dtype, own, own) for dtype, *_ in keys for own in groups)
+    keys = dict.fromkeys((*key, numeric(key[1])) for key in wanted)
+    if state:  # all groups and roles must be there, to advance theirs
+        groups, roles = engine.groups.numeric(), optimizer.roles or ("",)
+        dtypes = dict.fromkeys(dtype for dtype, *_ in keys)
+        keys |= {(d, own, role, own): None for d in dtypes for own in groups for role in roles}
     begun: dict[Any, Scalars] = {}
     advanced: dict[str, dict[tf.DType, Any]] = {name: {} for name in state}
     scalars: dict[Any, Mapping[str, Any]] = {}
-    for dtype, group, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
-        if (dtype, own) not in begun:
-            h = begun[dtype, own] = _hyperparameters(step, dtype, own)
+    for dtype, group, role, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
+        if (dtype, own, role) not in begun:
+            h = begun[dtype, own, role] = _hyperparameters(step, dtype, own)
+            if role:
+                h.role = role
             for policy in step.policies:
                 policy.change_rates(step, h)
             names = {name: f"{name}{suffix_of(own)}" for name in optimizer.state}
             its = Scalars(**{n: as_scalar(now[full], dtype) for n, full in names.items()})
+            before = dict(vars(its))
             optimizer.begin(h, its)
             unknown = vars(its).keys() - names.keys()
             if unknown:
@@ -52,15 +56,17 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
                     f"not declared; declared are {sorted(names)}."
                 )
             for name, full in names.items():
-                advanced[full][dtype] = getattr(its, name)
-        h = Scalars(**vars(begun[dtype, own]))
+                if getattr(its, name) is not before[name]:  # a role may leave it to others
+                    advanced[full][dtype] = getattr(its, name)
+        h = Scalars(**vars(begun[dtype, own, role]))
         for policy in step.policies:
             policy.change_scalars(step, h, group)
-        scalars[dtype, group] = vars(h)
-    for name, scalar in state.items():
-        by_dtype = advanced[name]
-        new = by_dtype.get(scalar.dtype)
-        replicas.assign_alike(scalar, next(iter(by_dtype.values())) if new is None else new)
+        scalars[dtype, group, role] = vars(h)
+    for name, by_dtype in advanced.items():
+        if by_dtype:
+            new = by_dtype.get(state[name].dtype)
+            new = next(iter(by_dtype.values())) if new is None else new
+            replicas.assign_alike(state[name], new)
     return step._replace(scalars=scalars)
 
 

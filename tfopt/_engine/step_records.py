@@ -35,6 +35,7 @@ class Work(NamedTuple):
     constraint: Any = None
     group: Group = ()  # the rules for its hyperparameters; () if there are none
     clip_factor: Any = None  # the number by which the gradient is still to be multiplied
+    role: str = ""  # how the optimizer treats the variable
 
     @property
     def variable_path(self) -> str:

@@ -67,7 +67,7 @@ def located(engine: Engine, copy: Any, work: Work) -> Update:
     if not work.is_sparse:
         return update
     values, indices = work.gradient.values, work.gradient.indices
-    if engine.densifies:
+    if engine.densifies(work.role):
         return update._replace(g=rows.densify(values, indices, copy))
     return update._replace(g=values, indices=indices)
 
@@ -187,7 +187,7 @@ class Xla(Path):
         if plain and not tf.executing_eagerly():
             advance(self.engine.optimizer, light, h)
             updates = [update for update in updates if not _is_light(update)]
-        mixes = not tf.executing_eagerly() and self.engine.optimizer.sparse != "whole"
+        mixes = not tf.executing_eagerly() and self.engine.sparse(h.get("role", "")) != "whole"
         for launch in _launches(updates, mixes):
             by_xla = not (plain and _is_light(launch[0]))
             form, inputs = _form(launch[0]), [_inputs(update) for update in launch]
@@ -318,12 +318,13 @@ class Rows(Path):
         """Runs plain ops, because XLA would need to know the number of rows."""
         engine = self.engine
         for update in updates:
-            if engine.rows_word == "rows":
+            word = engine.rows_word(h.get("role", ""))
+            if word == "rows":
                 advance(engine.optimizer, [update], h)
             else:
-                self._run_all_rows(update, h)
+                self._run_all_rows(update, h, moves=word == "exact")
 
-    def _run_all_rows(self, update: Update, h: H) -> None:
+    def _run_all_rows(self, update: Update, h: H, moves: bool) -> None:
         """Computes what the dense gradient would give, without making it dense.
 
         All rows are updated with a gradient of zeros. Then the rows of the gradient are updated
@@ -333,7 +334,7 @@ class Rows(Path):
         by_rows = all(slot.rowed for slot in update.slots.values())
         before = read(update)
         g = None if by_rows else rows.densify(update.g, update.indices, update.x.variable)
-        whole = update._replace(g=g, indices=None, moves=engine.rows_word == "exact")
+        whole = update._replace(g=g, indices=None, moves=moves)
         choose(engine.paths, whole, h, after=self).run([whole], h)
         x, slots = compute(engine.optimizer, update, before, h)
         write(update if by_rows else update._replace(slots={}), x, slots)

@@ -1,9 +1,10 @@
-"""Groups of variables, and the scalars of a step: one `h` for each compute dtype and group."""
+"""Groups and roles of variables, on which the scalars of a step depend: `h`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
     from tfopt._state.state import State
 
 Group = tuple[Rule, ...]
-Key = tuple[tf.DType, Group]
+Key = tuple[tf.DType, Group, str]
+
+
+class Seen(NamedTuple):
+    """What the engine knows of a variable that it has seen."""
+
+    original: Any  # the variable, as the user knows it
+    group: Group = ()  # the rules that hold for it
+    role: str = ""  # how the optimizer treats it; "" if it treats all variables alike
+
+
+def key_of(work: Work) -> Key:
+    """Returns the key under which a work finds its scalars in `Step.scalars`."""
+    return compute_dtype(work.variable.dtype), work.group, work.role
+
+
+def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
+    """Returns the dtypes, groups and roles of works."""
+    return tuple(dict.fromkeys(map(key_of, works)))
 
 
 def numeric(group: Group) -> Group:
@@ -34,6 +53,7 @@ class Sorting:
 
     Args:
         rules: the rules of an optimizer.
+        role: the optimizer's own choice of a role.
         variables: the new variables, as the user knows them.
         first: whether no others were seen before.
 
@@ -41,24 +61,25 @@ class Sorting:
         ValueError: if two rules give the same number for one variable.
     """
 
-    def __init__(self, rules: Sequence[Rule], variables: Iterable[Any], first: bool):
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        role: Callable[[Any], str],
+        variables: Iterable[Any],
+        first: bool,
+    ):
         self._variables, self._first = list(variables), first
         self._members = {rule: rule.members.resolved(self._variables, first) for rule in rules}
-        self.groups = {tf_variables.key(v): self._group_of(v) for v in self._variables}
+        self.found = {tf_variables.key(v): self._seen(v, role) for v in self._variables}
 
-    def _group_of(self, variable: Any) -> Group:
+    def _seen(self, variable: Any, role: Callable[[Any], str]) -> Seen:
         group = tuple(rule for rule, members in self._members.items() if members.cover(variable))
         for number, rule in enumerate(group):
             for other in group[:number]:
                 for name in sorted(rule.given() & other.given()):
                     _check_that_both_hold(name, rule, other, variable)
-        return group
-
-    def found(self) -> dict[Any, tuple[Any, Group]]:
-        """Returns the variables by key, each with its group."""
-        return {
-            key: (v, self.groups[key]) for v in self._variables for key in [tf_variables.key(v)]
-        }
+        given = [rule.role for rule in group if rule.role is not None]
+        return Seen(variable, group, given[0] if given else role(variable))
 
     def keep(self, warns: bool = True) -> None:
         """Lets the rules know what they have found; warns of what they have not."""
@@ -72,38 +93,31 @@ def _check_that_both_hold(name: str, rule: Rule, other: Rule, variable: Any) -> 
     both_factors = name in rule.factors and name in other.factors
     if both_factors and rule.partition != other.partition or name in rule.off | other.off:
         return  # what is off has no number
+    how = ", or by factors in different mappings" if name in {*rule.factors, *rule.values} else ""
     raise ValueError(
-        f"`groups` must give `{name}` once for each variable, or by factors in different mappings; "
+        f"`{rule.members.keyword}` must give `{name}` once for each variable{how}; "
         f"`{tf_variables.variable_path(variable)}` has {other.text(name)} and {rule.text(name)}."
     )
 
 
-def key_of(work: Work) -> Key:
-    """Returns the key under which a work finds its scalars in `Step.scalars`."""
-    return compute_dtype(work.variable.dtype), work.group
-
-
-def keys_of(works: Sequence[Work]) -> tuple[Key, ...]:
-    """Returns the dtypes and groups of works."""
-    return tuple(dict.fromkeys(map(key_of, works)))
-
-
 class Grouping:
-    """The rules of one optimizer, and the groups of the variables that it has seen.
+    """The rules of one optimizer, and the groups and roles of the variables that it has seen.
 
     Args:
         state: the optimizer's state.
         rules: the rules of policies.
+        role: returns the optimizer's own choice of the role of a variable.
     """
 
-    def __init__(self, state: State, rules: Iterable[Rule]):
-        self._state = state
+    def __init__(self, state: State, rules: Iterable[Rule], role: Callable[[Any], str]):
+        self._state, self._role = state, role
         self.rules = list(rules)
-        self._seen: dict[Any, tuple[Any, Group]] = {}  # by key, in order
+        self._seen: dict[Any, Seen] = {}  # by key, in order
+        self._new: dict[Any, Seen] = {}  # while slots are created for them
 
-    def copied(self, state: State) -> Grouping:
+    def copied(self, state: State, role: Callable[[Any], str]) -> Grouping:
         """Returns the same rules for a copy of the optimizer, which has seen nothing."""
-        return Grouping(state, [rule.copied() for rule in self.rules])
+        return Grouping(state, [rule.copied() for rule in self.rules], role)
 
     def rules_of(self, owner: Any) -> list[Rule]:
         """Returns the rules of a policy."""
@@ -130,36 +144,44 @@ class Grouping:
 
     def seen(self) -> list[Any]:
         """Returns the variables seen, as the user knows them, in order; also those left alone."""
-        return [original for original, _ in self._seen.values()]
+        return [seen.original for seen in self._seen.values()]
 
     def sort(self, variables: Sequence[Any]) -> Sorting:
         """Finds the groups of variables, given as the user knows them; changes nothing yet."""
         new = [v for v in variables if tf_variables.key(v) not in self._seen]
-        return Sorting(self.rules, new, first=not self._seen)
+        return Sorting(self.rules, self._role, new, first=not self._seen)
+
+    @contextlib.contextmanager
+    def sorted(self, variables: Sequence[Any]) -> Iterator[None]:
+        """Sorts variables, and keeps what was found if nothing fails while it is used."""
+        sorting = self.sort(variables)
+        self._new = sorting.found
+        try:
+            yield
+        finally:
+            self._new = {}
+        self.keep(sorting)
 
     def keep(self, sorting: Sorting, warns: bool = True) -> None:
         """Keeps the groups of new variables, whether they get slots or are left alone."""
-        self._seen = {**self._seen, **sorting.found()}
+        self._seen = {**self._seen, **sorting.found}
         sorting.keep(warns)
 
-    def follow(self, other: Grouping, sorting: Sorting) -> None:
-        """Takes the rules and the groups of another, and those of a sorting: for a plan."""
-        self.rules, self._seen = other.rules, {**other._seen, **sorting.found()}
+    def planned(self, variables: Sequence[Any], seen: Iterable[Seen], state: State) -> Grouping:
+        """Returns the same with other variables, which stand in for those of which all is known."""
+        twin = Grouping(state, self.rules, self._role)
+        for variable, known in zip(variables, seen, strict=True):
+            twin._seen[tf_variables.key(variable)] = known._replace(original=variable)
+        return twin
 
-    def of(self, variable: Any, sorting: Sorting | None = None) -> Group:
-        """Returns the group of a variable that was seen, or is in the sorting."""
+    def of(self, variable: Any) -> Seen:
+        """Returns what is known of a variable."""
         key = tf_variables.key(variable)
-        if sorting is not None and key in sorting.groups:
-            return sorting.groups[key]
-        return self._seen[key][1] if key in self._seen else ()
+        return self._seen.get(key) or self._new.get(key) or Seen(variable)
 
-    def numeric(self, more: Mapping[Any, Group] | None = None) -> list[Group]:
-        """Returns the groups of variables with numbers of their own, after the one of all others.
-
-        Args:
-            more: further groups of variables, by key.
-        """
-        groups = [*(group for _, group in self._seen.values()), *(more or {}).values()]
+    def numeric(self) -> list[Group]:
+        """Returns the groups with numbers of their own, after the one of all other variables."""
+        groups = [seen.group for seen in (*self._seen.values(), *self._new.values())]
         return list(dict.fromkeys([(), *map(numeric, groups)]))
 
     # --- variables that are left alone ------------------------------------------------------------
@@ -172,7 +194,7 @@ class Grouping:
         """Returns whether all of these objects were seen, and have slots unless left alone."""
         off = self.off()
         if off:
-            variables = [v for v in variables if not off & set(self.of(v))]
+            variables = [v for v in variables if not off & set(self.of(v).group)]
         return self._state.slots.knows(variables)
 
     def moving(self, works: Sequence[Work]) -> list[Work]:
@@ -182,10 +204,10 @@ class Grouping:
             return list(works)
         for rule in off if tf.inside_function() else ():
             rule.left_out = True
-        return [work for work in works if not off & set(self.of(work.variable))]
+        return [work for work in works if not off & set(self.of(work.variable).group)]
 
     def wake(self, variables: Iterable[Any]) -> None:
         """Lets the rules of variables know that these have slots."""
         for variable in variables:
-            for rule in self.of(variable):
+            for rule in self.of(variable).group:
                 rule.wake()

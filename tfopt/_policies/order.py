@@ -13,6 +13,7 @@ from tfopt._policies.gradient_transformers import Aggregator, Transformers
 from tfopt._policies.groups import Groups
 from tfopt._policies.learning_rate_decay import InverseTimeDecay
 from tfopt._policies.master_weights import MasterWeights
+from tfopt._policies.roles import Roles
 from tfopt._policies.skip_nonfinite import SkipNonfinite
 from tfopt._policies.weight_decay import WeightDecay
 
@@ -25,6 +26,7 @@ ORDER: tuple[type[Policy], ...] = (
     SkipNonfinite,
     Clipping,
     Transformers,
+    Roles,
     Groups,
     InverseTimeDecay,
     WeightDecay,

@@ -246,10 +246,16 @@ class Hypers(dict[str, Value]):
         """Adds a hyperparameter with its first value."""
         self[hyper.name] = Value(self.home, hyper, given)
 
+    def link(self, others: Hypers, prefix: str) -> None:
+        """Adds those of an optimizer that is a part of this one, which has them still."""
+        self.update({f"{prefix}{name}": value for name, value in others.items()})
+
     def copy_for(self, home: Home, memo: dict[int, Any]) -> Hypers:
-        """Returns the same values for a deep copy of the optimizer."""
+        """Returns the same values for a deep copy of the optimizer, without those of its parts."""
         twin = Hypers(home)
         for name, value in self.items():
+            if value.home is not self.home:
+                continue
             source = value.source
             given = value.config() if source is None else memo.get(id(source), source)
             twin.add(value.hyper, given)

@@ -68,6 +68,7 @@ class State:
         self.home = replicas.Home()  # for scalars under a strategy
         self.waiting = Waiting(self.lock)
         self._iterations: Any = None
+        self.part_of: State | None = None  # of an optimizer that takes the steps of this one
         tensorflow_private.start_tracking(owner)
         self._exported: Callable[[], Any] = _nothing  # what a SavedModel in the making holds
         self._names = tf_variables.Names()
@@ -90,6 +91,8 @@ class State:
     def iterations(self) -> Any:
         """The number of steps taken: a variable, created on first use."""
         self.waiting.finish_copy()
+        if self.part_of is not None:
+            return self.part_of.iterations
         if self._iterations is None:
             with self.lock:
                 if self._iterations is None:
@@ -108,6 +111,8 @@ class State:
 
     def create_scalar(self, name: str, value: Any, dtype: Any) -> Any:
         """Creates a scalar variable of the optimizer, the same on all replicas."""
+        if self.part_of is not None:
+            return self.part_of.create_scalar(f"{self.name}/{name}", value, dtype)
         name = self._names.unique(f"{self.name}/{name}")
         alike = tf.VariableAggregation.ONLY_FIRST_REPLICA
         with self.home.scope():

@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._engine import building, scalars, update_paths, variable_groups
+from tfopt._engine import scalars, update_paths, variable_groups
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Works
 from tfopt._engine.step_records import Work, overwrites
-from tfopt._engine.variable_groups import Group, Sorting
+from tfopt._engine.variable_groups import Group, Seen
 from tfopt._libraries import dtensor, tf_variables
 from tfopt._values.initial_values import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
@@ -41,6 +41,7 @@ class Row:
             "off" (left alone, since the learning rate of its group is 0 from the start on).
         numbers: what its groups change, such as "learning_rate x 0.1", a factor, which follows the
             optimizer's own number, or "learning_rate = 0.1", a value, which does not.
+        role: the part that the optimizer sees in it, if it treats parts differently.
     """
 
     variable: str
@@ -52,6 +53,7 @@ class Row:
     sparse: str
     path: str
     numbers: tuple[str, ...] = ()
+    role: str = ""
 
 
 def describe(optimizer: Any, variables: Any = None) -> list[Row]:
@@ -85,12 +87,12 @@ def describe(optimizer: Any, variables: Any = None) -> list[Row]:
         if not isinstance(tf_variables.unwrap(original), tf.Variable):
             raise TypeError(f"`variables` must be a model or variables; got {original!r}.")
     engine = optimizer._engine
-    sorting = engine.groups.sort(variables)
-    groups = [engine.groups.of(variable, sorting) for variable in variables]
-    planned = _slots_and_paths(optimizer, variables, sorting)
+    found = engine.groups.sort(variables).found
+    seen = [found.get(tf_variables.key(v), engine.groups.of(v)) for v in variables]
+    planned = _slots_and_paths(optimizer, variables, seen)
     return [
-        _row(optimizer, variable, group, *plan)
-        for variable, group, plan in zip(variables, groups, planned, strict=True)
+        _row(optimizer, known, slots, path)
+        for known, (slots, path) in zip(seen, planned, strict=True)
     ]
 
 
@@ -111,13 +113,14 @@ def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> No
     rich = import_optional("rich.console", "rich.table")
     rows = describe(optimizer, variables)
     table = rich.table.Table(title=repr(optimizer), title_justify="left")
-    grouped = any(row.numbers for row in rows)
-    headings = ("variable", "shape", "slots", "bytes", "decay", "sparse", "path")
-    for heading in (*headings, "group") if grouped else headings:
+    headings = ["variable", "shape", "slots", "bytes", "decay", "sparse", "path"]
+    more = {"group": [", ".join(row.numbers) for row in rows], "role": [row.role for row in rows]}
+    more = {heading: texts for heading, texts in more.items() if any(texts)}
+    for heading in (*headings, *more):
         table.add_column(
             heading, justify="right" if heading == "bytes" else "left", overflow="fold"
         )
-    for row in rows:
+    for row, *others in zip(rows, *more.values(), strict=True):
         table.add_row(
             row.variable,
             f"{_shape_text(row.shape)} {row.dtype}",
@@ -129,7 +132,7 @@ def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> No
             "yes" if row.decays else "no",
             "rows (lazy)" if row.sparse == "rows" else row.sparse,
             row.path,
-            *([", ".join(row.numbers)] if grouped else []),
+            *others,
         )
     table.caption = f"{len(rows)} variables, {sum(row.slot_bytes for row in rows):,} bytes of slots"
     (console or rich.console.Console()).print(table)
@@ -139,9 +142,8 @@ def _shape_text(shape: Sequence[int | None]) -> str:
     return " × ".join("?" if size is None else str(size) for size in shape) or "scalar"
 
 
-def _row(
-    optimizer: Optimizer, original: Any, group: Group, planned_slots: Mapping[str, Any], path: str
-) -> Row:
+def _row(optimizer: Optimizer, known: Seen, planned_slots: Mapping[str, Any], path: str) -> Row:
+    original, group, role = known
     engine, variable = optimizer._engine, tf_variables.unwrap(original)
     excluded = any("weight_decay" in rule.off for rule in group)
     slots = engine.state.slots.of(variable) or planned_slots
@@ -152,10 +154,11 @@ def _row(
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
         slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
         decays=optimizer.uses("weight_decay") and not excluded and path != "off",
-        sparse=engine.rows_word,
+        sparse=engine.rows_word(role),
         # The plan is made for a variable that is on no mesh.
         path="plain" if path == "XLA" and dtensor.is_on_mesh(variable) else path,
         numbers=tuple(_numbers(engine, group)),
+        role=role,
     )
 
 
@@ -169,7 +172,7 @@ def _numbers(engine: Engine, group: Group) -> Iterator[str]:
 
 
 def _slots_and_paths(
-    optimizer: Optimizer, originals: Sequence[Any], sorting: Sorting
+    optimizer: Optimizer, originals: Sequence[Any], seen: Sequence[Seen]
 ) -> list[tuple[Mapping[str, Any], str]]:
     """The slots of each variable, and the path of its dense update, by the step's own plan.
 
@@ -181,22 +184,20 @@ def _slots_and_paths(
         return [(_declared_slots(optimizer, variable), "hooks") for variable in variables]
     with tf.Graph().as_default():
         engine, off = optimizer._engine.blank_copy(), optimizer._engine.groups.off()
-        engine.groups.rules = []  # the stand-ins are in no group
         graph_variables = []
         for variable in variables:  # of a distributed one, the device is its first copy's
             with tf.device(str(getattr(variable, "device", "") or "")):
                 graph_variables.append(_graph_variable_like(variable))
+        engine.groups = optimizer._engine.groups.planned(graph_variables, seen, engine.state)
         engine.build(graph_variables)
-        engine.groups.follow(optimizer._engine.groups, sorting)
-        building.create_scalars(engine, engine.groups.numeric(), graph_variables[0])
         planned: list[tuple[Mapping[str, Any], str]] = []
         step = engine.step({}, aggregate=False)
         for x, original in zip(graph_variables, originals, strict=True):
-            group = engine.groups.of(original)
+            group, role = engine.groups.of(x)[1:]
             if overwrites(original) or off & set(group):
                 planned.append(({}, "overwritten" if overwrites(original) else "off"))
                 continue
-            works: Works = [Work(tf.zeros_like(x), x, x, None, group)]
+            works: Works = [Work(tf.zeros_like(x), x, x, None, group, role=role)]
             for policy in step.policies:
                 if policy.calls_functions_of_users:  # which leave no factor, and must not run here
                     works = [work._replace(clip_factor=None) for work in works]

@@ -146,7 +146,6 @@ class LegacyEngine(Engine):
 
     life = staticmethod(_run)
     goes_through_apply = False  # OptimizerV2 has no such method: one of a subclass is its own
-    rows_word = "rows"  # so a constraint with a sparse gradient raises
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -154,6 +153,10 @@ class LegacyEngine(Engine):
         self.statics.update(
             {n: f.default for n, f in self.declared.fields.items() if isinstance(f, Static)}
         )
+
+    def rows_word(self, role: str = "") -> str:
+        """Returns "rows", so a constraint with a sparse gradient raises."""
+        return "rows"
 
     @property
     def policies(self) -> Policies:
