@@ -17,13 +17,16 @@ from tfopt.optimizer import Optimizer
 from tfopt.registry import deserialize, get, register, serialize
 from tfopt.wrappers import v1 as _v1  # which `get` makes of optimizers of TensorFlow 1
 from tfopt.wrappers.loss_scale import LossScaleOptimizer
+from tfopt.wrappers.multi_optimizer import MultiOptimizer, OptimizerMap
 
 __version__ = "0.1.0"
 __all__ = [
     "Alias",
     "Hyper",
     "LossScaleOptimizer",
+    "MultiOptimizer",
     "Optimizer",
+    "OptimizerMap",
     "Static",
     "TfoptWarning",
     "convert",

@@ -203,6 +203,8 @@ def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
     """Returns whether a declared slot has the dtype of arithmetic and no codec."""
     if isinstance(variable, tf_variables.ShardedVariable):
         return True
+    if engine.optimizer.roles and not engine.groups.has_seen(variable):
+        return False  # nobody knows yet which slots it will have
     declared = engine.optimizer.slots(variable)
     codec = _codec(engine, variable, name)
     plain = isinstance(declared.get(name), Initial) and declared[name].codec is None

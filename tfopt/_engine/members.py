@@ -229,8 +229,13 @@ def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
     """
     if isinstance(given, Mapping):
         return list(given.items())
+    if given is not None and not isinstance(given, tuple | list):
+        raise TypeError(
+            f"`{keyword}` must be a mapping from members to a {what}, or a list of pairs of these; "
+            f"got {given!r}."
+        )
     found = []
-    for pair in [] if given is None else given:
+    for pair in given or ():
         if isinstance(pair, Mapping) and pair.keys() == {"members", what}:
             found.append((pair["members"], pair[what]))
         elif isinstance(pair, tuple | list) and len(pair) == 2:

@@ -114,6 +114,7 @@ class Grouping:
         self.rules = list(rules)
         self._seen: dict[Any, Seen] = {}  # by key, in order
         self._new: dict[Any, Seen] = {}  # while slots are created for them
+        self.part_of: Grouping | None = None  # of an optimizer that takes the steps of this one
 
     def copied(self, state: State, role: Callable[[Any], str]) -> Grouping:
         """Returns the same rules for a copy of the optimizer, which has seen nothing."""
@@ -144,7 +145,12 @@ class Grouping:
 
     def seen(self) -> list[Any]:
         """Returns the variables seen, as the user knows them, in order; also those left alone."""
-        return [seen.original for seen in self._seen.values()]
+        seen = self._seen if self.part_of is None else self.part_of._seen
+        return [each.original for each in seen.values()]
+
+    def has_seen(self, variable: Any) -> bool:
+        """Returns whether a variable was seen."""
+        return tf_variables.key(variable) in self._seen
 
     def sort(self, variables: Sequence[Any]) -> Sorting:
         """Finds the groups of variables, given as the user knows them; changes nothing yet."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -29,7 +29,7 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
     Raises:
         ValueError: if the optimizer has seen variables already, and this excludes others.
     """
-    [rule] = self._engine.groups.rules_of(WeightDecay)
+    rule = self._engine.groups.rules_of(WeightDecay)[0]  # others are those of its parts
     for entries in (var_list, var_names):
         for entry in [] if entries is None else as_entries(entries):
             if rule.members.holds(entry):  # each replica that runs a user's function says it
@@ -48,9 +48,9 @@ class WeightDecay(Policy):
     """
 
     weight_decay = Hyper(None, off=None, low=0, tracked=False)
-    keywords = (KEYWORD,)
-    by_group = ("weight_decay",)
-    offers = {KEYWORD: exclude_from_weight_decay}
+    keywords: ClassVar[Sequence[str]] = (KEYWORD,)
+    by_group: ClassVar[Sequence[str]] = ("weight_decay",)
+    offers: ClassVar[Mapping[str, Any]] = {KEYWORD: exclude_from_weight_decay}
     factor_name = "decay_rate"
 
     @classmethod
@@ -82,9 +82,8 @@ class WeightDecay(Policy):
     @classmethod
     def config(cls, engine: Engine) -> dict[str, Any]:
         """Returns the exclusions, for `get_config`."""
-        excluded = [
-            e for r in engine.groups.rules_of(cls) for e in r.members.config(engine.groups.seen())
-        ]
+        rule = engine.groups.rules_of(WeightDecay)[0]
+        excluded = rule.members.config(engine.groups.seen())
         return {KEYWORD: excluded} if excluded else {}
 
     def change_scalars(self, step: Step, h: Any, group: Group) -> None:

@@ -13,14 +13,7 @@ import tensorflow as tf
 from tfopt._libraries import replicas, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state import weight_lists
-from tfopt._state.deferred_loading import (
-    ListLoader,
-    Pairs,
-    Rule,
-    SnapshotLoader,
-    Waiting,
-    matched,
-)
+from tfopt._state.deferred_loading import ListLoader, Pairs, Rule, SnapshotLoader, Waiting, matched
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.slots import Slots
 from tfopt._state.snapshot import Snapshot
@@ -32,20 +25,18 @@ from tfopt._values.initial_values import Kept
 class State:
     """The state of one optimizer: `iterations`, scalars, slots, and values that wait for variables.
 
-    Slots are found by variable, never by position. `weights` lists all of the state in the order of
-    `snapshot.in_order`.
+    Slots are found by variable, never by position. `weights` has the order of `snapshot.in_order`.
 
-    `lock` is held while variables are created, so that tables grow in one thread at a time. It is
-    never held while a function is traced or run. A value that is assigned while it is held goes to
-    all copies of a variable at once: replicas that wait for each other must not wait for the lock,
-    too.
+    `lock` is held while variables are created, so that tables grow in one thread at a time, never
+    while a function is traced or run. What is assigned while it is held goes to all copies at once,
+    since replicas that wait for each other must not wait for it, too.
 
     Args:
         owner: the optimizer, under which checkpoints find the variables.
         name: its name, with which the names of variables begin.
         kept: the slots of policies, by name.
         first_counts: returns the first values of the counters of policies, by name.
-        split_over: returns the dimension of a DTensor mesh over which slots are split, or None.
+        split_over: returns the mesh dimension of DTensor over which slots are split, or None.
     """
 
     def __init__(
@@ -90,9 +81,9 @@ class State:
     @property
     def iterations(self) -> Any:
         """The number of steps taken: a variable, created on first use."""
-        self.waiting.finish_copy()
         if self.part_of is not None:
             return self.part_of.iterations
+        self.waiting.finish_copy()
         if self._iterations is None:
             with self.lock:
                 if self._iterations is None:
@@ -212,8 +203,8 @@ class State:
     def blocks(self) -> list[list[Entry]]:
         """Returns the slots, block by block."""
         with self.lock:
-            own = [self.slots.entries_of(block) for block in self.slots.blocks]
-        return [kept_last(block, self.kept) for block in own]
+            own = map(self.slots.entries_of, self.slots.blocks)
+            return [kept_last(block, self.kept) for block in own]
 
     # --- values that come in ----------------------------------------------------------------------
 

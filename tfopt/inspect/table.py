@@ -145,7 +145,6 @@ def _shape_text(shape: Sequence[int | None]) -> str:
 def _row(optimizer: Optimizer, known: Seen, planned_slots: Mapping[str, Any], path: str) -> Row:
     original, group, role = known
     engine, variable = optimizer._engine, tf_variables.unwrap(original)
-    excluded = any("weight_decay" in rule.off for rule in group)
     slots = engine.state.slots.of(variable) or planned_slots
     return Row(
         variable=tf_variables.variable_path(original),
@@ -153,7 +152,7 @@ def _row(optimizer: Optimizer, known: Seen, planned_slots: Mapping[str, Any], pa
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
         slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
-        decays=optimizer.uses("weight_decay") and not excluded and path != "off",
+        decays=engine.decays(known) and path != "off",
         sparse=engine.rows_word(role),
         # The plan is made for a variable that is on no mesh.
         path="plain" if path == "XLA" and dtensor.is_on_mesh(variable) else path,

@@ -1,0 +1,215 @@
+"""What an optimizer needs that has others as its parts: `MultiOptimizer`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tfopt import registry
+from tfopt._engine.engine import Engine
+from tfopt._engine.members import Members, as_entries, pairs
+from tfopt._engine.rules import Rule
+from tfopt._engine.step_records import Step
+from tfopt._engine.variable_groups import Group, Seen
+from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._policies.weight_decay import WeightDecay
+from tfopt.hyper import Hyper
+from tfopt.optimizer import Optimizer
+
+KEYWORD, DEFAULT = "optimizers", "default_optimizer"
+OF_PARTS = {"weight_decay", "decay", "lazy"}  # what a part may have besides its own numbers
+
+
+class PartsEngine(Engine):
+    """The engine of an optimizer that has others as its parts: their formulas and numbers."""
+
+    def __init__(self, *args: Any):
+        self.parts: dict[str, Optimizer] = {}  # by role
+        self.default_role: str | None = None
+        super().__init__(*args)
+
+    def take(self, parts: Mapping[str, Optimizer]) -> None:
+        """Makes optimizers the parts of this one: it takes the steps, with their numbers."""
+        self.parts = dict(parts)
+        for role, part in self.parts.items():
+            engine = part._engine
+            engine.state.part_of, engine.groups.part_of = self.state, self.groups
+            self.hypers.link(engine.hypers, f"{role}.")
+            tensorflow_private.track(self.optimizer, part, role)
+            for rule in engine.groups.rules_of(WeightDecay):
+                rule.partition = role
+                self.groups.rules.append(rule)
+        known = all(part._engine.declared.is_known for part in self.parts.values())
+        self.declared = dataclasses.replace(self.declared, is_known=known)
+
+    def decays(self, known: Seen) -> bool:
+        """Returns whether the part of a variable lets it decay, and the whole, too."""
+        off = any(_excludes(rule, known.role) for rule in known.group)
+        return self.parts[known.role].uses("weight_decay") and not off
+
+    def copy_for(self, optimizer: Any, memo: dict[int, Any]) -> Engine:
+        """Returns the parts of a deep copy, still without slots."""
+        twin = super().copy_for(optimizer, memo)
+        assert isinstance(twin, PartsEngine)
+        twin.groups.rules = [r for r in twin.groups.rules if r.partition not in self.parts]
+        twin.take({role: _copied(part, memo) for role, part in self.parts.items()})
+        twin.default_role = self.default_role
+        return twin
+
+
+def _excludes(rule: Rule, role: str) -> bool:
+    return "weight_decay" in rule.off and rule.partition in (None, role)
+
+
+class Parts(WeightDecay):
+    """The policy of the parts: their members, and the weight decay of each."""
+
+    weight_decay = None  # each part has one
+    keywords: ClassVar[Sequence[str]] = (KEYWORD, DEFAULT)
+    offers: ClassVar[Mapping[str, Any]] = {}
+    by_group: ClassVar[Sequence[str]] = ()
+
+    @classmethod
+    def check(cls, engine: Engine) -> None:
+        """Does nothing: each part has checked itself."""
+
+    @classmethod
+    def is_used_by(cls, engine: Engine) -> bool:
+        """Returns True."""
+        return True
+
+    @classmethod
+    def rules(cls) -> list[Rule]:
+        """Returns none: they come with the parts."""
+        return []
+
+    @classmethod
+    def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
+        """Takes the optimizers that the constructor was given."""
+        assert isinstance(engine, PartsEngine)
+        chosen, default = _given(values.get(KEYWORD), values.get(DEFAULT))
+        roles: dict[int, str] = {}
+        parts: dict[str, Optimizer] = {}
+        for members, part in [*chosen, *([] if default is None else [(None, default)])]:
+            if id(part) not in roles:
+                roles[id(part)] = role = _free_name(part.name, parts)
+                parts[role] = part
+            if members is not None:
+                rule = Rule(
+                    Members(KEYWORD, as_entries(members)),
+                    owner=cls,
+                    partition=KEYWORD,
+                    role=roles[id(part)],
+                )
+                engine.groups.add(rule)
+        if not parts:
+            raise ValueError(f"`{KEYWORD}` must hold an optimizer at least; got none.")
+        engine.default_role = None if default is None else roles[id(default)]
+        engine.take(parts)
+
+    @classmethod
+    def config(cls, engine: Engine) -> dict[str, Any]:
+        """Returns the parts with their members, for `get_config`."""
+        assert isinstance(engine, PartsEngine)
+        seen, found = engine.groups.seen(), []
+        for role, part in engine.parts.items():
+            rules = [rule for rule in engine.groups.rules_of(cls) if rule.role == role]
+            members = [entry for rule in rules for entry in rule.members.config(seen)]
+            if role != engine.default_role:
+                found.append({"members": members, "optimizer": registry.serialize(part)})
+        if engine.default_role is None:
+            return {KEYWORD: found}
+        default = registry.serialize(engine.parts[engine.default_role])
+        return {KEYWORD: found, DEFAULT: default}
+
+    @classmethod
+    def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
+        """Returns the optimizers of a config."""
+        if isinstance(value, Mapping):
+            return registry.deserialize(value, custom_objects)
+        return [
+            {**entry, "optimizer": registry.deserialize(entry["optimizer"], custom_objects)}
+            for entry in value
+        ]
+
+    def change_scalars(self, step: Step, h: Any, group: Group) -> None:
+        """Adds `decay_rate`, the part of the weights that decays, as the optimizer's part has it.
+
+        Exclusions of a part hold for its own variables, those of the whole for all.
+        """
+        part = self.engine.parts[h.role]  # type: ignore[attr-defined]
+        if not part.uses("weight_decay"):
+            return
+        off = any(_excludes(rule, h.role) for rule in group)
+        if part.decays == "own":
+            h.weight_decay = tf.zeros_like(h.weight_decay) if off else h.weight_decay
+        elif not off:
+            h.decay_rate = h.learning_rate * h.weight_decay
+
+
+def _given(optimizers: Any, default: Any) -> tuple[list[tuple[Any, Optimizer]], Optimizer | None]:
+    """Returns the members of each optimizer, and the default one, however they were given."""
+    if hasattr(optimizers, DEFAULT):  # a map of tfopt or Keras 3, whose patterns match whole paths
+        if default is not None:
+            raise ValueError(
+                f"`{DEFAULT}` must be None, since the map has one; got {default!r} and "
+                f"{optimizers.default_optimizer!r}."
+            )
+        default = optimizers.default_optimizer
+        optimizers = {f"^(?:{pattern})$": optimizers[pattern] for pattern in optimizers}
+    chosen = [
+        (given, _checked(members))  # as TensorFlow Addons has them
+        if isinstance(members, Optimizer)
+        else (members, _checked(given))
+        for members, given in pairs(optimizers, KEYWORD, "optimizer")
+    ]
+    return chosen, None if default is None else _checked(default)
+
+
+def _checked(given: Any) -> Optimizer:
+    """Returns the optimizer that an identifier stands for, if it may be a part."""
+    part = registry.get(given)
+    if not isinstance(part, Optimizer):
+        raise TypeError(f"`{KEYWORD}` must hold optimizers of tfopt; got {given!r}.")
+    engine, declared = part._engine, part._declared
+    if declared.is_hooked or part.roles or engine.groups.seen():
+        why = (
+            "overrides hooks such as `resource_apply_dense`"
+            if declared.is_hooked
+            else "treats parts of a model differently itself"
+            if part.roles
+            else "has seen variables already"
+        )
+        raise ValueError(f"`{KEYWORD}` must not hold an optimizer that {why}; got {part!r}.")
+    used = [
+        name
+        for name, field in declared.fields.items()
+        if name in declared.common - OF_PARTS
+        and (engine.hypers[name].config() if isinstance(field, Hyper) else engine.statics[name])
+        != field.default
+    ]
+    used += ["groups"] if part.groups else []
+    if used:
+        raise ValueError(
+            f"`{used[0]}` must be given to MultiOptimizer, for all parts together; got {part!r}."
+        )
+    return part
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    """Returns the name of a part in TensorFlow's characters, with a number if it is taken."""
+    name = tf_variables.scope_name(name)
+    names = (name, *(f"{name}_{n}" for n in range(1, len(taken) + 1)))
+    return next(each for each in names if each not in taken)
+
+
+def _copied(part: Optimizer, memo: dict[int, Any]) -> Optimizer:
+    """Returns a copy of a part, which has numbers but no state."""
+    twin = object.__new__(type(part))
+    memo[id(part)] = twin
+    own = {name: value for name, value in vars(part).items() if name[:6] != "_self_"}
+    twin.__dict__.update(own, _engine=part._engine.copy_for(twin, memo))
+    return twin
