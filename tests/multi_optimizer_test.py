@@ -360,19 +360,21 @@ def test_what_cannot_be_a_part_raises():
     class Parted(tfopt.SGD):
         roles = ("a", "b")
 
-    seen = tfopt.Adam()
+    seen, taken = tfopt.Adam(), tfopt.Adam()
     seen.build(named())
+    tfopt.MultiOptimizer({}, taken)
     for part, text in (
         (Hooked(), "overrides hooks"),
+        (taken, "is a part of another"),
         (Parted(), "treats parts of a model differently"),
         (seen, "has seen variables"),
-        (tfopt.Adam(clipnorm=1.0), "`clipnorm` must be given to MultiOptimizer"),
+        (tfopt.Adam(clipnorm=1.0), "`clipnorm` must be given to the optimizer around `optimizers`"),
         (tfopt.Adam(use_ema=True), "`use_ema` must be given"),
         (tfopt.Adam(groups={"a": {"lr": 1.0}}), "`groups` must be given"),
     ):
         with pytest.raises(ValueError, match=text):
             tfopt.MultiOptimizer({"body": part}, tfopt.SGD())
-    with pytest.raises(TypeError, match="`optimizers` must hold optimizers of tfopt"):
+    with pytest.raises(TypeError, match="`optimizers` must be of optimizers of tfopt"):
         tfopt.MultiOptimizer({"body": keras.optimizers.Adam()})
     with pytest.raises(TypeError, match="`optimizers` must be a mapping from members"):
         tfopt.MultiOptimizer(lambda variable: tfopt.Adam())

@@ -18,6 +18,7 @@ from tfopt.registry import deserialize, get, register, serialize
 from tfopt.wrappers import v1 as _v1  # which `get` makes of optimizers of TensorFlow 1
 from tfopt.wrappers.loss_scale import LossScaleOptimizer
 from tfopt.wrappers.multi_optimizer import MultiOptimizer, OptimizerMap
+from tfopt.wrappers.wrapper import Wrapper
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "OptimizerMap",
     "Static",
     "TfoptWarning",
+    "Wrapper",
     "convert",
     "copy",
     "deserialize",

@@ -21,6 +21,8 @@ def get_config(optimizer: Any) -> dict[str, Any]:
     config: dict[str, Any] = {"name": optimizer.name}
     for name, field in declared.fields.items():
         if isinstance(field, Hyper):
+            if engine.hypers[name].home is not engine.state:
+                continue  # it is that of an optimizer inside, whose config has it
             value = engine.hypers[name].config()
         elif field.in_config:
             value = engine.statics[name]

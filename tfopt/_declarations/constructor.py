@@ -43,7 +43,7 @@ class Configurable:
                 engine.hypers.add(field, value)
             else:
                 engine.statics[field_name] = field.check(value)
-        for policy in declared.policies:
+        for policy in sorted(declared.policies, key=lambda policy: not policy.configured_first):
             policy.configure(engine, {n: v for n, v in others.items() if n in policy.keywords})
         engine.check()
 

@@ -94,7 +94,7 @@ def _blocks(engine: Engine, new: Mapping[Any, Any]) -> list[dict[Any, Any]]:
 
 def create_scalars(engine: Engine, variable: Any) -> None:
     """Creates the scalars that the optimizer declares, for each group with numbers of its own."""
-    groups, declared = engine.groups.numeric(), engine.optimizer.state.items()
+    groups, declared = engine.groups.numeric(), engine.declared_state().items()
     scalars = {f"{name}{suffix_of(group)}": v for group in groups for name, v in declared}
     engine.state.create_scalars(scalars, variable)
 

@@ -112,6 +112,15 @@ class Engine:
         """Returns the names of the hyperparameters that take part in updates."""
         return self.hypers.active()
 
+    def declared_state(self) -> Mapping[str, float]:
+        """Returns the scalars that the optimizer declares in `state`, and their first values."""
+        return self.optimizer.state
+
+    def numbers(self) -> set[str]:
+        """Returns the hyperparameters that the optimizer declares itself, without common ones."""
+        hypers = {name for name, field in self.declared.fields.items() if isinstance(field, Hyper)}
+        return hypers - self.declared.common
+
     def own_statics(self) -> dict[str, Any]:
         """Returns the statics that the class itself declares, which `update` may read."""
         return {name: self.statics[name] for name in self.declared.own_statics}

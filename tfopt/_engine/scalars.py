@@ -45,7 +45,7 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
                 h.role = role
             for policy in step.policies:
                 policy.change_rates(step, h)
-            names = {name: f"{name}{suffix_of(own)}" for name in optimizer.state}
+            names = {name: f"{name}{suffix_of(own)}" for name in engine.declared_state()}
             its = Scalars(**{n: as_scalar(now[full], dtype) for n, full in names.items()})
             before = dict(vars(its))
             optimizer.begin(h, its)

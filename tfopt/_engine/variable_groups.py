@@ -145,8 +145,9 @@ class Grouping:
 
     def seen(self) -> list[Any]:
         """Returns the variables seen, as the user knows them, in order; also those left alone."""
-        seen = self._seen if self.part_of is None else self.part_of._seen
-        return [each.original for each in seen.values()]
+        if self.part_of is not None:
+            return self.part_of.seen()
+        return [seen.original for seen in self._seen.values()]
 
     def has_seen(self, variable: Any) -> bool:
         """Returns whether a variable was seen."""
@@ -182,6 +183,8 @@ class Grouping:
 
     def of(self, variable: Any) -> Seen:
         """Returns what is known of a variable."""
+        if self.part_of is not None:
+            return self.part_of.of(variable)
         key = tf_variables.key(variable)
         return self._seen.get(key) or self._new.get(key) or Seen(variable)
 

@@ -11,7 +11,7 @@ from tfopt._engine.members import Members, as_entries
 from tfopt._engine.policy import Policy
 from tfopt._engine.rules import Rule
 from tfopt._libraries.warnings import warn
-from tfopt.hyper import Hyper, attribute
+from tfopt.hyper import attribute
 
 KEYWORD, FACTOR = "groups", "_factor"
 ENTRY = {"members", "numbers"}  # of a group, in a config
@@ -182,8 +182,7 @@ def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, An
         )
     declared = engine.declared
     shared = {name for policy in declared.policies for name in policy.by_group}
-    hypers = {name for name, field in declared.fields.items() if isinstance(field, Hyper)}
-    own = hypers - declared.common
+    own = engine.numbers()
     factors, values = dict[str, Any](), dict[str, Any]()
     for name, number in numbers.items():
         of_rate = isinstance(name, str) and name.endswith(FACTOR)

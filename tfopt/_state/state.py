@@ -299,7 +299,7 @@ class State:
             early = self.slots.early_owners()
             if early:
                 _ = self.iterations
-                self.create_scalars(self.owner.state, early[0])
+                self.create_scalars(self.owner._engine.declared_state(), early[0])
             if self.slots.restored.has_positions:
                 warn(
                     f"`{self.name}` holds slots of a checkpoint for variables that it has not "

@@ -13,7 +13,8 @@ def unwrapped_optimizer(optimizer: Any) -> Optimizer:
     Raises:
         TypeError: if it is not one of tfopt's.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    is_one = isinstance(optimizer, Optimizer)
+    inner = optimizer if is_one else getattr(optimizer, "inner_optimizer", optimizer)
     if not isinstance(inner, Optimizer):
         raise TypeError(f"`optimizer` must be a tfopt.Optimizer; got {optimizer!r}.")
     return inner

@@ -100,12 +100,6 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
         }
 
     @property
-    def state(self) -> Mapping[str, float]:  # type: ignore[override]
-        """The scalars that the parts declare, by part."""
-        parts = self._engine.parts.items()
-        return {f"{role}.{name}": v for role, part in parts for name, v in part.state.items()}
-
-    @property
     def complex_numbers(self) -> bool:  # type: ignore[override]
         """Whether all parts take complex variables."""
         return all(part.complex_numbers for part in self._engine.parts.values())
@@ -136,7 +130,8 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
             rate = own["learning_rate"] * h.learning_rate
             own["learning_rate"] = rate / (1 + own["decay"] * (h.t - 1)) if "decay" in own else rate
         scalars = Scalars(**own, t=h.t)
-        its = Scalars(**{name: getattr(state, f"{prefix}{name}") for name in part.state})
+        names = part._engine.declared_state()
+        its = Scalars(**{name: getattr(state, f"{prefix}{name}") for name in names})
         part.begin(scalars, its)
         for name, value in vars(its).items():
             setattr(state, f"{prefix}{name}", value)

@@ -45,6 +45,11 @@ class PartsEngine(Engine):
         known = all(part._engine.declared.is_known for part in self.parts.values())
         self.declared = dataclasses.replace(self.declared, is_known=known)
 
+    def declared_state(self) -> Mapping[str, float]:
+        """Returns the scalars that the parts declare."""
+        states = {role: part._engine.declared_state() for role, part in self.parts.items()}
+        return {f"{role}.{n}": first for role, own in states.items() for n, first in own.items()}
+
     def decays(self, known: Seen) -> bool:
         """Returns whether the part of a variable lets it decay, and the whole, too."""
         off = any(_excludes(rule, known.role) for rule in known.group)
@@ -55,7 +60,7 @@ class PartsEngine(Engine):
         twin = super().copy_for(optimizer, memo)
         assert isinstance(twin, PartsEngine)
         twin.groups.rules = [r for r in twin.groups.rules if r.partition not in self.parts]
-        twin.take({role: _copied(part, memo) for role, part in self.parts.items()})
+        twin.take({role: copied(part, memo) for role, part in self.parts.items()})
         twin.default_role = self.default_role
         return twin
 
@@ -71,6 +76,7 @@ class Parts(WeightDecay):
     keywords: ClassVar[Sequence[str]] = (KEYWORD, DEFAULT)
     offers: ClassVar[Mapping[str, Any]] = {}
     by_group: ClassVar[Sequence[str]] = ()
+    configured_first = True
 
     @classmethod
     def check(cls, engine: Engine) -> None:
@@ -94,6 +100,11 @@ class Parts(WeightDecay):
         roles: dict[int, str] = {}
         parts: dict[str, Optimizer] = {}
         for members, part in [*chosen, *([] if default is None else [(None, default)])]:
+            if part.roles:
+                raise ValueError(
+                    f"`{KEYWORD}` must not have an optimizer that treats parts of a model "
+                    f"differently itself; got {part!r}."
+                )
             if id(part) not in roles:
                 roles[id(part)] = role = _free_name(part.name, parts)
                 parts[role] = part
@@ -161,29 +172,29 @@ def _given(optimizers: Any, default: Any) -> tuple[list[tuple[Any, Optimizer]], 
         default = optimizers.default_optimizer
         optimizers = {f"^(?:{pattern})$": optimizers[pattern] for pattern in optimizers}
     chosen = [
-        (given, _checked(members))  # as TensorFlow Addons has them
+        (given, checked(members, KEYWORD))  # as TensorFlow Addons has them
         if isinstance(members, Optimizer)
-        else (members, _checked(given))
+        else (members, checked(given, KEYWORD))
         for members, given in pairs(optimizers, KEYWORD, "optimizer")
     ]
-    return chosen, None if default is None else _checked(default)
+    return chosen, None if default is None else checked(default, DEFAULT)
 
 
-def _checked(given: Any) -> Optimizer:
-    """Returns the optimizer that an identifier stands for, if it may be a part."""
+def checked(given: Any, keyword: str) -> Optimizer:
+    """Returns the optimizer that an identifier stands for, if another may take its steps."""
     part = registry.get(given)
     if not isinstance(part, Optimizer):
-        raise TypeError(f"`{KEYWORD}` must hold optimizers of tfopt; got {given!r}.")
+        raise TypeError(f"`{keyword}` must be of optimizers of tfopt; got {given!r}.")
     engine, declared = part._engine, part._declared
-    if declared.is_hooked or part.roles or engine.groups.seen():
+    if declared.is_hooked or engine.groups.seen() or engine.state.part_of is not None:
         why = (
             "overrides hooks such as `resource_apply_dense`"
             if declared.is_hooked
-            else "treats parts of a model differently itself"
-            if part.roles
             else "has seen variables already"
+            if engine.groups.seen()
+            else "is a part of another"
         )
-        raise ValueError(f"`{KEYWORD}` must not hold an optimizer that {why}; got {part!r}.")
+        raise ValueError(f"`{keyword}` must not have an optimizer that {why}; got {part!r}.")
     used = [
         name
         for name, field in declared.fields.items()
@@ -194,7 +205,7 @@ def _checked(given: Any) -> Optimizer:
     used += ["groups"] if part.groups else []
     if used:
         raise ValueError(
-            f"`{used[0]}` must be given to MultiOptimizer, for all parts together; got {part!r}."
+            f"`{used[0]}` must be given to the optimizer around `{keyword}`; got {part!r}."
         )
     return part
 
@@ -206,7 +217,7 @@ def _free_name(name: str, taken: Mapping[str, Any]) -> str:
     return next(each for each in names if each not in taken)
 
 
-def _copied(part: Optimizer, memo: dict[int, Any]) -> Optimizer:
+def copied(part: Optimizer, memo: dict[int, Any]) -> Optimizer:
     """Returns a copy of a part, which has numbers but no state."""
     twin = object.__new__(type(part))
     memo[id(part)] = twin

@@ -1,0 +1,271 @@
+"""Optimizers around another one, each as one class: Lookahead, an average, nothing at all."""
+
+import copy
+import pickle
+import warnings
+
+import files_matrix
+import numpy as np
+import pytest
+import safetensors_format
+import tensorflow as tf
+from models import X, Y
+from training import (
+    BRIEF,
+    MODES,
+    PLAIN,
+    assert_same,
+    each,
+    gradients,
+    of_each_kind,
+    of_some_kinds,
+    rows_of,
+    start,
+    train,
+    train_on_cosines,
+    train_on_replicas,
+    value_of,
+    values_of,
+)
+
+import tfopt
+
+STEPS = 6
+each_kind = each(of_each_kind(PLAIN))
+
+
+class Lookahead(tfopt.Wrapper):
+    """Every few steps slow weights move towards the fast ones, which go on from there."""
+
+    sync_period = tfopt.Static(2, whole=True, low=1)
+    slow_step_size = tfopt.Hyper(0.5, low=0, high=1)
+    sparse = tfopt.Wrapper.sparse  # `update` takes any rows
+
+    def slots(self, x):
+        return {**super().slots(x), "slow": tfopt.copy(x)}
+
+    def begin(self, h, state):
+        super().begin(h, state)
+        h.syncs = tf.equal(h.t % self.sync_period, 0)
+
+    def update(self, g, x, s, h):
+        x = super().update(g, x, s, h)
+        s.slow = tf.where(h.syncs, s.slow + h.slow_step_size * (x - s.slow), s.slow)
+        return tf.where(h.syncs, s.slow, x)
+
+
+class Same(tfopt.Wrapper):
+    """Changes nothing."""
+
+    sparse = tfopt.Wrapper.sparse
+
+    def update(self, g, x, s, h):
+        return super().update(g, x, s, h)
+
+
+class Counted(tfopt.Wrapper):
+    """Has a scalar of its own."""
+
+    state = {"steps_of_wrapper": 0.0}
+
+    def begin(self, h, state):
+        super().begin(h, state)
+        state.steps_of_wrapper = state.steps_of_wrapper + 1
+
+
+def named(names=("a/kernel", "b/bias")):
+    return [tf.Variable(v, name=n) for v, n in zip(start(), names, strict=True)]
+
+
+def make(**options):
+    return Lookahead(tfopt.Nadam(0.125, weight_decay=0.5), 2, **options)
+
+
+@each(of_some_kinds(PLAIN))
+@pytest.mark.parametrize("mode", MODES)
+def test_around_nothing_changes(case, mode):
+    wrapped, alone, steps = named(), named(), gradients(STEPS)
+    train(Same(case.make()), wrapped, steps, mode)
+    train(case.make(), alone, steps, mode)
+    assert_same(wrapped, alone, 1e-12)
+
+
+@each_kind
+def test_lookahead_equals_its_formula(case):
+    """The base makes two steps from where it is put; then fast weights go back halfway."""
+    optimizer, base = Lookahead(case.make(), 2), case.make()
+    wrapped, fast, steps = named(), named(), gradients(STEPS)
+    slow = values_of(fast)
+    for t, grads in enumerate(steps, start=1):
+        train(optimizer, wrapped, [grads])
+        train(base, fast, [grads])
+        if t % 2 == 0:
+            slow = [s + 0.5 * (value_of(x) - s) for s, x in zip(slow, fast, strict=True)]
+            for variable, value in zip(fast, slow, strict=True):
+                variable.assign(value)
+        assert_same(wrapped, fast, 1e-12)
+
+
+@each_kind
+@pytest.mark.parametrize("lazy", [True, False])
+def test_rows(case, lazy):
+    if case.sparse == "whole" and lazy:
+        pytest.skip("it needs whole variables, and refuses to be lazy")
+    wrapped, alone = named(), named()
+    steps = [[rows_of(grads[0])[0], tf.constant(grads[1])] for grads in gradients(STEPS)]
+    train(Same(case.make(lazy=lazy)), wrapped, steps)
+    train(case.make(lazy=lazy), alone, steps)
+    assert_same(wrapped, alone, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bits(dtype):
+    wrapped, alone = start(dtype), start(dtype)
+    steps = [[tf.cast(g, dtype) for g in grads] for grads in gradients(BRIEF)]
+    train(Same(tfopt.Adam(0.125)), wrapped, steps, convert=tf.identity)
+    train(tfopt.Adam(0.125), alone, steps, convert=tf.identity)
+    assert_same(wrapped, alone)
+
+
+@pytest.mark.parametrize("merge_call", [True, False], ids=["merge_call", "no_merge_call"])
+def test_replicas(merge_call, mirrored, monkeypatch):
+    if not merge_call:
+        monkeypatch.setattr(mirrored.extended, "_use_merge_call", lambda: False)
+    steps = [[np.stack([g, 2 * g]) for g in grads] for grads in gradients(STEPS)]
+    with mirrored.scope():
+        together = named()
+    alone, optimizer, other = named(), make(jit_compile=False), make(jit_compile=False)
+    train_on_replicas(mirrored, optimizer, together, steps)
+    train(other, alone, [[g.sum(0) for g in grads] for grads in steps])
+    assert_same(together, alone, 1e-12)
+    for one, two in zip(optimizer.weights, other.weights, strict=True):
+        assert_same(value_of(one), value_of(two), 1e-12)
+
+
+def test_hyperparameters_of_the_inner_optimizer_are_its_own():
+    optimizer, variables = make(groups={"bias": {"beta_1": 0.5}}), named()
+    train_on_cosines(optimizer, variables)
+    before = values_of(variables)
+    optimizer.learning_rate = 0.0
+    optimizer.slow_step_size = 1.0
+    train_on_cosines(optimizer, variables, 2)
+    assert_same(variables, before)
+    assert optimizer.inner_optimizer.learning_rate.numpy() == 0.0
+    assert optimizer.beta_1.numpy() == np.float32(0.9)
+    config = optimizer.get_config()
+    assert config["inner_optimizer"]["config"]["learning_rate"] == 0.0
+    assert "weight_decay" not in config and config["sync_period"] == 2
+    assert [row.decays for row in tfopt.inspect.describe(optimizer)] == [True, True]
+
+
+def test_what_belongs_to_both():
+    counted, steps = Counted(tfopt.Nadam(0.125)), gradients(3)
+    wrapped, alone = named(), named()
+    train(counted, wrapped, steps)
+    train(tfopt.Nadam(0.125), alone, steps)
+    assert_same(wrapped, alone, 1e-12)
+    assert counted.weights[2].numpy() == 3.0
+    around = Lookahead(Same(tfopt.SGD(0.5)), 1, 0.5)
+    multi = tfopt.MultiOptimizer({"a": Lookahead(tfopt.SGD(0.5), 1, 0.5)}, tfopt.SGD(0.25))
+    for optimizer in (around, multi):
+        wrapped, alone = named(), named()
+        train(optimizer, wrapped, steps)
+        train(tfopt.SGD(0.25), alone, steps)
+        assert_same(wrapped, alone, 1e-12)
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def by_list(optimizer, again, trained, variables, path):
+    again.build(variables)
+    again.set_weights(optimizer.get_weights())
+
+
+def by_keras(optimizer, again, trained, variables, path):
+    store = {}
+    optimizer.save_own_variables(store)
+    again.build(variables)
+    again.load_own_variables(store)
+
+
+def by_checkpoint(optimizer, again, trained, variables, path):
+    tf.train.Checkpoint(optimizer=optimizer, variables=trained).write(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tfopt.TfoptWarning)  # that it changes numbers
+        tf.train.Checkpoint(optimizer=again, variables=variables).read(str(path))
+        again.build(variables)
+
+
+def by_safetensors(optimizer, again, trained, variables, path):
+    again.build(variables)
+    safetensors_format.save(optimizer, path)
+    safetensors_format.load(again, path)
+
+
+@pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint, by_safetensors])
+def test_training_goes_on_from_what_was_saved(way, tmp_path):
+    optimizer, variables = make(use_ema=True), named()
+    train_on_cosines(optimizer, variables)
+    optimizer.learning_rate = 0.0625
+    config = optimizer.get_config()
+    again = Lookahead.from_config(config) if way is by_list else make(use_ema=True)
+    others = [tf.Variable(v, name=v.name[:-2]) for v in variables]
+    way(optimizer, again, variables, others, tmp_path / "state")
+    for each_one, its in ((optimizer, variables), (again, others)):
+        train_on_cosines(each_one, its)
+    assert_same(others, variables)
+    assert_same(again.get_weights(), optimizer.get_weights())
+    assert again.get_config() == config
+
+
+@pytest.mark.parametrize("how", ["pickle", "deep copy"])
+def test_copies(how):
+    optimizer, variables = make(), named()
+    train_on_cosines(optimizer, variables)
+    if how == "pickle":
+        twin = pickle.loads(pickle.dumps(optimizer))
+        others = [tf.Variable(v, name=v.name[:-2]) for v in variables]
+    else:
+        twin, others = copy.deepcopy((optimizer, variables))
+    train_on_cosines(optimizer, variables)
+    train_on_cosines(twin, others)
+    assert_same(others, variables)
+    twin.learning_rate = 0.0
+    assert optimizer.learning_rate.numpy() == 0.125
+
+
+tfopt.register(Lookahead, "wrapper_test")
+
+
+@pytest.mark.parametrize("library", list(files_matrix.LIBRARIES))
+@pytest.mark.parametrize("kind", files_matrix.KINDS)
+def test_a_model_is_saved_and_loaded(library, kind, tmp_path):
+    def fit(model):
+        model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+
+    model = files_matrix.make(library, kind)
+    files_matrix.compiled(library, model, Lookahead(tfopt.Adam(0.05)))
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    again = files_matrix.LIBRARIES[library].models.load_model(tmp_path / "model.keras")
+    assert isinstance(again.optimizer.inner_optimizer, tfopt.Adam)
+    fit(model)
+    fit(again)
+    assert_same(values_of(again.trainable_variables), values_of(model.trainable_variables))
+    assert_same(again.optimizer.get_weights(), model.optimizer.get_weights())
+
+
+def test_what_does_not_fit_raises():
+    with pytest.raises(TypeError, match="`inner_optimizer` must be of optimizers of tfopt"):
+        Lookahead(tf.keras.optimizers.Adam())
+    with pytest.raises(ValueError, match="`clipnorm` must be given to the optimizer around"):
+        Lookahead(tfopt.Adam(clipnorm=1.0))
+    with pytest.raises(ValueError, match="`weight_decay` must be given to `inner_optimizer`"):
+        Lookahead(tfopt.Adam(), weight_decay=0.5)
+
+    class Both(tfopt.Wrapper):
+        beta_1 = tfopt.Hyper(0.5)
+
+    with pytest.raises(ValueError, match="must not have a `beta_1`, since Both has one"):
+        Both(tfopt.Adam())
