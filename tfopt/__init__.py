@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt import groups, initializers, inspect, legacy, optimizers, schedules
+from tfopt import evaluation, groups, initializers, inspect, legacy, optimizers, schedules
 from tfopt._libraries.warnings import TfoptWarning
 from tfopt._values.initial_values import copy, full, zeros
 from tfopt.conversion import convert
@@ -34,6 +34,7 @@ __all__ = [
     "convert",
     "copy",
     "deserialize",
+    "evaluation",
     "full",
     "get",
     "groups",

@@ -83,10 +83,12 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
             variables with which it began: the mean divides by the calls of that set. See `flush`.
         use_ema: whether to keep an exponential moving average (EMA) of each variable. It starts
             as a copy of the variable; after each step it becomes
-            ema_momentum * average + (1 - ema_momentum) * variable. See `averaged_weights` and
-            `finalize_variable_values`. The averages of rows count steps by `iterations`: do not set
-            them back.
+            ema_momentum * average + (1 - ema_momentum) * variable. See `evaluation_weights` and
+            `finalize_variable_values`. Averages count steps by `iterations`: do not set them back.
         ema_momentum: between 0 and 1.
+        ema_dynamic_decay: whether step n uses at most (1 + n) / (10 + n) as momentum, so that the
+            first values are soon forgotten.
+        ema_start_step: until this step, at least 0, an average is the variable itself.
         ema_overwrite_frequency: after every so many steps variables become their averages; None
             for never.
         loss_scale_factor: the number by which the loss was multiplied (see `scale_loss`); above

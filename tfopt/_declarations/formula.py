@@ -84,6 +84,25 @@ class Formula:
             f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
         )
 
+    def evaluated(self, x: Any, s: Scalars) -> Any:
+        """Returns the value with which a model is evaluated, if that is not what is trained.
+
+        Override it in an optimizer that averages by itself: see `evaluation_weights`.
+
+        Args:
+            x: the value of one variable.
+            s: its slots.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        return x
+
+    @property
+    def averages_itself(self) -> bool:
+        """Whether `evaluated` returns something else than the value."""
+        return type(self).evaluated is not Formula.evaluated
+
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:
         """Does the same as `update` by a kernel on variables, or returns `NotImplemented`.
 

@@ -121,6 +121,10 @@ class Engine:
         hypers = {name for name, field in self.declared.fields.items() if isinstance(field, Hyper)}
         return hypers - self.declared.common
 
+    def evaluated(self, role: str, x: Any, s: Any) -> Any:
+        """Returns the evaluation weights of a variable, given its role, value and slots."""
+        return self.optimizer.evaluated(x, s)
+
     def own_statics(self) -> dict[str, Any]:
         """Returns the statics that the class itself declares, which `update` may read."""
         return {name: self.statics[name] for name in self.declared.own_statics}

@@ -8,9 +8,9 @@ has the step up to which each row's average is computed.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -24,52 +24,6 @@ from tfopt._values.initial_values import Initial, Kept, copy, per_row
 from tfopt.hyper import Static
 
 AVERAGE, STEP = "ema_average", "ema_step"
-
-
-# --- what users call ------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterator[None]:
-    """Gives variables their averages as values inside a `with` block, to evaluate or to save.
-
-    At the end of the block the variables have their own values again. Do not train inside it.
-
-    Args:
-        var_list: the variables; all that the optimizer has seen by default.
-
-    Raises:
-        ValueError: without `use_ema`.
-
-    >>> x = tf.Variable(1.0)
-    >>> opt = tfopt.SGD(1.0, use_ema=True, ema_momentum=0.5)
-    >>> _ = opt.apply_gradients([(1.0, x)])
-    >>> with opt.averaged_weights():
-    ...     print(float(x))
-    0.5
-    >>> float(x)
-    0.0
-    """
-    if not self.use_ema:
-        raise ValueError("`averaged_weights` needs `use_ema` to be True; it is False.")
-    pairs = up_to_date(self._engine, var_list)
-    variables = [variable for variable, _ in pairs]
-    before = tf_variables.values_of(variables)
-    try:
-        _assign(pairs)
-        yield
-    finally:
-        tf_variables.assign_all(list(zip(variables, before, strict=True)))
-
-
-def finalize_variable_values(self: Any, var_list: Iterable[Any]) -> None:
-    """Gives variables their averages as values, permanently. Keras' `fit` calls it at its end.
-
-    Args:
-        var_list: the variables. A variable without an average does not change.
-    """
-    if self.use_ema:
-        _assign(up_to_date(self._engine, var_list))
 
 
 def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
@@ -87,20 +41,24 @@ def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tu
             continue
         average = cells[AVERAGE].read()
         if STEP in cells:
-            now = tf.cast(engine.state.iterations, tf.int64)
-            idle = now - cells[STEP].read()
+            now, until = tf.cast(engine.state.iterations, tf.int64), cells[STEP].read()
             x = dtensor.laid_out_as(cells[AVERAGE].variable, cells[VALUE].read())
-            average = _average_after(average, x, _momentum(engine, average.dtype), idle)
+            average = _average_after(average, x, _decay(engine, average.dtype), until, now)
             stale += [
                 (cells[AVERAGE].variable, average),
                 (cells[STEP].variable, tf.fill(cells[STEP].variable.shape, now)),
             ]
         found.append((variable, cells[AVERAGE].variable))
-    _assign(stale)
+    assign(stale)
     return [(variable, average.read_value()) for variable, average in found]
 
 
-def _assign(pairs: Sequence[tuple[Any, Any]]) -> None:
+def assign(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Assigns values to variables: at once, or as ops of the function that is being traced."""
+    if tf.inside_function():
+        for variable, value in pairs:
+            replicas.assign_alike(variable, value)
+        return
     values = tf_variables.evaluate([value for _, value in pairs])
     tf_variables.assign_all([(v, value) for (v, _), value in zip(pairs, values, strict=True)])
 
@@ -134,11 +92,9 @@ class Averages(Policy):
 
     use_ema = Static(False)
     ema_momentum = Static(0.99, low=0, high=1)
+    ema_dynamic_decay = Static(False)
+    ema_start_step = Static(0, low=0)
     ema_overwrite_frequency = Static(None, whole=True, low=1)
-    offers = {
-        "averaged_weights": averaged_weights,
-        "finalize_variable_values": finalize_variable_values,
-    }
     kept = {AVERAGE: Kept(), STEP: Kept(tf.int64)}
 
     @classmethod
@@ -166,15 +122,15 @@ class Averages(Policy):
             average, x, done = self._cells(own, work)
             if done is None:
                 return
-            momentum = _momentum(self.engine, average.variable.dtype)
+            decay = _decay(self.engine, average.variable.dtype)
             steps = tf.cast(step.iterations, done.variable.dtype)
             if not work.is_sparse:
                 cells = (average, done, x)
-                elementwise(self.engine, "catch up", _catch_up, cells, momentum, steps)
+                elementwise(self.engine, "catch up", _catch_up, cells, decay, steps)
                 return
             indices = work.gradient.indices
-            idle = steps - done.read(indices)
-            new = _average_after(average.read(indices), x.read(indices), momentum, idle)
+            until = done.read(indices)
+            new = _average_after(average.read(indices), x.read(indices), decay, until, steps)
             average.write(new, indices)
             done.write(tf.fill(tf.shape(indices), steps), indices)
 
@@ -182,24 +138,24 @@ class Averages(Policy):
 
     def after_update(self, step: Step, works: Works) -> None:
         """Updates the averages of this step's variables, and of no others."""
+        steps = step.iterations + 1
 
         def follow(own: Any, work: Work) -> None:
             average, x, done = self._cells(own, work)
             if done is None:
-                momentum = _momentum(self.engine, average.variable.dtype)
-                elementwise(self.engine, "follow", _follow_step, (average, x), momentum)
+                kept = _decay(self.engine, average.variable.dtype).at(steps)
+                elementwise(self.engine, "follow", _follow_step, (average, x), kept)
 
         replicas.each_copy(works, follow)
         every = self.engine.statics["ema_overwrite_frequency"]
         if every is None:
             return
-        steps = step.iterations + 1
 
         def overwrite(own: Any, work: Work) -> None:
             average, x, done = self._cells(own, work)
             if done is not None:
-                momentum = _momentum(self.engine, average.variable.dtype)
-                _catch_up((average, done, x), momentum, tf.cast(steps, done.variable.dtype))
+                decay = _decay(self.engine, average.variable.dtype)
+                _catch_up((average, done, x), decay, tf.cast(steps, done.variable.dtype))
             x.write(average.read())
 
         @replicas.when(tf.equal(steps % tf.cast(every, steps.dtype), 0))
@@ -212,31 +168,63 @@ class Averages(Policy):
         return cells[AVERAGE], cells[VALUE], cells.get(STEP)
 
 
-def _momentum(engine: Engine, dtype: Any) -> Any:
-    return tf.cast(engine.statics["ema_momentum"], dtype)
+class Decay(NamedTuple):
+    """How much of an average is kept, by step: the numbers are in the dtype of the average."""
+
+    momentum: Any
+    dynamic: bool  # whether step n has at most (1 + n) / (10 + n)
+    start: int  # until this step, the average is the variable
+
+    def at(self, step: Any) -> Any:
+        """Returns what a step keeps, which is counted from 1."""
+        kept, n = self.momentum, tf.cast(step, self.momentum.dtype) - self.start
+        if self.dynamic:
+            kept = tf.minimum(kept, (1 + n) / (10 + n))
+        return tf.where(n <= 0, tf.zeros_like(kept), kept) if self.start else kept
+
+    def over(self, first: Any, last: Any) -> Any:
+        """Returns what all steps after the first, to the last, keep together: by row."""
+        dtype = self.momentum.dtype
+        if not self.dynamic and not self.start:
+            return tf.pow(self.momentum, tf.cast(last - first, dtype))
+        start = tf.cast(self.start, first.dtype)
+        m, n = (tf.cast(tf.maximum(step - start, 0), dtype) for step in (first, last))
+        if not self.dynamic:
+            kept = tf.pow(self.momentum, n - m)
+        else:  # the product of (1 + n) / (10 + n), as long as that is less than the momentum
+            turn = tf.floor((10 * self.momentum - 1) / tf.maximum(1 - self.momentum, 1e-7))
+            turn = tf.maximum(turn, 0)
+            until = tf.maximum(tf.minimum(n, turn), m)
+            ratios = [(m + j) / (until + j) for j in range(2, 11)]
+            kept = functools.reduce(tf.multiply, ratios) * tf.pow(self.momentum, n - until)
+        return tf.where((first < start) & (last > first), tf.zeros_like(kept), kept)
 
 
-def _follow_step(cells: Sequence[Cell], momentum: Any) -> None:
+def _decay(engine: Engine, dtype: Any) -> Decay:
+    statics = engine.statics
+    momentum = tf.cast(statics["ema_momentum"], dtype)
+    return Decay(momentum, statics["ema_dynamic_decay"], int(statics["ema_start_step"]))
+
+
+def _follow_step(cells: Sequence[Cell], kept: Any) -> None:
     average, x = cells
-    value = dtensor.laid_out_as(average.variable, x.read())
-    average.write(_average_after(average.read(), value, momentum, None))
+    before = average.read()
+    value = tf.cast(dtensor.laid_out_as(average.variable, x.read()), before.dtype)
+    average.write(value + (before - value) * kept)
 
 
-def _catch_up(cells: Sequence[Cell], momentum: Any, steps: Any) -> None:
+def _catch_up(cells: Sequence[Cell], decay: Decay, steps: Any) -> None:
     average, done, x = cells
     until = done.read()
-    idle = steps - until
     value = dtensor.laid_out_as(average.variable, x.read())
-    average.write(_average_after(average.read(), value, momentum, idle))
+    average.write(_average_after(average.read(), value, decay, until, steps))
     done.write(tf.fill(tf.shape(until), steps))
 
 
-def _average_after(average: Any, x: Any, momentum: Any, idle: Any) -> Any:
-    """Returns the average after one step at `x`; or after `idle` steps, a number for each row."""
+def _average_after(average: Any, x: Any, decay: Decay, until: Any, now: Any) -> Any:
+    """Returns the average of rows that have stayed at `x` from the step `until` to `now`."""
     x = tf.cast(x, average.dtype)
-    if idle is None:
-        return x + (average - x) * momentum
-    kept = tf.pow(momentum, tf.cast(idle, average.dtype))
-    shape = tf.concat([tf.shape(idle), tf.ones(average.shape.rank - 1, tf.int32)], 0)
-    moved = tf.reshape(idle > 0, shape)
+    kept = decay.over(until, now)
+    shape = tf.concat([tf.shape(until), tf.ones(average.shape.rank - 1, tf.int32)], 0)
+    moved = tf.reshape(now > until, shape)
     return tf.where(moved, x + (average - x) * tf.reshape(kept, shape), average)

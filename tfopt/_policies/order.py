@@ -6,6 +6,7 @@ from tfopt._engine.policy import Policy
 from tfopt._policies.all_reduce_dtype import AllReduceDtype
 from tfopt._policies.clipping import Clipping
 from tfopt._policies.constraints import Constraints
+from tfopt._policies.evaluation_weights import EvaluationWeights
 from tfopt._policies.exponential_moving_average import Averages
 from tfopt._policies.fixed_loss_scale import Unscaling
 from tfopt._policies.gradient_accumulation import Accumulation
@@ -32,5 +33,6 @@ ORDER: tuple[type[Policy], ...] = (
     WeightDecay,
     Constraints,
     Averages,
+    EvaluationWeights,
     MasterWeights,
 )

@@ -29,12 +29,14 @@ class Contents(NamedTuple):
     cls: str  # the name of the optimizer's class
     snapshot: Snapshot
     schedules: Mapping[str, Any] | None  # their configs by name; None if the file does not say
+    is_evaluated: bool = False  # whether the weights in the file are evaluation weights
 
 
 def save(state: State, cls: str, store: Any) -> None:
     """Writes the state of an optimizer, and its numeric hyperparameters, into a Keras store."""
     schedules = hyperparameters_in_files.schedules(state.hypers)
-    for name, value in arrays_of(Contents(cls, state.snapshot(), schedules)).items():
+    contents = Contents(cls, state.snapshot(), schedules, state.is_evaluated)
+    for name, value in arrays_of(contents).items():
         store[name] = value
 
 
@@ -62,6 +64,11 @@ def load(state: State, cls: str, store: Any) -> None:
         warn(f"The state saved {what} is not loaded into {cls} `{state.name}`.")
         return
     snapshot, schedules = contents.snapshot, contents.schedules
+    if contents.is_evaluated:
+        warn(
+            f"The file was saved inside of `evaluation_weights` of `{state.name}`: its weights are "
+            "evaluation weights, from which training does not resume as it was."
+        )
     if not state.built:
         if not _may_go_on(state, snapshot.scalars.get("iterations", 0), schedules):
             return
@@ -114,12 +121,14 @@ def arrays_of(contents: Contents) -> dict[str, np.ndarray]:
     }
     values.update({f"slot.{n}": entry.value for n, entry in enumerate(snapshot.entries())})
     slots = [[[entry.path, entry.slot] for entry in block] for block in snapshot.blocks]
-    layout = {
+    layout: dict[str, Any] = {
         "format": FORMAT,
         "class": contents.cls,
         "slots": slots,
         "schedules": contents.schedules,
     }
+    if contents.is_evaluated:
+        layout["evaluated"] = True
     values[LAYOUT] = np.frombuffer(json.dumps(layout).encode(), np.uint8)
     return {**values, CHECKSUM: _checksum(values)}
 
@@ -139,7 +148,7 @@ def contents_of(values: Mapping[str, np.ndarray]) -> Contents | None:
         layout = json.loads(values[LAYOUT].tobytes().decode())
         written, cls, slots = (layout[key] for key in ("format", "class", "slots"))
         names = [[(str(path), str(slot)) for path, slot in block] for block in slots]
-        schedules = layout.get("schedules")
+        schedules, is_evaluated = layout.get("schedules"), bool(layout.get("evaluated"))
     except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
         raise ValueError(f"The state is damaged: it has no legible layout ({error!r}).") from None
     if written != FORMAT:
@@ -151,7 +160,8 @@ def contents_of(values: Mapping[str, np.ndarray]) -> Contents | None:
     ]
     hypers, added, scalars, listed = (_with_prefix(values, prefix) for prefix in PREFIXES)
     in_turn = [listed[number] for number in sorted(listed, key=int)]
-    return Contents(str(cls), Snapshot(scalars, blocks, hypers, added, in_turn), schedules)
+    snapshot = Snapshot(scalars, blocks, hypers, added, in_turn)
+    return Contents(str(cls), snapshot, schedules, is_evaluated)
 
 
 def _with_prefix(values: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -59,6 +59,7 @@ class State:
         self.home = replicas.Home()  # for scalars under a strategy
         self.waiting = Waiting(self.lock)
         self._iterations: Any = None
+        self.is_evaluated = False  # whether variables have their evaluation weights
         self.part_of: State | None = None  # of an optimizer that takes the steps of this one
         tensorflow_private.start_tracking(owner)
         self._exported: Callable[[], Any] = _nothing  # what a SavedModel in the making holds

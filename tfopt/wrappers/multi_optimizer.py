@@ -139,6 +139,11 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
         vars(h).clear()
         vars(h).update(vars(scalars))
 
+    @property
+    def averages_itself(self) -> bool:
+        """Whether a part has evaluation weights of its own."""
+        return any(part.averages_itself for part in self._engine.parts.values())
+
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """Computes the update of the part."""
         return self._engine.parts[h.role].update(g, x, s, h)

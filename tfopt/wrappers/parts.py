@@ -50,6 +50,10 @@ class PartsEngine(Engine):
         states = {role: part._engine.declared_state() for role, part in self.parts.items()}
         return {f"{role}.{n}": first for role, own in states.items() for n, first in own.items()}
 
+    def evaluated(self, role: str, x: Any, s: Any) -> Any:
+        """Returns the evaluation weights of a variable, as its part has them."""
+        return self.parts[role]._engine.evaluated("", x, s)
+
     def decays(self, known: Seen) -> bool:
         """Returns whether the part of a variable lets it decay, and the whole, too."""
         off = any(_excludes(rule, known.role) for rule in known.group)

@@ -186,6 +186,16 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
         """Adds what the inner optimizer adds."""
         self._engine.inner.begin(h, state)
 
+    def evaluated(self, x: Any, s: Scalars) -> Any:
+        """Returns what the inner optimizer evaluates with."""
+        return self._engine.inner.evaluated(x, s)
+
+    @property
+    def averages_itself(self) -> bool:
+        """Whether `evaluated` returns something else than the value."""
+        overridden = type(self).evaluated is not Wrapper.evaluated
+        return overridden or self._engine.inner.averages_itself
+
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """Computes the update of the inner optimizer."""
         return self._engine.inner.update(g, x, s, h)
