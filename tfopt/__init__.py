@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfopt import evaluation, groups, initializers, inspect, legacy, optimizers, schedules
+from tfopt import (
+    evaluation,
+    functional,
+    groups,
+    initializers,
+    inspect,
+    legacy,
+    optimizers,
+    schedules,
+)
 from tfopt._libraries.warnings import TfoptWarning
 from tfopt._values.initial_values import copy, full, zeros
 from tfopt.conversion import convert
@@ -36,6 +45,7 @@ __all__ = [
     "deserialize",
     "evaluation",
     "full",
+    "functional",
     "get",
     "groups",
     "initializers",

@@ -33,6 +33,7 @@ class Policy:
     offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
     keywords: ClassVar[Sequence[str]] = ()  # which are no `Hyper` or `Static`: see `configure`
     by_group: ClassVar[Sequence[str]] = ()  # its hyperparameters that groups may change
+    is_pure = False  # whether it keeps and needs no variables: then `tfopt.functional` can use it
     configured_first = False  # whether `configure` of other policies needs what it is given
     factor_name = ""  # what kernels call the policy's factor, if it has one
     calls_functions_of_users = False  # then an eager step must not be traced: they may use Python

@@ -21,22 +21,37 @@ class Scalars(types.SimpleNamespace):
 
 
 def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
-    """Returns the step with the scalars of each dtype and group; advances the optimizer's state.
+    """Returns the step with the scalars of each dtype and group; advances the optimizer's state."""
+    state = step.engine.state.scalars
+    step = step._replace(iterations=replicas.read_alike(step.engine.state.iterations))
+    now = {name: replicas.read_alike(scalar) for name, scalar in state.items()}
+    step, new = with_scalars(step, wanted, now)
+    for name, value in new.items():
+        replicas.assign_alike(state[name], value)
+    return step
+
+
+def with_scalars(
+    step: Step, wanted: Sequence[Key], now: Mapping[str, Any]
+) -> tuple[Step, dict[str, Any]]:
+    """Returns the step with its scalars, and the new values of the optimizer's state.
 
     Groups that differ only in what is off share what `begin` computes. Each group with numbers of
     its own has a state of its own, which advances in every step.
+
+    Args:
+        step: the step, with its number.
+        wanted: the dtypes, groups and roles of its variables.
+        now: the present values of the optimizer's state, by name.
     """
     engine, optimizer = step.engine, step.engine.optimizer
-    step = step._replace(iterations=replicas.read_alike(engine.state.iterations))
-    state = engine.state.scalars
-    now = {name: replicas.read_alike(scalar) for name, scalar in state.items()}
     keys = dict.fromkeys((*key, numeric(key[1])) for key in wanted)
-    if state:  # all groups and roles must be there, to advance theirs
+    if now:  # all groups and roles must be there, to advance theirs
         groups, roles = engine.groups.numeric(), optimizer.roles or ("",)
         dtypes = dict.fromkeys(dtype for dtype, *_ in keys)
         keys |= {(d, own, role, own): None for d in dtypes for own in groups for role in roles}
     begun: dict[Any, Scalars] = {}
-    advanced: dict[str, dict[tf.DType, Any]] = {name: {} for name in state}
+    advanced: dict[str, dict[tf.DType, Any]] = {name: {} for name in now}
     scalars: dict[Any, Mapping[str, Any]] = {}
     for dtype, group, role, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
         if (dtype, own, role) not in begun:
@@ -62,12 +77,12 @@ def add_scalars(step: Step, wanted: Sequence[Key]) -> Step:
         for policy in step.policies:
             policy.change_scalars(step, h, group)
         scalars[dtype, group, role] = vars(h)
-    for name, by_dtype in advanced.items():
-        if by_dtype:
-            new = by_dtype.get(state[name].dtype)
-            new = next(iter(by_dtype.values())) if new is None else new
-            replicas.assign_alike(state[name], new)
-    return step._replace(scalars=scalars)
+    changed = {name: by_dtype for name, by_dtype in advanced.items() if by_dtype}
+    new = {
+        name: by_dtype.get(now[name].dtype, next(iter(by_dtype.values())))
+        for name, by_dtype in changed.items()
+    }
+    return step._replace(scalars=scalars), new
 
 
 def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:

@@ -162,12 +162,18 @@ class Grouping:
     def sorted(self, variables: Sequence[Any]) -> Iterator[None]:
         """Sorts variables, and keeps what was found if nothing fails while it is used."""
         sorting = self.sort(variables)
+        with self.assumed(sorting):
+            yield
+        self.keep(sorting)
+
+    @contextlib.contextmanager
+    def assumed(self, sorting: Sorting) -> Iterator[None]:
+        """Uses what was found of variables, without keeping it."""
         self._new = sorting.found
         try:
             yield
         finally:
             self._new = {}
-        self.keep(sorting)
 
     def keep(self, sorting: Sorting, warns: bool = True) -> None:
         """Keeps the groups of new variables, whether they get slots or are left alone."""

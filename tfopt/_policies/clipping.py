@@ -31,6 +31,7 @@ class Clipping(Policy):
     global_clipnorm = Hyper(None, off=None, low=0, tracked=False)
     offers = {OVERRIDABLE: clip_gradients}
     factor_name = "clip_factor"
+    is_pure = True
     enters_gradient_only = True
 
     @classmethod

@@ -12,6 +12,8 @@ from tfopt._libraries import dtensor, replicas, tf_variables
 class Constraints(Policy):
     """Applies the constraints of variables, which need whole variables."""
 
+    is_pure = True
+
     def check_rows(self, works: Works) -> None:
         """Raises for a variable with a constraint of which only rows are updated."""
         for work in works:

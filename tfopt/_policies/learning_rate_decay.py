@@ -15,6 +15,7 @@ class InverseTimeDecay(Policy):
     """Divides the learning rate by 1 + decay * iterations."""
 
     decay = Hyper(0.0, low=0)
+    is_pure = True
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:

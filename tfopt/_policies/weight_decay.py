@@ -52,6 +52,7 @@ class WeightDecay(Policy):
     by_group: ClassVar[Sequence[str]] = ("weight_decay",)
     offers: ClassVar[Mapping[str, Any]] = {KEYWORD: exclude_from_weight_decay}
     factor_name = "decay_rate"
+    is_pure = True
 
     @classmethod
     def check(cls, engine: Engine) -> None:

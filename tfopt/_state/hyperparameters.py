@@ -130,11 +130,17 @@ class Value:
         number = tf.cast(self.variable_of_number(tracked=False), value.dtype)
         return tf.where(self._flag(), number, value)
 
+    def value_at(self, step: Any) -> Any:
+        """Returns what the source gives at a step, as a tensor."""
+        source = self.source
+        if callable(source) and not isinstance(source, tf.Variable):
+            source = source(step) if _takes_step(source) else source()
+        return tf.convert_to_tensor(source)
+
     def at(self, step: Any) -> float:
         """Returns what a callable source gives at a step."""
         with tf.init_scope():
-            value = self.source(step) if _takes_step(self.source) else self.source()
-            return float(tf_variables.evaluate([tf.convert_to_tensor(value)])[0])
+            return float(tf_variables.evaluate([self.value_at(step)])[0])
 
     def config(self) -> Any:
         """Returns the value for `get_config`: the number as given, while it is unchanged."""
@@ -302,6 +308,10 @@ class Hypers(dict[str, Value]):
     def active(self) -> frozenset[str]:
         """Returns the names of the hyperparameters that take part in updates."""
         return frozenset(name for name, value in self.items() if value.active)
+
+    def evaluate_at(self, step: Any) -> dict[str, Any]:
+        """Returns the values that do not live in a variable, at a step."""
+        return {n: value.value_at(step) for n, value in self.items() if value.source is not None}
 
     def evaluate(self) -> dict[str, Any]:
         """Returns the values that do not live in a variable, in the current context.
