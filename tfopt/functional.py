@@ -241,7 +241,7 @@ def _flat(gradients: Any) -> list[Any]:
 
 def _dense(gradient: Any, holder: _Holder) -> Any:
     if isinstance(gradient, tf.IndexedSlices):
-        gradient = rows.densify(gradient.values, gradient.indices, holder)
+        gradient = rows.densify(gradient.values, gradient.indices, holder.value)
     gradient = tf.cast(gradient, tf_variables.compute_dtype(holder.dtype))
     if not gradient.shape.is_compatible_with(holder.shape):
         raise ValueError(
