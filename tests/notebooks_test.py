@@ -24,6 +24,8 @@ def test_they_are_all_here():
         "write_an_optimizer",
         "migrate",
         "watch_your_optimizer",
+        "fine_tuning",
+        "learn_a_learning_rate",
     }
 
 

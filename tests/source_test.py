@@ -91,6 +91,7 @@ PAGES = [
     "migration.md",
     "distribution.md",
     "groups.md",
+    "functional.md",
 ]
 
 

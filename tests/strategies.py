@@ -57,6 +57,7 @@ POLICIES = {  # in the column without `merge_call`
     "global_clipnorm": lambda t: t.AdamW(0.1, global_clipnorm=0.5),
     "gradient_accumulation_steps": lambda t: t.Nadam(0.1, gradient_accumulation_steps=2),
     "gradient_transformers": lambda t: t.SGD(0.1, gradient_transformers=[_doubled]),
+    "groups": lambda t: t.Nadam(0.1, groups={"b": {"learning_rate_factor": 0.5, "beta_1": 0.5}}),
     "lazy": lambda t: t.Adam(0.1, lazy=True, use_ema=True),
     "learning-rate schedule": lambda t: t.Adam(lambda step: 0.1 * 0.5 ** _float(step)),
     "loss_scale_factor": lambda t: t.Lion(0.1, loss_scale_factor=8.0),
@@ -64,6 +65,7 @@ POLICIES = {  # in the column without `merge_call`
     "LossScaleOptimizer of a window": lambda t: t.LossScaleOptimizer(
         t.Nadam(0.1, gradient_accumulation_steps=2), dynamic_growth_steps=2
     ),
+    "MultiOptimizer": lambda t: t.MultiOptimizer({"b": t.Nadam(0.1)}, t.AdamW(0.1, lazy=True)),
     "skip_nonfinite": lambda t: t.Nadam(0.1, skip_nonfinite=True),
     "skip_nonfinite of a window": lambda t: t.Adam(
         0.1, skip_nonfinite=True, gradient_accumulation_steps=2
