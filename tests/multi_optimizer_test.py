@@ -376,7 +376,7 @@ def test_what_cannot_be_a_part_raises():
             tfopt.MultiOptimizer({"body": part}, tfopt.SGD())
     with pytest.raises(TypeError, match="`optimizers` must be of optimizers of tfopt"):
         tfopt.MultiOptimizer({"body": keras.optimizers.Adam()})
-    with pytest.raises(TypeError, match="`optimizers` must be a mapping from members"):
+    with pytest.raises(TypeError, match="`optimizers` must map members to optimizers"):
         tfopt.MultiOptimizer(lambda variable: tfopt.Adam())
     with pytest.raises(ValueError, match="`optimizers` must hold an optimizer"):
         tfopt.MultiOptimizer({})

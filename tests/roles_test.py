@@ -145,7 +145,7 @@ def test_an_unknown_role_raises():
         Halves(roles={"head": "other"})
     with pytest.raises(ValueError, match="`roles` must be None: Adam treats all variables alike"):
         tfopt.Adam(roles={"head": "other"})
-    with pytest.raises(TypeError, match="`roles` must be a mapping from members to a role"):
+    with pytest.raises(TypeError, match="`roles` must map members to roles"):
         Halves(roles=["head"])
     with pytest.raises(ValueError, match="`roles` must give `role` once.*has 'matrix' by 'a'"):
         Halves(roles={"a": "matrix", "k": "rest"}).build([tf.Variable([1.0], name="ak")])

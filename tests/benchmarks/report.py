@@ -8,7 +8,7 @@ import rich.box
 import rich.table
 import targets
 
-PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself")
+PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself", "one group")
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
 NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
@@ -45,6 +45,7 @@ SECTIONS = {
     "control": "Control",
     "dense": "Dense gradients",
     "sparse": "Sparse gradients",
+    "groups": "Groups",
     "mirrored": "MirroredStrategy",
     "fit": "model.fit",
     "first": "First calls",
@@ -58,6 +59,8 @@ NOTES = {
     "small are 200 variables of 1,024 or 32 numbers.",
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "
     "repeated; eight batches take turns. The others are the same beside default and lazy tfopt.",
+    "groups": "200 small variables in three groups, of which two have learning rates of their own, "
+    "beside the same variables in one.",
     "mirrored": "Two replicas on two logical devices of one CPU, which share its cores.",
     "fit": "A step of training with Adam: two transformer layers of width 128, 20,000 words, "
     "batches of 32 x 32.",

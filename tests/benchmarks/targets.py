@@ -113,6 +113,11 @@ TARGETS = (
         for problem in ("matrix", "transformer")
         for optimizer in FUSED
     ),
+    *(
+        Faster(f"{optimizer} in 3 groups, small, {mode}", ("one group",), 1 / 1.05)
+        for optimizer in ("SGD", "Adam", "AdamW")
+        for mode in ("graph", "eager")
+    ),
     Takes("import tfopt", 0.5),
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import child
 import first
 import fit
+import groups
 import imports
 import memory
 import mirrored
@@ -20,7 +21,9 @@ from suite import Settings, clean_up
 from torch_reference import Torch
 
 CASES = [
-    case for section in (imports, first, steps, fit, mirrored, memory) for case in section.cases()
+    case
+    for section in (imports, first, steps, groups, fit, mirrored, memory)
+    for case in section.cases()
 ]
 LIMIT = 6 * 2**30  # bytes that a process may hold when it starts with a case
 

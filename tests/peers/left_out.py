@@ -23,6 +23,7 @@ LOSS_SCALE = "optimizers/loss_scale_optimizer_test.py::LossScaleOptimizerTest::"
 OPTIMIZER = "optimizers/optimizer_test.py::OptimizerTest::"
 REPLICAS = "backend/tensorflow/optimizer_distribute_test.py::OptimizerDistributeTest::"
 SAVING = "saving/saving_lib_test.py::"
+MULTI = "optimizers/multi_optimizer_test.py::MultiOptimizerTest::"
 SPARSE = "optimizers/optimizer_sparse_test.py::OptimizerSparseTest::"
 
 TESTS = (
@@ -103,12 +104,20 @@ TESTS = (
         ),
     ),
     Left(
-        "it wraps optimizers of tfopt",
-        "There are no Muon, ScheduleFreeAdamW and MultiOptimizer yet",
+        "one step for all parts",
+        "Parts of a `MultiOptimizer` have no loss scale, averages or `iterations` of their own",
         (
-            "optimizers/multi_optimizer_test.py::MultiOptimizerTest::"
-            "test_multi_optimizer_wrapped_in_loss_scale_optimizer",
+            MULTI + "test_gradient_unscaling",
+            MULTI + "test_loss_scaling",
+            MULTI + "test_multi_optimizer_with_model_fit",
+            MULTI + "test_multi_optimizer_wrapped_in_loss_scale_optimizer",
+            MULTI + "test_swap_ema_weights_with_multi_optimizer",
         ),
+    ),
+    Left(
+        "a config can hold which variables are meant",
+        "`MultiOptimizer` takes no function that returns an optimizer",
+        (MULTI + "test_custom_callable_function",),
     ),
     Left(
         "numbers are in variables of TensorFlow",
@@ -173,6 +182,8 @@ TESTS = (
         None,
         (
             "optimizers/nadam_test.py::NadamTest::test_build_with_empty_var_list",
+            MULTI + "test_default_fallback",
+            MULTI + "test_serialization",
             OPTIMIZER + "test_gradient_accumulation",
             OPTIMIZER + "test_overwrite_with_gradient_with_gradient_accumulation",
             REPLICAS + "test_gradient_accumulation",
@@ -188,6 +199,7 @@ TESTS = (
             "optimizers/lion_test.py::LionTest::test_invalid_beta_1",
             "optimizers/sgd_test.py::SGDTest::test_invalid_momentum",
             LOSS_SCALE + "test_init_dynamic_arg",
+            MULTI + "test_multi_optimizer_blocks_nested_optimizers",
             OPTIMIZER + "test_mixed_with_tf_variables",
         ),
     ),

@@ -225,25 +225,23 @@ def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
     Args:
         given: what the user passed.
         keyword: the keyword, for messages.
-        what: what members are given; in a config it is under this name.
+        what: what members are given, in the plural; a config has it in the singular.
     """
     if isinstance(given, Mapping):
         return list(given.items())
     if given is not None and not isinstance(given, tuple | list):
         raise TypeError(
-            f"`{keyword}` must be a mapping from members to a {what}, or a list of pairs of these; "
-            f"got {given!r}."
+            f"`{keyword}` must map members to {what}, or be a list of such pairs; got {given!r}."
         )
     found = []
     for pair in given or ():
-        if isinstance(pair, Mapping) and pair.keys() == {"members", what}:
-            found.append((pair["members"], pair[what]))
+        if isinstance(pair, Mapping) and pair.keys() == {"members", what.removesuffix("s")}:
+            found.append((pair["members"], pair[what.removesuffix("s")]))
         elif isinstance(pair, tuple | list) and len(pair) == 2:
             found.append((pair[0], pair[1]))
         else:
             raise TypeError(
-                f"`{keyword}` must be a mapping from members to a {what}, or a list of pairs of "
-                f"these; got {pair!r}."
+                f"`{keyword}` must map members to {what}, or be a list of such pairs; got {pair!r}."
             )
     return found
 

@@ -27,7 +27,7 @@ class Roles(Policy):
     def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
         """Makes a rule of each pair of members and role that the constructor was given."""
         roles, name = tuple(engine.optimizer.roles), type(engine.optimizer).__name__
-        for entries, role in pairs(values.get(KEYWORD), KEYWORD, "role"):
+        for entries, role in pairs(values.get(KEYWORD), KEYWORD, "roles"):
             if not roles:
                 raise ValueError(
                     f"`{KEYWORD}` must be None: {name} treats all variables alike; got {role!r}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -172,6 +173,16 @@ class OptimizerMap:
     def __init__(self, default_optimizer: Any, optimizer_map: Mapping[str, Any] | None = None):
         self.default_optimizer = default_optimizer
         self.optimizer_map = dict(optimizer_map or {})
+
+    def __call__(self, variable: Any) -> Any:
+        """Returns the optimizer of a variable; raises if two patterns match its path."""
+        path = tf_variables.variable_path(variable)
+        found = [pattern for pattern in self if re.fullmatch(pattern, path)]
+        if len(found) > 1:
+            raise ValueError(
+                f"`optimizer_map` must have one pattern for each variable; `{path}` has {found}."
+            )
+        return self[found[0]] if found else self.default_optimizer
 
     def __setitem__(self, pattern: str, optimizer: Any) -> None:
         self.optimizer_map[pattern] = optimizer

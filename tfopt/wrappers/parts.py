@@ -179,7 +179,7 @@ def _given(optimizers: Any, default: Any) -> tuple[list[tuple[Any, Optimizer]], 
         (given, checked(members, KEYWORD))  # as TensorFlow Addons has them
         if isinstance(members, Optimizer)
         else (members, checked(given, KEYWORD))
-        for members, given in pairs(optimizers, KEYWORD, "optimizer")
+        for members, given in pairs(optimizers, KEYWORD, "optimizers")
     ]
     return chosen, None if default is None else checked(default, DEFAULT)
 
