@@ -392,3 +392,26 @@ def test_every_variable_has_one_optimizer():
     with pytest.raises(ValueError, match="`optimizers` must give `role` once.*`body/kernel` has"):
         two.build(named())
     assert not none.built and not two.built
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="not in this Keras")
+def test_parts_of_keras_own_one():
+    """Its steps are those of each optimizer alone."""
+    theirs = keras.optimizers.OptimizerMap(tfopt.SGD(0.25), {"body/.*": tfopt.Adam(0.125)})
+    optimizer = keras.optimizers.MultiOptimizer(theirs)
+    together = [
+        keras.Variable(v, name=n) for v, n in zip(start(shapes=SHAPES), "abcd", strict=True)
+    ]
+    for variable, name in zip(together, NAMES, strict=True):
+        variable._path = name
+    alone, steps = named("float32"), gradients(3, shapes=SHAPES)
+    optimizer.build(together)
+    for grads in steps:
+        optimizer.apply([tf.constant(g, "float32") for g in grads], together)
+    train_apart(
+        [tfopt.Adam(0.125), tfopt.Adam(0.125), tfopt.SGD(0.25), tfopt.SGD(0.25)],
+        alone,
+        steps,
+        convert=lambda g: tf.constant(g, "float32"),
+    )
+    assert_same(values_of(together), values_of(alone), 1e-4)

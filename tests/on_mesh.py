@@ -30,6 +30,7 @@ WITH_OPTIONS = {  # by note: an optimizer, and what is not crossed with all of t
     "clip": (tfopt.SGD, {"clipnorm": 1.0}),
     "averages": (tfopt.Adam, {"use_ema": True, "ema_overwrite_frequency": 3}),
     "accumulation": (tfopt.Adam, {"gradient_accumulation_steps": 2, "skip_nonfinite": True}),
+    "groups": (tfopt.Nadam, {"groups": {"": {"learning_rate_factor": 0.5, "beta_1": 0.5}}}),
     "lazy-sharded": (
         tfopt.Adam,
         {"lazy": True, "use_ema": True, "gradient_accumulation_steps": 2, "shard_slots": "batch"},

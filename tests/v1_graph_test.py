@@ -14,6 +14,7 @@ POLICIES = {
     "averages": {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 4},
     "accumulation": {"gradient_accumulation_steps": 2, "skip_nonfinite": True},
     "scale": {"loss_scale_factor": 8.0, "clipnorm": 1.0},
+    "groups": {"groups": {"": {"learning_rate_factor": 0.5}}},
 }
 v1 = tf.compat.v1
 
