@@ -55,18 +55,17 @@ def evaluation_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iter
     if engine.state.is_evaluated:
         raise RuntimeError("`evaluation_weights` must not be entered twice.")
     pairs = _pairs(engine, var_list)
-    if tf.inside_function():
-        before = [variable.read_value() for variable, _ in pairs]
-    else:
-        before = tf_variables.values_of([variable for variable, _ in pairs])
-    back = [(variable, value) for (variable, _), value in zip(pairs, before, strict=True)]
+    traced = tf.inside_function()
+    variables = [variable for variable, _ in pairs]
+    before = [v.read_value() for v in variables] if traced else tf_variables.values_of(variables)
+    back = list(zip(variables, before, strict=True))
     try:
         engine.state.is_evaluated = True
         assign(pairs)
         yield
     finally:
         engine.state.is_evaluated = False
-        assign(back)
+        (assign if traced else tf_variables.assign_all)(back)
 
 
 def averaged_weights(self: Any, var_list: Iterable[Any] | None = None) -> Any:
