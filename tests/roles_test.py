@@ -1,9 +1,23 @@
 """Roles: an optimizer that treats parts of a model differently, here by one class."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import MODES, assert_same, counted, rows, start, train, untraced, values_of
+from training import (
+    MODES,
+    assert_same,
+    counted,
+    rows,
+    start,
+    train,
+    train_on_cosines,
+    untraced,
+    value_of,
+    values_of,
+)
 
 import tfopt
 
@@ -128,6 +142,48 @@ def test_roles_on_replicas(mirrored):
         step(*map(tf.constant, grads))
         other.apply_gradients([(2 * g, v) for g, v in zip(grads, alone, strict=True)])
     assert_same(variables, alone, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bits(dtype):
+    """Slots and arithmetic are float32."""
+    optimizer, variables, steps = Halves(), named(dtype), steps_of(2)
+    first = [np.asarray(value, "float32") for value in values_of(variables)]
+    steps = [[np.asarray(tf.cast(g, dtype), "float32") for g in grads] for grads in steps]
+    train(optimizer, variables, steps, convert=lambda g: tf.cast(g, dtype))
+    for variable, role, x, own in zip(variables, ROLES, first, zip(*steps, strict=True),
+                                      strict=True):  # fmt: skip
+        assert_same(np.asarray(value_of(variable), "float32"), reference(role, x, own), 2e-2)
+    assert optimizer.get_slot(variables[0], "m").dtype == tf.float32
+
+
+tfopt.register(Halves, "roles_test")
+
+
+@pytest.mark.parametrize("how", ["list", "file", "checkpoint", "pickle", "deep copy"])
+def test_training_goes_on_from_what_was_saved(how, tmp_path):
+    optimizer, variables = Halves(roles={"head": "rest"}), named()
+    train_on_cosines(optimizer, variables)
+    again = Halves.from_config(optimizer.get_config())
+    others = [tf.Variable(v, name=n) for v, n in zip(variables, NAMES, strict=True)]
+    if how == "list":
+        again.set_weights(optimizer.get_weights())
+    elif how == "file":
+        store = {}
+        optimizer.save_own_variables(store)
+        again.load_own_variables(store)
+    elif how == "checkpoint":
+        path = str(tmp_path / "checkpoint")
+        tf.train.Checkpoint(o=optimizer, v=variables).write(path)
+        tf.train.Checkpoint(o=again, v=others).read(path)
+    elif how == "pickle":
+        again = pickle.loads(pickle.dumps(optimizer))
+    else:
+        again, others = copy.deepcopy((optimizer, variables))
+    for each_one, its in ((optimizer, variables), (again, others)):
+        train_on_cosines(each_one, its)
+    assert_same(others, variables)
+    assert_same(again.get_weights(), optimizer.get_weights())
 
 
 def test_the_role_is_in_the_trace_key():
