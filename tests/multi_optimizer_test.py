@@ -207,6 +207,47 @@ def test_what_a_part_or_the_whole_excludes_does_not_decay():
     assert [float(value_of(v).ravel()[0]) for v in variables] == [0.5, 1.0, 1.0, 0.75]
 
 
+class Halves(tfopt.Optimizer):
+    """Signs for vectors, and momentum for matrices, of which only the batch's rows move."""
+
+    learning_rate = tfopt.Hyper(0.125, low=0)
+    roles = ("matrix", "vector")
+    sparse = {"matrix": "rows", "vector": "exact"}
+    state = {"sum": 0.0}
+
+    def choose_role(self, x):
+        return "matrix" if len(x.shape) == 2 else "vector"
+
+    def slots(self, x):
+        return {"m": tfopt.zeros(x)} if self.role_of(x) == "matrix" else {}
+
+    def begin(self, h, state):
+        if h.role == "matrix":
+            state.sum = state.sum + h.learning_rate
+
+    def update(self, g, x, s, h):
+        if h.role == "vector":
+            return x - h.learning_rate * tf.sign(g)
+        s.m = 0.5 * s.m + g
+        return x - h.learning_rate * s.m
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_part_may_treat_parts_differently_itself(mode):
+    steps, together, alone = gradients(STEPS, shapes=SHAPES), named(), named()
+    optimizer = tfopt.MultiOptimizer({"body": Halves(0.5)}, Halves(0.25))
+    train(optimizer, together, steps, mode)
+    for part, rate in ((BODY, 0.5), (HEAD, 0.25)):
+        own = [[grads[i] for i in part] for grads in steps]
+        train(Halves(rate), [alone[i] for i in part], own)
+    assert_same(together, alone, 1e-12)
+    rows = tfopt.inspect.describe(optimizer)
+    expected = ["Halves/matrix", "Halves/vector", "Halves_1/matrix", "Halves_1/vector"]
+    assert [row.role for row in rows] == expected
+    assert [row.sparse for row in rows] == ["rows", "exact"] * 2
+    assert [value_of(w) for w in optimizer.weights[1:3]] == [0.5 * STEPS, 0.25 * STEPS]
+
+
 def test_groups_are_for_the_whole_only():
     optimizer = make(groups={"bias": {"learning_rate_factor": 0.0}})
     variables = named()
@@ -357,16 +398,13 @@ def test_what_cannot_be_a_part_raises():
         def resource_apply_dense(self, grad, var):
             return var.assign_sub(grad)
 
-    class Parted(tfopt.SGD):
-        roles = ("a", "b")
-
     seen, taken = tfopt.Adam(), tfopt.Adam()
     seen.build(named())
     tfopt.MultiOptimizer({}, taken)
     for part, text in (
         (Hooked(), "overrides hooks"),
         (taken, "is a part of another"),
-        (Parted(), "treats parts of a model differently"),
+        (Halves(roles={"a": "matrix"}), "`roles` must be given"),
         (seen, "has seen variables"),
         (tfopt.Adam(clipnorm=1.0), "`clipnorm` must be given to the optimizer around `optimizers`"),
         (tfopt.Adam(use_ema=True), "`use_ema` must be given"),

@@ -279,11 +279,11 @@ class Engine:
         seen = self.groups.of(work.variable)
         return work._replace(group=seen.group, role=seen.role)
 
-    def role(self, original: Any) -> str:
-        """Returns the role that the optimizer chooses for a variable; raises for an unknown one."""
+    def role(self, original: Any, given: str | None = None) -> str:
+        """Returns the role of a variable: what a rule says, or else what the optimizer chooses."""
         roles = self.optimizer.roles
-        if not roles:
-            return ""
+        if not roles or given is not None:
+            return given or ""
         chosen = self.optimizer.choose_role(original)
         if chosen not in roles:
             raise ValueError(

@@ -53,7 +53,7 @@ class Sorting:
 
     Args:
         rules: the rules of an optimizer.
-        role: the optimizer's own choice of a role.
+        role: returns the role of a variable, given what a rule says of it, or None.
         variables: the new variables, as the user knows them.
         first: whether no others were seen before.
 
@@ -64,7 +64,7 @@ class Sorting:
     def __init__(
         self,
         rules: Sequence[Rule],
-        role: Callable[[Any], str],
+        role: Callable[[Any, Any], str],
         variables: Iterable[Any],
         first: bool,
     ):
@@ -72,14 +72,14 @@ class Sorting:
         self._members = {rule: rule.members.resolved(self._variables, first) for rule in rules}
         self.found = {tf_variables.key(v): self._seen(v, role) for v in self._variables}
 
-    def _seen(self, variable: Any, role: Callable[[Any], str]) -> Seen:
+    def _seen(self, variable: Any, role: Callable[[Any, Any], str]) -> Seen:
         group = tuple(rule for rule, members in self._members.items() if members.cover(variable))
         for number, rule in enumerate(group):
             for other in group[:number]:
                 for name in sorted(rule.given() & other.given()):
                     _check_that_both_hold(name, rule, other, variable)
-        given = [rule.role for rule in group if rule.role is not None]
-        return Seen(variable, group, given[0] if given else role(variable))
+        given = next((rule.role for rule in group if rule.role is not None), None)
+        return Seen(variable, group, role(variable, given))
 
     def keep(self, warns: bool = True) -> None:
         """Lets the rules know what they have found; warns of what they have not."""
@@ -106,17 +106,18 @@ class Grouping:
     Args:
         state: the optimizer's state.
         rules: the rules of policies.
-        role: returns the optimizer's own choice of the role of a variable.
+        role: returns the role of a variable, given what a rule says of it, or None.
     """
 
-    def __init__(self, state: State, rules: Iterable[Rule], role: Callable[[Any], str]):
+    def __init__(self, state: State, rules: Iterable[Rule], role: Callable[[Any, Any], str]):
         self._state, self._role = state, role
         self.rules = list(rules)
         self._seen: dict[Any, Seen] = {}  # by key, in order
         self._new: dict[Any, Seen] = {}  # while slots are created for them
         self.part_of: Grouping | None = None  # of an optimizer that takes the steps of this one
+        self.is_role_of = False  # whether all of it is one role there, or begins with that
 
-    def copied(self, state: State, role: Callable[[Any], str]) -> Grouping:
+    def copied(self, state: State, role: Callable[[Any, Any], str]) -> Grouping:
         """Returns the same rules for a copy of the optimizer, which has seen nothing."""
         return Grouping(state, [rule.copied() for rule in self.rules], role)
 
@@ -190,7 +191,8 @@ class Grouping:
     def of(self, variable: Any) -> Seen:
         """Returns what is known of a variable."""
         if self.part_of is not None:
-            return self.part_of.of(variable)
+            seen = self.part_of.of(variable)
+            return seen._replace(role=seen.role.partition("/")[2]) if self.is_role_of else seen
         key = tf_variables.key(variable)
         return self._seen.get(key) or self._new.get(key) or Seen(variable)
 

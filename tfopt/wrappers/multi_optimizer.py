@@ -88,17 +88,19 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
 
     @property
     def roles(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The names of the parts."""
-        return tuple(self._engine.parts)
+        """The names of the parts, with the roles that a part has."""
+        parts = self._engine.parts.items()
+        return tuple(f"{name}/{r}" if r else name for name, p in parts for r in p.roles or [""])
 
     @property
     def sparse(self) -> dict[str, str]:
-        """What happens to rows that are not in the batch, by part."""
-        engines = {role: part._engine for role, part in self._engine.parts.items()}
-        return {
-            role: "whole" if engine.densifies() else engine.rows_word()
-            for role, engine in engines.items()
-        }
+        """What happens to rows that are not in the batch, by role."""
+        found = {}
+        for role in self.roles:
+            _, part, inner = self._engine.part(role)
+            dense = part._engine.densifies(inner)
+            found[role] = "whole" if dense else part._engine.rows_word(inner)
+        return found
 
     @property
     def complex_numbers(self) -> bool:  # type: ignore[override]
@@ -121,24 +123,25 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
 
     def slots(self, x: Any) -> dict[str, Any]:
         """Declares the slots of the part."""
-        return self._engine.parts[self.role_of(x)].slots(x)
+        return self._engine.part(self.role_of(x))[1].slots(x)
 
     def begin(self, h: Scalars, state: Scalars) -> None:
         """Puts the scalars of a part in the place of all."""
-        part, prefix = self._engine.parts[h.role], f"{h.role}."
+        name, part, inner = self._engine.part(h.role)
+        prefix = f"{name}."
         own = {n.removeprefix(prefix): v for n, v in vars(h).items() if n.startswith(prefix)}
         if "learning_rate" in own:
             rate = own["learning_rate"] * h.learning_rate
             own["learning_rate"] = rate / (1 + own["decay"] * (h.t - 1)) if "decay" in own else rate
-        scalars = Scalars(**own, t=h.t)
+        scalars = Scalars(**own, t=h.t, role=inner)
         names = part._engine.declared_state()
-        its = Scalars(**{name: getattr(state, f"{prefix}{name}") for name in names})
+        its = Scalars(**{n: getattr(state, f"{prefix}{n}") for n in names})
         part.begin(scalars, its)
-        for name, value in vars(its).items():
-            setattr(state, f"{prefix}{name}", value)
-        vars(scalars)["role"] = h.role
+        for n, value in vars(its).items():
+            setattr(state, f"{prefix}{n}", value)
+        own = {**vars(scalars), "role": h.role}
         vars(h).clear()
-        vars(h).update(vars(scalars))
+        vars(h).update(own)
 
     @property
     def averages_itself(self) -> bool:
@@ -147,11 +150,12 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
 
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """Computes the update of the part."""
-        return self._engine.parts[h.role].update(g, x, s, h)
+        _, part, h.role = self._engine.part(h.role)
+        return part.update(g, x, s, h)
 
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars, **factors: Any) -> Any:
         """Runs the kernel of the part, if it has one."""
-        part = self._engine.parts[h.role]
+        _, part, h.role = self._engine.part(h.role)
         if not part._engine.declared.has_kernel:
             return NotImplemented
         return part.fused(g, var, s, h, **factors)

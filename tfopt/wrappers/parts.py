@@ -15,6 +15,7 @@ from tfopt._engine.rules import Rule
 from tfopt._engine.step_records import Step
 from tfopt._engine.variable_groups import Group, Seen
 from tfopt._libraries import tensorflow_private, tf_variables
+from tfopt._policies.roles import Roles
 from tfopt._policies.weight_decay import WeightDecay
 from tfopt.hyper import Hyper
 from tfopt.optimizer import Optimizer
@@ -37,6 +38,7 @@ class PartsEngine(Engine):
         for role, part in self.parts.items():
             engine = part._engine
             engine.state.part_of, engine.groups.part_of = self.state, self.groups
+            engine.groups.is_role_of = True
             self.hypers.link(engine.hypers, f"{role}.")
             tensorflow_private.track(self.optimizer, part, role)
             for rule in engine.groups.rules_of(WeightDecay):
@@ -45,6 +47,17 @@ class PartsEngine(Engine):
         known = all(part._engine.declared.is_known for part in self.parts.values())
         self.declared = dataclasses.replace(self.declared, is_known=known)
 
+    def part(self, role: str) -> tuple[str, Optimizer, str]:
+        """Returns the name of a part, the part, and the role that a variable has there."""
+        name, _, inner = role.partition("/")
+        return name, self.parts[name], inner
+
+    def role(self, original: Any, given: str | None = None) -> str:
+        """Returns the part of a variable, with the role that it has there, if there are roles."""
+        part = self.optimizer.choose_role(original) if given is None else given
+        inner = "" if "/" in part else self.parts[part]._engine.role(original)
+        return f"{part}/{inner}" if inner else part
+
     def declared_state(self) -> Mapping[str, float]:
         """Returns the scalars that the parts declare."""
         states = {role: part._engine.declared_state() for role, part in self.parts.items()}
@@ -52,12 +65,13 @@ class PartsEngine(Engine):
 
     def evaluated(self, role: str, x: Any, s: Any) -> Any:
         """Returns the evaluation weights of a variable, as its part has them."""
-        return self.parts[role]._engine.evaluated("", x, s)
+        _, part, inner = self.part(role)
+        return part._engine.evaluated(inner, x, s)
 
     def decays(self, known: Seen) -> bool:
         """Returns whether the part of a variable lets it decay, and the whole, too."""
-        off = any(_excludes(rule, known.role) for rule in known.group)
-        return self.parts[known.role].uses("weight_decay") and not off
+        name, part, _ = self.part(known.role)
+        return part.uses("weight_decay") and not any(_excludes(r, name) for r in known.group)
 
     def copy_for(self, optimizer: Any, memo: dict[int, Any]) -> Engine:
         """Returns the parts of a deep copy, still without slots."""
@@ -104,11 +118,6 @@ class Parts(WeightDecay):
         roles: dict[int, str] = {}
         parts: dict[str, Optimizer] = {}
         for members, part in [*chosen, *([] if default is None else [(None, default)])]:
-            if part.roles:
-                raise ValueError(
-                    f"`{KEYWORD}` must not have an optimizer that treats parts of a model "
-                    f"differently itself; got {part!r}."
-                )
             if id(part) not in roles:
                 roles[id(part)] = role = _free_name(part.name, parts)
                 parts[role] = part
@@ -155,10 +164,10 @@ class Parts(WeightDecay):
 
         Exclusions of a part hold for its own variables, those of the whole for all.
         """
-        part = self.engine.parts[h.role]  # type: ignore[attr-defined]
+        name, part, _ = self.engine.part(h.role)  # type: ignore[attr-defined]
         if not part.uses("weight_decay"):
             return
-        off = any(_excludes(rule, h.role) for rule in group)
+        off = any(_excludes(rule, name) for rule in group)
         if part.decays == "own":
             h.weight_decay = tf.zeros_like(h.weight_decay) if off else h.weight_decay
         elif not off:
@@ -206,7 +215,8 @@ def checked(given: Any, keyword: str) -> Optimizer:
         and (engine.hypers[name].config() if isinstance(field, Hyper) else engine.statics[name])
         != field.default
     ]
-    used += ["groups"] if part.groups else []
+    of_rules = {"groups": part.groups, "roles": engine.groups.rules_of(Roles)}
+    used += [name for name, given in of_rules.items() if given]
     if used:
         raise ValueError(
             f"`{used[0]}` must be given to the optimizer around `{keyword}`; got {part!r}."
@@ -216,7 +226,7 @@ def checked(given: Any, keyword: str) -> Optimizer:
 
 def _free_name(name: str, taken: Mapping[str, Any]) -> str:
     """Returns the name of a part in TensorFlow's characters, with a number if it is taken."""
-    name = tf_variables.scope_name(name)
+    name = tf_variables.scope_name(name).replace("/", "_")
     names = (name, *(f"{name}_{n}" for n in range(1, len(taken) + 1)))
     return next(each for each in names if each not in taken)
 
