@@ -73,6 +73,24 @@ class Counted(tfopt.Wrapper):
         state.steps_of_wrapper = state.steps_of_wrapper + 1
 
 
+class ScheduleFree(tfopt.Wrapper):
+    """The variable is between the base's iterates z and their mean x, which is evaluated."""
+
+    beta = tfopt.Hyper(0.75, low=0, below=1)
+    sparse = tfopt.Wrapper.sparse
+
+    def slots(self, x):
+        return {**super().slots(x), "z": tfopt.copy(x), "mean": tfopt.copy(x)}
+
+    def update(self, g, x, s, h):
+        s.z = super().update(g, s.z, s, h)
+        s.mean = s.mean + (s.z - s.mean) / h.t
+        return (1 - h.beta) * s.z + h.beta * s.mean
+
+    def evaluated(self, x, s):
+        return s.mean
+
+
 def named(names=("a/kernel", "b/bias")):
     return [tf.Variable(v, name=n) for v, n in zip(start(), names, strict=True)]
 
@@ -104,6 +122,27 @@ def test_lookahead_equals_its_formula(case):
             for variable, value in zip(fast, slow, strict=True):
                 variable.assign(value)
         assert_same(wrapped, fast, 1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_schedule_free_equals_its_formula(mode):
+    """With gradients of a quadratic, at the point between z and x."""
+    optimizer, variable = ScheduleFree(tfopt.SGD(0.25)), tf.Variable(start()[0])
+    z = x = y = value_of(variable).copy()
+
+    def step():
+        optimizer.apply_gradients([(tf.cos(3 * variable), variable)])
+
+    if mode != "eager":
+        step = tf.function(step, jit_compile=mode == "xla")
+    for t in range(1, 8):
+        step()
+        z = z - 0.25 * np.cos(3 * y)
+        x = x + (z - x) / t
+        y = 0.25 * z + 0.75 * x
+        assert_same(variable, y, 1e-12)
+    with optimizer.evaluation_weights():
+        assert_same(variable, x, 1e-12)
 
 
 @each_kind
