@@ -5,6 +5,8 @@ PYTHON ?= python3
 PYTHON_OLDEST ?= python3.10
 PYTHON_NEWEST ?= $(PYTHON)
 JOBS ?= logical
+# `all`, or `more` for what the last `make test` has not passed
+TESTS ?= all
 BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 # Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
@@ -24,7 +26,7 @@ test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam"
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
 test-all: .venv/.installed-test ## run those that take more then: every optimizer, every format of state, killed processes
-	TFOPT_TESTS=all TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST) $(TAKE_MORE)
+	TFOPT_TESTS=$(TESTS) TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST) $(TAKE_MORE)
 
 docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -48,8 +48,34 @@ SLOW = (
 )
 
 
-def pytest_collection_modifyitems(items):
+PASSED = "tfopt/passed"  # in pytest's cache: the tests that the last `make test` has passed
+MORE_INSIDE = ("sequences_test",)  # files whose tests themselves take more then
+passed = []
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed:
+        passed.append(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    """In the process that all reports come to."""
+    if "TFOPT_TESTS" not in os.environ and not hasattr(session.config, "workerinput"):
+        session.config.cache.set(PASSED, passed)
+
+
+def leave_out_what_has_passed(config, items):
+    done = set(config.cache.get(PASSED, []))
+    again = [item for item in items if item.nodeid in done and item.path.stem not in MORE_INSIDE]
+    config.hook.pytest_deselected(items=again)
+    left = {id(item) for item in again}
+    items[:] = [item for item in items if id(item) not in left]
+
+
+def pytest_collection_modifyitems(config, items):
     """Puts slow files first, and skips what cannot be so with the oldest Keras supported."""
+    if os.environ.get("TFOPT_TESTS") == "more":
+        leave_out_what_has_passed(config, items)
     items.sort(key=lambda item: not any(name in item.nodeid for name in SLOW))
     for item in items if keras.__version__.startswith("3.0.") else ():
         for pattern, reason in OLDEST.items():
