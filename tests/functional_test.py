@@ -1,5 +1,7 @@
 """Steps as functions: equal to steps on variables, pure, and differentiable."""
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -197,6 +199,19 @@ def test_many_at_once(case):
         assert_same(together[i].numpy(), expected.numpy(), 1e-10)
 
 
+def test_threads_do_not_meet():
+    optimizer = tfopt.SGD(1.0, groups={"a": {"learning_rate_factor": 0.5}})
+
+    def run(name):
+        values = {name: tf.zeros([1])}
+        new, _ = steps_of(optimizer, values, [{name: tf.ones([1])}] * 40)
+        return float(new[name][0])
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, ["a", "b"] * 8))
+    assert found == [-20.0, -40.0] * 8
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -225,5 +240,20 @@ def test_what_does_not_fit_raises():
         tfopt.functional.step(optimizer, [tf.ones([2])] * 2, values, state)
     with pytest.raises(ValueError, match="The gradient of `0` must have shape"):
         tfopt.functional.step(optimizer, [tf.ones([3])], values, state)
+    named = {"a": tf.ones([2]), "b": tf.ones([2])}
+    of_named = tfopt.functional.init(optimizer, named)
+    with pytest.raises(ValueError, match="`gradients` must have the structure.*a, b; got x, y"):
+        other = {"x": tf.ones([2]), "y": tf.ones([2])}
+        tfopt.functional.step(optimizer, other, named, of_named)
+    with pytest.raises(ValueError, match="`learning_rate` must be a scalar"):
+        tfopt.functional.step(optimizer, values, values, state, learning_rate=[1.0, 2.0])
+    with pytest.raises(ValueError, match="`0` must be of a float dtype; got int32"):
+        tfopt.functional.init(optimizer, [tf.ones([2], tf.int32)])
+    variable = tf.Variable([1.0], constraint=lambda x: x)
+    with pytest.raises(ValueError, match="must have no constraint"):
+        tfopt.functional.init(optimizer, [variable])
+    grouped = tfopt.Adam(groups=[(variable, {"learning_rate": 0.5})])
+    with pytest.raises(ValueError, match="by patterns or functions"):
+        tfopt.functional.init(grouped, values)
     with pytest.raises(TypeError, match="`momentum` is no hyperparameter"):
         tfopt.functional.step(optimizer, values, values, state, momentum=0.5)

@@ -105,3 +105,81 @@ def test_callbacks_set_the_base_rate(library):
     after = values_of(model.trainable_variables)
     moved = [not np.array_equal(a, b) for a, b in zip(after, before, strict=True)]
     assert moved == [True, True, False, False, False, False]
+
+
+def staged(library, frozen_when_saved):
+    """A model whose first layer was frozen at first, with a group of that layer."""
+    layers = files_matrix.LIBRARIES[library].layers
+    stack = [layers.Dense(2, name="base"), layers.Dense(2, name="head")]
+    model = files_matrix.LIBRARIES[library].Sequential([layers.Input((6,)), *stack])
+    stack[0].trainable = False
+    members = [(stack[0], {"learning_rate_factor": 0.0625})]
+    files_matrix.compiled(library, model, tfopt.SGD(1.0, groups=members))
+    fit(model)
+    if not frozen_when_saved:
+        files_matrix.unfreeze(library, model)
+        fit(model)
+    return model
+
+
+@each_library
+@pytest.mark.parametrize("frozen_when_saved", [True, False])
+def test_groups_of_a_layer_that_was_frozen_are_found_again(library, frozen_when_saved, tmp_path):
+    model = staged(library, frozen_when_saved)
+    model.save(tmp_path / "model.keras")
+    again = files_matrix.LIBRARIES[library].models.load_model(tmp_path / "model.keras")
+    for each in (model, again):
+        files_matrix.unfreeze(library, each)
+        before = values_of(each.trainable_variables)
+        ones = [(tf.ones_like(v), v) for v in each.trainable_variables]
+        each.optimizer.apply_gradients(ones)
+        after = values_of(each.trainable_variables)
+        moved = [float(np.mean(b - a)) for b, a in zip(before, after, strict=True)]
+        np.testing.assert_allclose(moved, [0.0625, 0.0625, 1.0, 1.0], 1e-3)
+
+
+@each_library
+def test_layerwise_finds_all_variables_or_raises(library):
+    keras = files_matrix.LIBRARIES[library]
+
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.layers = [keras.layers.Dense(4), keras.layers.Dense(4)]
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+        def call(self, inputs):
+            for layer in self.layers:
+                inputs = layer(inputs)
+            return inputs * self.scale
+
+    class Token(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.token = self.add_weight(shape=(6,), initializer="ones", name="token")
+            self.head = keras.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.head(inputs + self.token)
+
+    model = keras.Sequential([keras.layers.Input((6,)), Block(), keras.layers.Dense(2)])
+    model(X)
+    groups = tfopt.groups.layerwise(model, 0.5)
+    optimizer = tfopt.SGD(1.0, groups=groups)
+    rows = tfopt.inspect.describe(optimizer, model)
+    assert [bool(row.numbers) for row in rows] == [True] * 5 + [False] * 2
+    token = Token()
+    token(X)
+    with pytest.raises(ValueError, match="`layers` must be given; got.*token.* of its own"):
+        tfopt.groups.layerwise(token, 0.5)
+
+
+@each_library
+def test_a_model_may_be_a_member_before_it_is_built(library):
+    keras = files_matrix.LIBRARIES[library]
+    body = keras.Sequential([keras.layers.Dense(2)])
+    optimizer = tfopt.SGD(1.0, groups=[(body, {"learning_rate": 0.5})])
+    with pytest.warns(tfopt.TfoptWarning, match="layers without variables"):
+        optimizer.get_config()
+    body(X)
+    assert tfopt.inspect.describe(optimizer, body)[0].numbers == ("learning_rate = 0.5",)

@@ -481,6 +481,44 @@ def test_functions_that_have_seen_no_variables_are_not_in_a_config():
     assert rates(twin, named()) == [1.0, 0.25, 1.0, 0.25]
 
 
+def test_variables_of_one_name_are_told_apart():
+    variables = [tf.Variable([1.0]), tf.Variable([1.0])]
+    optimizer = tfopt.SGD(1.0, groups=[([variables[0]], {"learning_rate": 0.5})])
+    assert rates(optimizer, variables) == [0.5, 1.0]
+    again = pickle.loads(pickle.dumps(optimizer))
+    assert rates(again, [tf.Variable([1.0]), tf.Variable([1.0])]) == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint])
+def test_a_rate_that_became_0_is_a_number_in_a_config_too(way, tmp_path):
+    options = {"momentum": 0.5, "global_clipnorm": 0.5}
+    optimizer = tfopt.SGD(0.5, **options, groups={"body": {"learning_rate": 0.25}})
+    variables = named()
+    train_on_cosines(optimizer, variables)
+    optimizer.groups[0]["learning_rate"] = 0.0
+    train_on_cosines(optimizer, variables)
+    again = tfopt.SGD.from_config(optimizer.get_config())
+    others = [tf.Variable(v, name=n) for v, n in zip(variables, NAMES, strict=True)]
+    way(optimizer, again, variables, others, tmp_path / "state")
+    for each_one, its in ((optimizer, variables), (again, others)):
+        train_on_cosines(each_one, its)
+        each_one.groups[0]["learning_rate"] = 0.25
+        train_on_cosines(each_one, its)
+    assert_same(others, variables)
+    assert_same(again.get_weights(), optimizer.get_weights())
+
+
+def test_a_number_may_end_in_factor():
+    class Noisy(tfopt.SGD):
+        noise_factor = tfopt.Hyper(1.0, low=0)
+
+        def update(self, g, x, s, h):
+            return x - h.learning_rate * h.noise_factor * g
+
+    groups = {"body": {"noise_factor": 0.5}, "head": {"noise_factor_factor": 0.25}}
+    np.testing.assert_allclose(rates(Noisy(1.0, groups=groups), named()), [0.5, 0.5, 0.25, 0.25])
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

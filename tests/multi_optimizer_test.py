@@ -422,6 +422,41 @@ def test_what_cannot_be_a_part_raises():
         tfopt.MultiOptimizer({}, tfopt.SGD(), weight_decay=0.5)
 
 
+def test_the_default_may_have_members_too():
+    """Then it is the last part all the same, also in a config."""
+    first, second = tfopt.SGD(0.5, momentum=0.5), tfopt.SGD(0.25, momentum=0.5)
+    optimizer = tfopt.MultiOptimizer({"body/k": first, "head/k": second}, first)
+    assert optimizer.optimizers == [second, first]
+    variables = named()
+    train_on_cosines(optimizer, variables)
+    twin = pickle.loads(pickle.dumps(optimizer))
+    others = [tf.Variable(v, name=n) for v, n in zip(variables, NAMES, strict=True)]
+    train_on_cosines(optimizer, variables)
+    train_on_cosines(twin, others)
+    assert_same(others, variables)
+
+
+def test_a_failed_constructor_gives_the_parts_back():
+    parts = tfopt.Adam(), tfopt.SGD()
+    with pytest.raises(ValueError, match="clipnorm"):
+        tfopt.MultiOptimizer({"body": parts[0]}, parts[1], clipnorm=-1.0)
+    optimizer = tfopt.MultiOptimizer({"body": parts[0]}, parts[1])
+    with pytest.raises(RuntimeError, match="`Adam` is a part of `MultiOptimizer`"):
+        parts[0].apply_gradients([(tf.ones([1]), tf.Variable([1.0]))])
+    assert optimizer.iterations.numpy() == 0
+
+
+def test_a_part_may_have_any_name():
+    part = tfopt.SGD(0.5, name="optimizers")
+    optimizer = tfopt.MultiOptimizer({"body": part}, tfopt.SGD(0.25))
+    variables = named()
+    train_on_cosines(optimizer, variables)
+    twin, others = copy.deepcopy((optimizer, variables))
+    train_on_cosines(optimizer, variables)
+    train_on_cosines(twin, others)
+    assert_same(others, variables)
+
+
 def test_every_variable_has_one_optimizer():
     none = tfopt.MultiOptimizer({"body": tfopt.Adam()})
     with pytest.raises(ValueError, match="must have an optimizer for each.*`head/kernel`"):

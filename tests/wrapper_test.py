@@ -87,7 +87,7 @@ class ScheduleFree(tfopt.Wrapper):
         s.mean = s.mean + (s.z - s.mean) / h.t
         return (1 - h.beta) * s.z + h.beta * s.mean
 
-    def evaluated(self, x, s):
+    def evaluated(self, x, s, h):
         return s.mean
 
 
@@ -197,6 +197,25 @@ def test_hyperparameters_of_the_inner_optimizer_are_its_own():
     assert [row.decays for row in tfopt.inspect.describe(optimizer)] == [True, True]
 
 
+def test_roles_of_the_inner_optimizer_are_its_own():
+    class Signs(tfopt.SGD):
+        roles = ("plain", "sign")
+
+        def slots(self, x):
+            return {}
+
+        def update(self, g, x, s, h):
+            return x - h.learning_rate * (tf.sign(g) if h.role == "sign" else g)
+
+    for rule in ({}, {"roles": {"bias": "sign"}}):
+        alone, wrapped, steps = named(), named(), gradients(2)
+        train(Signs(0.5, **rule), alone, steps)
+        train(Same(Signs(0.5, **rule)), wrapped, steps)
+        assert_same(wrapped, alone, 1e-12)
+    twin = copy.deepcopy(Same(Signs(0.5, roles={"bias": "sign"})))
+    assert [row.role for row in tfopt.inspect.describe(twin, named())] == ["plain", "sign"]
+
+
 def test_what_belongs_to_both():
     counted, steps = Counted(tfopt.Nadam(0.125)), gradients(3)
     wrapped, alone = named(), named()
@@ -302,6 +321,15 @@ def test_what_does_not_fit_raises():
         Lookahead(tfopt.Adam(clipnorm=1.0))
     with pytest.raises(ValueError, match="`weight_decay` must be given to `inner_optimizer`"):
         Lookahead(tfopt.Adam(), weight_decay=0.5)
+
+    with pytest.raises(ValueError, match="must not have a MultiOptimizer"):
+        Same(tfopt.MultiOptimizer({}, tfopt.Adam()))
+    with pytest.raises(ValueError, match="must not have a `steps_of_wrapper` in its `state`"):
+        Counted(Counted(tfopt.Adam()))
+    inner = tfopt.Adam()
+    with pytest.raises(ValueError, match="slow_step_size"):
+        Lookahead(inner, slow_step_size=2.0)
+    assert Lookahead(inner).inner_optimizer is inner
 
     class Both(tfopt.Wrapper):
         beta_1 = tfopt.Hyper(0.5)

@@ -55,6 +55,8 @@ class EvaluationWeights(*_BASES):  # type: ignore[misc]
     def _enter(self) -> None:
         self.restore()
         optimizer: Any = getattr(self.model, "optimizer", None)
+        if not hasattr(optimizer, "_engine"):  # a loss-scale wrapper of Keras'
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         engine = getattr(optimizer, "_engine", None)
         if engine is None or not has_evaluation_weights(engine):
             raise ValueError(
@@ -91,11 +93,13 @@ def update_batch_norm(model: Any, batches: Iterable[Any]) -> None:
 
     The moving means and variances of `BatchNormalization` belong to the training weights. Averages
     of the weights need others: their means over some batches. Call it inside of
-    `optimizer.evaluation_weights()`, or after `finalize_variable_values`.
+    `optimizer.evaluation_weights()`, or after `finalize_variable_values`. It overwrites the moving
+    statistics, which do not come back at the end of `evaluation_weights`.
 
     Args:
         model: a model of Keras 3 or tf-keras.
-        batches: inputs of the model, batch by batch. A tuple begins with them, as in `fit`.
+        batches: inputs of the model, batch by batch. A tuple begins with them, as in `fit`; for
+            several inputs it begins with a list.
 
     Raises:
         ValueError: if there are no batches.
@@ -113,7 +117,7 @@ def update_batch_norm(model: Any, batches: Iterable[Any]) -> None:
         for number, batch in enumerate(batches, start=1):
             for layer in layers:
                 layer.momentum = 1 - 1 / number  # so that all batches count alike
-            model(batch[0] if isinstance(batch, tuple | list) else batch, training=True)
+            model(batch[0] if isinstance(batch, tuple) else batch, training=True)
     finally:
         for layer, momentum in zip(layers, before, strict=True):
             layer.momentum = momentum

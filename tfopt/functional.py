@@ -119,6 +119,12 @@ def step(
             f"`gradients` and `state` must be for {len(holders)} values; got {len(given)} "
             f"gradients, and slots for {len(state.slots)}."
         )
+    paths = [path for path, _ in _with_paths(gradients, "")]
+    if isinstance(values, Mapping) and paths != [holder.path for holder in holders]:
+        raise ValueError(
+            f"`gradients` must have the structure of `values`: "
+            f"{', '.join(holder.path for holder in holders)}; got {', '.join(paths)}."
+        )
     with engine.groups.assumed(engine.groups.sort(holders)):
         moving = [
             (holder, _dense(gradient, holder), dict(slots))
@@ -151,6 +157,9 @@ def _advance(
             )
     evaluated = engine.hypers.evaluate_at(state.iterations)
     numbers = {name: tf.convert_to_tensor(value) for name, value in hyperparameters.items()}
+    for name, number in numbers.items():
+        if number.shape.rank not in (0, None):
+            raise ValueError(f"`{name}` must be a scalar; got {hyperparameters[name]!r}.")
     made = engine.step({**evaluated, **numbers}, aggregate=False)
     made = made._replace(iterations=state.iterations)
     works = engine.grouped([Work(gradient, holder, holder) for holder, gradient, _ in moving])
@@ -180,7 +189,7 @@ class _Holder:
     def __init__(self, value: Any, path: str):
         self.value, self.path, self.name = value, path, path
         self.shape, self.dtype = value.shape, value.dtype
-        self.handle, self.device = None, ""
+        self.handle, self.device, self.trainable = None, "", True
         self._unique_id = f"a tensor of tfopt.functional {next(self._ids)}"
 
     def read_value(self) -> Any:
@@ -209,15 +218,26 @@ def _checked(optimizer: Any) -> Engine:
             raise ValueError(
                 f"`optimizer` must not use `{option}`, which needs variables; got {optimizer!r}."
             )
+    if any(rule.members.are_objects for rule in engine.groups.rules):
+        raise ValueError(
+            "`optimizer` must have groups, parts and exclusions by patterns or functions, since "
+            f"tensors are no variables or layers; got {optimizer!r}."
+        )
     return engine
 
 
 def _holders(values: Any) -> list[_Holder]:
     """Returns a holder for each value, with its path."""
-    return [
-        _Holder(tf.convert_to_tensor(tf_variables.unwrap(value)), path)
-        for path, value in _with_paths(values, "")
-    ]
+    return [_Holder(_float(value, path), path) for path, value in _with_paths(values, "")]
+
+
+def _float(value: Any, path: str) -> Any:
+    if getattr(value, "constraint", None) is not None:
+        raise ValueError(f"`{path}` must have no constraint, which would have no effect.")
+    tensor = tf.convert_to_tensor(tf_variables.unwrap(value))
+    if not (tensor.dtype.is_floating or tensor.dtype.is_complex):
+        raise ValueError(f"`{path}` must be of a float dtype; got {tensor.dtype.name}.")
+    return tensor
 
 
 def _with_paths(values: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -228,7 +248,9 @@ def _with_paths(values: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(values, list | tuple):
         for number, value in enumerate(values):
             yield from _with_paths(value, f"{path}/{number}" if path else str(number))
-    elif isinstance(tf_variables.unwrap(values), tf.Variable):
+    elif isinstance(tf_variables.unwrap(values), tf.Variable) and (
+        not path or path.split("/")[-1].isdigit()
+    ):
         yield tf_variables.variable_path(values), values
     else:
         yield path, values

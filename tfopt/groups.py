@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
+
 from tfopt._engine.members import as_entries, biases_and_norms
+from tfopt._libraries import tf_variables
+from tfopt._libraries.keras import tf_keras
 from tfopt._libraries.serialization import number
 
 __all__ = ["biases_and_norms", "layerwise"]
+MODELS = (keras.Model,) if tf_keras is None else (keras.Model, tf_keras.Model)
 
 
 def layerwise(
@@ -59,9 +64,16 @@ def layerwise(
 
 def _layers(model: Any) -> Iterator[Any]:
     """Yields the layers that have variables, once each; a model among them stands for its own."""
-    known: set[int] = set()
+    known: dict[int, Any] = {}
     for layer in model.layers:
-        for each in _layers(layer) if isinstance(getattr(layer, "layers", None), list) else [layer]:
+        for each in _layers(layer) if isinstance(layer, MODELS) else [layer]:
             if each.weights and id(each) not in known:
-                known.add(id(each))
+                known[id(each)] = each
                 yield each
+    inside = {id(variable) for layer in known.values() for variable in layer.weights}
+    own = [v for v in model.trainable_variables if id(v) not in inside]
+    if own:
+        raise ValueError(
+            "`model` must have all its variables in its layers, or `layers` must be given; "
+            f"got {model!r} with {', '.join(map(tf_variables.variable_path, own))} of its own."
+        )

@@ -84,7 +84,7 @@ class Formula:
             f"{type(self).__name__} must define `update`, or `resource_apply_dense`."
         )
 
-    def evaluated(self, x: Any, s: Scalars) -> Any:
+    def evaluated(self, x: Any, s: Scalars, h: Scalars) -> Any:
         """Returns the value with which a model is evaluated, if that is not what is trained.
 
         Override it in an optimizer that averages by itself: see `evaluation_weights`.
@@ -92,6 +92,7 @@ class Formula:
         Args:
             x: the value of one variable.
             s: its slots.
+            h: its hyperparameters, without what `begin` adds.
 
         Returns:
             A tensor of the same shape.

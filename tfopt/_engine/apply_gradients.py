@@ -25,6 +25,7 @@ def apply(
     aggregate: bool = True,
 ) -> Any:
     """Makes one step, after all checks."""
+    _check_that_it_may_step(engine)
     replicas.require_replica_context()  # first: there a variable does not answer everything
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     more = _taken(engine)
@@ -47,6 +48,19 @@ def apply(
         with tf.name_scope(tf_variables.scope_name(name or engine.name)):
             return engine.life(engine.step(values, aggregate, more), engine.grouped(works))
     return _result(engine, engine.eager_steps.step(engine, values, aggregate, more, works), name)
+
+
+def _check_that_it_may_step(engine: Engine) -> None:
+    if engine.state.part_of is not None:
+        raise RuntimeError(
+            f"`{engine.name}` is a part of `{engine.state.part_of.name}`, which makes its steps: "
+            "call that instead."
+        )
+    if engine.state.is_evaluated:
+        raise RuntimeError(
+            f"`{engine.name}` must not make a step while variables have their evaluation weights: "
+            "leave `evaluation_weights` before, or call `restore` of the callback."
+        )
 
 
 # --- a step through a subclass' own `apply` -------------------------------------------------------

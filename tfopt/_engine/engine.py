@@ -121,9 +121,9 @@ class Engine:
         hypers = {name for name, field in self.declared.fields.items() if isinstance(field, Hyper)}
         return hypers - self.declared.common
 
-    def evaluated(self, role: str, x: Any, s: Any) -> Any:
-        """Returns the evaluation weights of a variable, given its role, value and slots."""
-        return self.optimizer.evaluated(x, s)
+    def evaluated(self, x: Any, s: Any, h: Any) -> Any:
+        """Returns the evaluation weights of a variable, given its value, slots and numbers."""
+        return self.optimizer.evaluated(x, s, h)
 
     def own_statics(self) -> dict[str, Any]:
         """Returns the statics that the class itself declares, which `update` may read."""

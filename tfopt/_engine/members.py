@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -19,6 +19,8 @@ from tfopt._libraries.warnings import warn
 
 ONE = {"path"}  # of a variable, in a config: a path,
 PLACED = {"path", "position", "variables", "names"}  # or its position among others, too
+MORE = {"shape", "layers"}  # what records of the first versions lack
+NAMED_AT_MOST = 12  # paths in one message
 NAMED = {"function"}  # a function of tfopt's, in a config
 
 
@@ -91,7 +93,7 @@ class Members:
         elif is_variable(entry):
             for variable in tf_variables.shards([entry]):
                 self._variables[tf_variables.key(variable)] = variable
-        elif isinstance(entry, Mapping) and entry.keys() in (ONE, PLACED):
+        elif isinstance(entry, Mapping) and entry.keys() - MORE in (ONE, PLACED):
             self._recorded.append(entry)
         elif isinstance(entry, Mapping) and entry.keys() == NAMED:
             self._functions.append(FUNCTIONS[entry["function"]])
@@ -115,53 +117,62 @@ class Members:
             tf_variables.key(part) in self._variables for part in tf_variables.shards([entry])
         )
 
-    def cover(self, variable: Any) -> bool:
-        """Returns whether a variable, given as the user knows it, is one of them."""
-        if tf_variables.key(variable) in self._all_variables():
-            return True
-        path = tf_variables.variable_path(variable)
-        return any(re.search(pattern, path) for pattern in self._patterns) or any(
-            bool(function(variable)) for function in self._functions
-        )
+    def test(self) -> Callable[[Any], bool]:
+        """Returns a function that says whether a variable, as the user knows it, is a member."""
+        known, patterns, functions = set(self._all_variables()), self._patterns, self._functions
+
+        def covers(variable: Any) -> bool:
+            if tf_variables.key(variable) in known:
+                return True
+            path = tf_variables.variable_path(variable)
+            by_pattern = any(re.search(pattern, path) for pattern in patterns)
+            return by_pattern or any(bool(function(variable)) for function in functions)
+
+        return covers
+
+    @property
+    def are_objects(self) -> bool:
+        """Whether there are variables or layers among them, which only these objects match."""
+        return bool(self._variables or self._layers or self._recorded)
 
     def resolved(self, variables: Sequence[Any], first: bool) -> Members:
         """Returns the set, with what a config has recorded found among new variables.
-
-        By path, if all variables have the names of that time. Else by position, if these are the
-        first variables, and as many as then. Else each by path.
 
         Args:
             variables: variables that are seen for the first time.
             first: whether no others were seen before.
         """
+        if not self._recorded:
+            return self
         twin, left = self.copied(), []
         paths = [tf_variables.variable_path(variable) for variable in variables]
-        by_path = dict(zip(paths, variables, strict=True))
         for record in self._recorded:
-            placed = first and record.get("variables") == len(paths)
-            if placed and record["names"] != _checksum(paths):
-                twin.add(variables[record["position"]])
-            elif record["path"] in by_path:
-                twin.add(by_path[record["path"]])
-            else:
+            found = _position(record, variables, paths, first)
+            if found is None:
                 left.append(record)
+            else:
+                twin.add(variables[found])
         twin._recorded = left
         return twin
 
-    def warn_of_missing(self, variables: Sequence[Any], of_patterns: bool) -> None:
-        """Warns of what is not among the variables that are seen first; it may still come."""
+    def warn_of_missing(self, variables: Sequence[Any], first: bool, of_patterns: bool) -> None:
+        """Warns of what is not among variables that are new; it may still come.
+
+        A variable that nobody had seen when it was saved, such as that of a frozen layer, is
+        missed only when others come later.
+        """
         paths = [tf_variables.variable_path(variable) for variable in variables]
-        gone = [record["path"] for record in self._recorded if record.keys() == PLACED]
+        gone = [r["path"] for r in self._recorded if (PLACED <= r.keys()) is first]
         if gone:
             warn(
-                f"`{self.keyword}` was saved for {', '.join(gone)}, which are not among the "
-                f"variables {', '.join(paths)}: nothing is {_done(self.keyword)} for them."
+                f"`{self.keyword}` was saved for {_named(gone)}, which are not among the "
+                f"variables {_named(paths)}: nothing is {_done(self.keyword)} for them."
             )
         unmatched = [p for p in self._patterns if not any(re.search(p, path) for path in paths)]
-        if unmatched and of_patterns:
+        if unmatched and first and of_patterns:
             warn(
                 f"`{self.keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
-                f"variables matches: {', '.join(paths)}."
+                f"variables matches: {_named(paths)}."
             )
 
     def config(self, seen: Sequence[Any]) -> list[Any]:
@@ -173,10 +184,10 @@ class Members:
         paths = [tf_variables.variable_path(variable) for variable in seen]
         named = {function: name for name, function in FUNCTIONS.items()}
         own = [function for function in self._functions if function not in named]
-        if own and not seen:
+        if not seen and (own or any(not _weights(layer) for layer in self._layers)):
             warn(
-                f"`{self.keyword}` holds functions, and the optimizer has seen no variables yet: "
-                "they are not in the config. Pass them again."
+                f"`{self.keyword}` holds functions or layers without variables, and the optimizer "
+                "has seen no variables yet: they are not in the config. Pass them again."
             )
         chosen = {
             tf_variables.key(v): v for v in seen if any(function(v) for function in own)
@@ -188,8 +199,10 @@ class Members:
                 "position": positions[key],
                 "variables": len(seen),
                 "names": _checksum(paths),
+                "layers": _checksum(sorted(_without_model(paths))),
+                "shape": list(variable.shape),
             }
-            for key in chosen
+            for key, variable in chosen.items()
             if key in positions
         ]
         others = {tf_variables.variable_path(v) for k, v in chosen.items() if k not in positions}
@@ -207,7 +220,7 @@ class Members:
 
     def _all_variables(self) -> dict[Any, Any]:
         """Returns the variables, also those of layers, by key."""
-        weights = tf_variables.shards(v for layer in self._layers for v in layer.weights)
+        weights = tf_variables.shards(v for layer in self._layers for v in _weights(layer))
         return {**self._variables, **{tf_variables.key(v): v for v in weights}}
 
 
@@ -253,8 +266,55 @@ def is_variable(value: Any) -> bool:
 
 
 def is_layer(value: Any) -> bool:
-    """Returns whether a value is a layer or a model."""
-    return callable(value) and isinstance(getattr(value, "weights", None), list)
+    """Returns whether a value is a layer or a model, which may have no variables yet."""
+    return callable(value) and hasattr(type(value), "weights") and not is_variable(value)
+
+
+def _weights(layer: Any) -> list[Any]:
+    try:
+        return list(layer.weights)
+    except ValueError:  # a model of tf-keras that is not built yet
+        return []
+
+
+def _position(
+    record: Mapping[str, Any], variables: Sequence[Any], paths: Sequence[str], first: bool
+) -> int | None:
+    """Returns which of some new variables a config has recorded; None if it is none of them.
+
+    By position, if these are the first variables, and as many as then; unless all of their layers
+    have the names of that time in another order. Else by path, with or without the model's name.
+    """
+    if first and record.get("variables") == len(paths):
+        inside = _without_model(paths)
+        found = [n for n, path in enumerate(inside) if path in _both_paths(record["path"])]
+        moved = record["names"] != _checksum(paths)
+        if moved and record.get("layers") == _checksum(sorted(inside)) and len(found) == 1:
+            return found[0]
+        place = int(record["position"])
+        if record.get("shape") in (None, list(variables[place].shape)):
+            return place
+    exact = [n for n, path in enumerate(paths) if path == record["path"]]
+    alike = [n for n, p in enumerate(paths) if _both_paths(p) & _both_paths(record["path"])]
+    return next((found[0] for found in (exact, alike) if len(found) == 1), None)
+
+
+def _both_paths(path: str) -> set[str]:
+    """Returns a path with and without what may be the name of a model."""
+    parts = path.split("/")
+    return {path, "/".join(parts[1:])} if len(parts) > 2 else {path}
+
+
+def _without_model(paths: Sequence[str]) -> list[str]:
+    """Returns paths from the layer on, if all of them begin with one model's name."""
+    parts = [path.split("/") for path in paths]
+    inside = len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2
+    return ["/".join(p[1:]) for p in parts] if inside else list(paths)
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = len(paths) - NAMED_AT_MOST
+    return ", ".join(paths[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _done(keyword: str) -> str:

@@ -33,6 +33,7 @@ class Rule:
         partition: rules of one partition are to cover different variables.
         role: the role that the optimizer gives to these variables; None for no change.
         began_off: whether the learning rate was 0 from the start, in the process that saved it.
+        is_on: whether its variables had slots there, although the learning rate is 0 by now.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Rule:
         partition: Any = None,
         role: str | None = None,
         began_off: bool = False,
+        is_on: bool = False,
     ):
         self.members = members
         self.factors, self.values = dict(factors or {}), dict(values or {})
@@ -52,8 +54,9 @@ class Rule:
         self.role = role
         self.names: dict[str, str] = {}  # of its numbers in the optimizer's hyperparameters
         self.position = 0  # among the rules with numbers
+        self.part: str | None = None  # of which part of an optimizer it is; None: of the whole
         self.began_off = began_off
-        self._is_on = True  # for good, once its variables have slots
+        self._is_on = is_on  # for good, once its variables have slots
         self.left_out = False  # whether a function of the user's was traced without its variables
 
     def copied(self) -> Rule:
@@ -69,7 +72,7 @@ class Rule:
             self.began_off,
         )
         twin.names, twin.position = dict(self.names), self.position
-        twin._is_on = self._is_on
+        twin._is_on, twin.part = self._is_on, self.part
         return twin
 
     @property
@@ -84,8 +87,12 @@ class Rule:
 
     def start(self, hypers: Hypers) -> None:
         """Notes whether it leaves its variables alone; its numbers are among `hypers` by now."""
-        self._is_on = not self._rate_is_0(hypers)
+        self._is_on = self._is_on or not self._rate_is_0(hypers)
         self.began_off = self.began_off or not self._is_on
+
+    def became_0(self, hypers: Hypers) -> bool:
+        """Returns whether the learning rate is 0 and was not so from the start: a number."""
+        return self._is_on and self._rate_is_0(hypers)
 
     def leaves_alone(self, hypers: Hypers) -> bool:
         """Returns whether its variables have had a learning rate of 0 from the start until now."""

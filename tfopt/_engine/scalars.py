@@ -55,9 +55,7 @@ def with_scalars(
     scalars: dict[Any, Mapping[str, Any]] = {}
     for dtype, group, role, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
         if (dtype, own, role) not in begun:
-            h = begun[dtype, own, role] = _hyperparameters(step, dtype, own)
-            if role:
-                h.role = role
+            h = begun[dtype, own, role] = hyperparameters(step, dtype, own, role)
             for policy in step.policies:
                 policy.change_rates(step, h)
             names = {name: f"{name}{suffix_of(own)}" for name in engine.declared_state()}
@@ -85,7 +83,7 @@ def with_scalars(
     return step._replace(scalars=scalars), new
 
 
-def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
+def hyperparameters(step: Step, dtype: tf.DType, group: Group, role: str = "") -> Scalars:
     """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
     of_rules = step.engine.groups.names()
     h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in of_rules}
@@ -94,7 +92,8 @@ def _hyperparameters(step: Step, dtype: tf.DType, group: Group) -> Scalars:
             h[name] = as_scalar(step.values[rule.names[name]], dtype)
         for name in rule.factors:
             h[name] *= as_scalar(step.values[rule.names[f"{name}_factor"]], dtype)
-    return Scalars(**h, t=as_scalar(step.iterations, dtype) + 1)
+    of_role = {"role": role} if role else {}
+    return Scalars(**h, **of_role, t=as_scalar(step.iterations, dtype) + 1)
 
 
 # --- for a step that runs op by op ----------------------------------------------------------------

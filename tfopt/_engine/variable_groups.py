@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,10 +71,11 @@ class Sorting:
     ):
         self._variables, self._first = list(variables), first
         self._members = {rule: rule.members.resolved(self._variables, first) for rule in rules}
+        self._tests = {rule: members.test() for rule, members in self._members.items()}
         self.found = {tf_variables.key(v): self._seen(v, role) for v in self._variables}
 
     def _seen(self, variable: Any, role: Callable[[Any, Any], str]) -> Seen:
-        group = tuple(rule for rule, members in self._members.items() if members.cover(variable))
+        group = tuple(rule for rule, covers in self._tests.items() if covers(variable))
         for number, rule in enumerate(group):
             for other in group[:number]:
                 for name in sorted(rule.given() & other.given()):
@@ -85,8 +87,9 @@ class Sorting:
         """Lets the rules know what they have found; warns of what they have not."""
         for rule, members in self._members.items():
             rule.members = members
-            if warns and self._first and self._variables:
-                members.warn_of_missing(self._variables, of_patterns=rule.partition is not None)
+            if warns and self._variables:
+                of_patterns = rule.partition is not None
+                members.warn_of_missing(self._variables, self._first, of_patterns)
 
 
 def _check_that_both_hold(name: str, rule: Rule, other: Rule, variable: Any) -> None:
@@ -113,7 +116,7 @@ class Grouping:
         self._state, self._role = state, role
         self.rules = list(rules)
         self._seen: dict[Any, Seen] = {}  # by key, in order
-        self._new: dict[Any, Seen] = {}  # while slots are created for them
+        self._assumed = threading.local()  # what was found of variables, without keeping it
         self.part_of: Grouping | None = None  # of an optimizer that takes the steps of this one
         self.is_role_of = False  # whether all of it is one role there, or begins with that
 
@@ -170,11 +173,14 @@ class Grouping:
     @contextlib.contextmanager
     def assumed(self, sorting: Sorting) -> Iterator[None]:
         """Uses what was found of variables, without keeping it."""
-        self._new = sorting.found
+        self._assumed.found = sorting.found
         try:
             yield
         finally:
-            self._new = {}
+            self._assumed.found = {}
+
+    def _new(self) -> dict[Any, Seen]:
+        return getattr(self._assumed, "found", {})
 
     def keep(self, sorting: Sorting, warns: bool = True) -> None:
         """Keeps the groups of new variables, whether they get slots or are left alone."""
@@ -194,11 +200,11 @@ class Grouping:
             seen = self.part_of.of(variable)
             return seen._replace(role=seen.role.partition("/")[2]) if self.is_role_of else seen
         key = tf_variables.key(variable)
-        return self._seen.get(key) or self._new.get(key) or Seen(variable)
+        return self._seen.get(key) or self._new().get(key) or Seen(variable)
 
     def numeric(self) -> list[Group]:
         """Returns the groups with numbers of their own, after the one of all other variables."""
-        groups = [seen.group for seen in (*self._seen.values(), *self._new.values())]
+        groups = [seen.group for seen in (*self._seen.values(), *self._new().values())]
         return list(dict.fromkeys([(), *map(numeric, groups)]))
 
     # --- variables that are left alone ------------------------------------------------------------

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
-from tfopt._engine.scalars import Scalars
-from tfopt._libraries import tf_variables
+from tfopt._engine.scalars import Scalars, hyperparameters
+from tfopt._engine.variable_groups import numeric
+from tfopt._libraries import replicas, tf_variables
 from tfopt._policies import exponential_moving_average
 from tfopt._policies.exponential_moving_average import Averages, assign
 from tfopt._values.cells_and_codecs import VALUE
@@ -95,6 +96,8 @@ def _pairs(engine: Engine, var_list: Iterable[Any] | None) -> list[tuple[Any, An
     if var_list is not None:
         engine.state.build_if_waiting(list(var_list))
     variables = list(engine.state.variables() if var_list is None else var_list)
+    step = engine.step(engine.hypers.evaluate(), aggregate=False)
+    step = step._replace(iterations=replicas.read_alike(engine.state.iterations))
     found = []
     for variable in tf_variables.shards(map(tf_variables.unwrap, variables)):
         cells = engine.state.cells(variable)
@@ -102,7 +105,9 @@ def _pairs(engine: Engine, var_list: Iterable[Any] | None) -> list[tuple[Any, An
         dtype = tf_variables.compute_dtype(variable.dtype)
         if slots:
             x = tf.cast(cells[VALUE].read(), dtype)
-            value = engine.evaluated(engine.groups.of(variable).role, x, Scalars(**slots))
+            known = engine.groups.of(variable)
+            h = hyperparameters(step, dtype, numeric(known.group), known.role)
+            value = engine.evaluated(x, Scalars(**slots), h)
             found.append((variable, tf.cast(value, variable.dtype)))
     return found
 

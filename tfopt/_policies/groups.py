@@ -14,7 +14,7 @@ from tfopt._libraries.warnings import warn
 from tfopt.hyper import attribute
 
 KEYWORD, FACTOR = "groups", "_factor"
-ENTRY = {"members", "numbers"}  # of a group, in a config
+ENTRY, SAVED = {"members", "numbers"}, {"began_off", "is_on"}  # of a group, in a config
 
 
 class Group(Mapping[str, Any]):
@@ -97,13 +97,10 @@ class Groups(Policy):
     def configure(cls, engine: Engine, values: Mapping[str, Any]) -> None:
         """Makes a rule of each group that the constructor was given."""
         for partition, entries in enumerate(_partitions(values.get(KEYWORD))):
-            for entries_of, numbers, began_off in entries:
-                factors, replaced = _numbers(engine, numbers)
-                set_of = Members(KEYWORD, as_entries(entries_of))
-                rule = Rule(
-                    set_of, factors, replaced, owner=cls, partition=partition, began_off=began_off
-                )
-                engine.groups.add(rule)
+            for given, numbers, saved in entries:
+                members = Members(KEYWORD, as_entries(given))
+                own: dict[str, Any] = {"owner": cls, "partition": partition, **saved}
+                engine.groups.add(Rule(members, *_numbers(engine, numbers), **own))
 
     @classmethod
     def check(cls, engine: Engine) -> None:
@@ -125,8 +122,8 @@ class Groups(Policy):
                 "members": rule.members.config(engine.groups.seen()),
                 "numbers": numbers,
             }
-            if rule.began_off:
-                entry["began_off"] = True
+            entry |= {"began_off": True} if rule.began_off else {}
+            entry |= {"is_on": True} if rule.became_0(engine.hypers) else {}
             partitions.setdefault(rule.partition, []).append(entry)
         return {KEYWORD: list(partitions.values())} if partitions else {}
 
@@ -148,19 +145,23 @@ class Groups(Policy):
         ]
 
 
-def _partitions(given: Any) -> Iterator[list[tuple[Any, Any, bool]]]:
-    """Yields the groups of each mapping: members, numbers, and whether they began off."""
+def _partitions(given: Any) -> Iterator[list[tuple[Any, Any, dict[str, bool]]]]:
+    """Yields the groups of each mapping: members, numbers, and what else a config has saved."""
     if given is None:
         return
     for part in [given] if isinstance(given, Mapping) else given:
         if isinstance(part, Mapping):
-            yield [(members, numbers, False) for members, numbers in part.items()]
+            yield [(members, numbers, {}) for members, numbers in part.items()]
         elif isinstance(part, tuple) and len(part) == 2:
-            yield [(*part, False)]
+            yield [(*part, {})]
         elif isinstance(part, list) and all(
             isinstance(each, Mapping) and each.keys() >= ENTRY for each in part
         ):
-            yield [(each["members"], each["numbers"], "began_off" in each) for each in part]
+            saved = [{name: True for name in SAVED & each.keys()} for each in part]
+            yield [
+                (each["members"], each["numbers"], more)
+                for each, more in zip(part, saved, strict=True)
+            ]
         else:
             raise TypeError(
                 f"`{KEYWORD}` must be a mapping from members to numbers, or a list of such "
@@ -185,8 +186,8 @@ def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, An
     own = engine.numbers()
     factors, values = dict[str, Any](), dict[str, Any]()
     for name, number in numbers.items():
-        of_rate = isinstance(name, str) and name.endswith(FACTOR)
-        base = name.removesuffix(FACTOR) if of_rate else name
+        is_factor = isinstance(name, str) and name not in own and name.endswith(FACTOR)
+        base = name.removesuffix(FACTOR) if is_factor else name
         base = declared.aliases.get(base, base)
         if base not in own | shared:
             allowed = ", ".join(sorted(own | shared))
@@ -204,5 +205,5 @@ def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, An
             raise ValueError(f"`{KEYWORD}` must give `{base}` once for a group; got {numbers!r}.")
         if number is None:
             raise TypeError(f"`{KEYWORD}` must map {name!r} to a number; got None.")
-        (factors if of_rate else values)[base] = number
+        (factors if is_factor else values)[base] = number
     return factors, values

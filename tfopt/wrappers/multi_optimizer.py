@@ -69,7 +69,12 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
         **kwargs: Any,
     ):
         kwargs = {KEYWORD: optimizers, DEFAULT: default_optimizer, **kwargs}
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        try:
+            super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        except Exception:
+            if "_engine" in self.__dict__:
+                self._engine.release()
+            raise
 
     @property
     def optimizers(self) -> list[Optimizer]:

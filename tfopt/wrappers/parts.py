@@ -42,10 +42,17 @@ class PartsEngine(Engine):
             self.hypers.link(engine.hypers, f"{role}.")
             tensorflow_private.track(self.optimizer, part, role)
             for rule in engine.groups.rules_of(WeightDecay):
-                rule.partition = role
+                rule.part = role
                 self.groups.rules.append(rule)
         known = all(part._engine.declared.is_known for part in self.parts.values())
         self.declared = dataclasses.replace(self.declared, is_known=known)
+
+    def release(self) -> None:
+        """Gives the parts back, if the optimizer was not made after all."""
+        for part in self.parts.values():
+            engine = part._engine
+            engine.state.part_of = engine.groups.part_of = None
+            engine.groups.is_role_of = False
 
     def part(self, role: str) -> tuple[str, Optimizer, str]:
         """Returns the name of a part, the part, and the role that a variable has there."""
@@ -63,10 +70,11 @@ class PartsEngine(Engine):
         states = {role: part._engine.declared_state() for role, part in self.parts.items()}
         return {f"{role}.{n}": first for role, own in states.items() for n, first in own.items()}
 
-    def evaluated(self, role: str, x: Any, s: Any) -> Any:
+    def evaluated(self, x: Any, s: Any, h: Any) -> Any:
         """Returns the evaluation weights of a variable, as its part has them."""
-        _, part, inner = self.part(role)
-        return part._engine.evaluated(inner, x, s)
+        name, part, inner = self.part(h.role)
+        own = {n.removeprefix(f"{name}."): v for n, v in vars(h).items()}
+        return part._engine.evaluated(x, s, type(h)(**{**own, "role": inner}))
 
     def decays(self, known: Seen) -> bool:
         """Returns whether the part of a variable lets it decay, and the whole, too."""
@@ -77,14 +85,14 @@ class PartsEngine(Engine):
         """Returns the parts of a deep copy, still without slots."""
         twin = super().copy_for(optimizer, memo)
         assert isinstance(twin, PartsEngine)
-        twin.groups.rules = [r for r in twin.groups.rules if r.partition not in self.parts]
+        twin.groups.rules = [rule for rule in twin.groups.rules if rule.part is None]
         twin.take({role: copied(part, memo) for role, part in self.parts.items()})
         twin.default_role = self.default_role
         return twin
 
 
 def _excludes(rule: Rule, role: str) -> bool:
-    return "weight_decay" in rule.off and rule.partition in (None, role)
+    return "weight_decay" in rule.off and rule.part in (None, role)
 
 
 class Parts(WeightDecay):
@@ -117,18 +125,14 @@ class Parts(WeightDecay):
         chosen, default = _given(values.get(KEYWORD), values.get(DEFAULT))
         roles: dict[int, str] = {}
         parts: dict[str, Optimizer] = {}
-        for members, part in [*chosen, *([] if default is None else [(None, default)])]:
+        others = [part for _, part in chosen if part is not default]
+        for part in [*others, *([] if default is None else [default])]:
             if id(part) not in roles:
                 roles[id(part)] = role = _free_name(part.name, parts)
                 parts[role] = part
-            if members is not None:
-                rule = Rule(
-                    Members(KEYWORD, as_entries(members)),
-                    owner=cls,
-                    partition=KEYWORD,
-                    role=roles[id(part)],
-                )
-                engine.groups.add(rule)
+        for members, part in chosen:
+            own: dict[str, Any] = {"owner": cls, "partition": KEYWORD, "role": roles[id(part)]}
+            engine.groups.add(Rule(Members(KEYWORD, as_entries(members)), **own))
         if not parts:
             raise ValueError(f"`{KEYWORD}` must hold an optimizer at least; got none.")
         engine.default_role = None if default is None else roles[id(default)]
@@ -193,12 +197,14 @@ def _given(optimizers: Any, default: Any) -> tuple[list[tuple[Any, Optimizer]], 
     return chosen, None if default is None else checked(default, DEFAULT)
 
 
-def checked(given: Any, keyword: str) -> Optimizer:
+def checked(given: Any, keyword: str, allowed: Sequence[str] = ()) -> Optimizer:
     """Returns the optimizer that an identifier stands for, if another may take its steps."""
     part = registry.get(given)
     if not isinstance(part, Optimizer):
         raise TypeError(f"`{keyword}` must be of optimizers of tfopt; got {given!r}.")
     engine, declared = part._engine, part._declared
+    if isinstance(engine, PartsEngine):
+        raise ValueError(f"`{keyword}` must not have a MultiOptimizer; got {part!r}.")
     if declared.is_hooked or engine.groups.seen() or engine.state.part_of is not None:
         why = (
             "overrides hooks such as `resource_apply_dense`"
@@ -216,7 +222,7 @@ def checked(given: Any, keyword: str) -> Optimizer:
         != field.default
     ]
     of_rules = {"groups": part.groups, "roles": engine.groups.rules_of(Roles)}
-    used += [name for name, given in of_rules.items() if given]
+    used += [name for name, rules in of_rules.items() if rules and name not in allowed]
     if used:
         raise ValueError(
             f"`{used[0]}` must be given to the optimizer around `{keyword}`; got {part!r}."

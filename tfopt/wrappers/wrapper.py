@@ -11,7 +11,6 @@ from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
 from tfopt._engine.scalars import Scalars
 from tfopt._libraries import tensorflow_private
-from tfopt._policies.weight_decay import WeightDecay
 from tfopt.optimizer import Optimizer
 from tfopt.wrappers.parts import checked, copied
 
@@ -38,15 +37,26 @@ class WrapperEngine(Engine):
                 f"`{KEYWORD}` must not have a `{both[0]}`, since {type(self.optimizer).__name__} "
                 f"has one; got {inner!r}."
             )
+        twice = sorted(engine.declared_state().keys() & self.optimizer.state.keys())
+        if twice:
+            raise ValueError(
+                f"`{KEYWORD}` must not have a `{twice[0]}` in its `state`, since "
+                f"{type(self.optimizer).__name__} has one; got {inner!r}."
+            )
         self.inner = inner
         engine.state.part_of, engine.groups.part_of = self.state, self.groups
         self.hypers.update(numbers)
         tensorflow_private.track(self.optimizer, inner, KEYWORD)
-        for rule in engine.groups.rules_of(WeightDecay):
-            rule.partition = KEYWORD
+        for rule in engine.groups.rules:
+            rule.part = KEYWORD
             self.groups.rules.append(rule)
         known = declared.is_known and engine.declared.is_known
         self.declared = dataclasses.replace(declared, is_known=known)
+
+    def release(self) -> None:
+        """Gives the inner optimizer back, if the optimizer was not made after all."""
+        if self.inner is not None:
+            self.inner._engine.state.part_of = self.inner._engine.groups.part_of = None
 
     def declared_state(self) -> Mapping[str, float]:
         """Returns the scalars that both declare."""
@@ -61,7 +71,7 @@ class WrapperEngine(Engine):
         """Returns the parts of a deep copy, still without slots."""
         twin = super().copy_for(optimizer, memo)
         assert isinstance(twin, WrapperEngine)
-        twin.groups.rules = [r for r in twin.groups.rules if r.partition != KEYWORD]
+        twin.groups.rules = [rule for rule in twin.groups.rules if rule.part is None]
         twin.take(copied(self.inner, memo))
         return twin
 
@@ -87,7 +97,7 @@ class Inner(Policy):
                     f"`{name}` must be given to `{KEYWORD}`; got {engine.hypers[name].config()!r} "
                     f"for {type(engine.optimizer).__name__}."
                 )
-        engine.take(checked(values.get(KEYWORD), KEYWORD))
+        engine.take(checked(values.get(KEYWORD), KEYWORD, allowed=["roles"]))
 
     @classmethod
     def config(cls, engine: Engine) -> dict[str, Any]:
@@ -140,7 +150,12 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
 
     def __init__(self, inner_optimizer: Any, *args: Any, name: str | None = None, **kwargs: Any):
         name = type(self).__name__ if name is None else name
-        super().__init__(*args, name=name, inner_optimizer=inner_optimizer, **kwargs)
+        try:
+            super().__init__(*args, name=name, inner_optimizer=inner_optimizer, **kwargs)
+        except Exception:
+            if "_engine" in self.__dict__:
+                self._engine.release()
+            raise
 
     @property
     def inner_optimizer(self) -> Optimizer:
@@ -186,9 +201,9 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
         """Adds what the inner optimizer adds."""
         self._engine.inner.begin(h, state)
 
-    def evaluated(self, x: Any, s: Scalars) -> Any:
+    def evaluated(self, x: Any, s: Scalars, h: Scalars) -> Any:
         """Returns what the inner optimizer evaluates with."""
-        return self._engine.inner.evaluated(x, s)
+        return self._engine.inner.evaluated(x, s, h)
 
     @property
     def averages_itself(self) -> bool:
