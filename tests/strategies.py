@@ -65,7 +65,9 @@ POLICIES = {  # in the column without `merge_call`
     "LossScaleOptimizer of a window": lambda t: t.LossScaleOptimizer(
         t.Nadam(0.1, gradient_accumulation_steps=2), dynamic_growth_steps=2
     ),
-    "MultiOptimizer": lambda t: t.MultiOptimizer({"b": t.Nadam(0.1)}, t.AdamW(0.1, lazy=True)),
+    "MultiOptimizer": lambda t: t.MultiOptimizer(
+        {"b": t.parts.Nadam(0.1)}, t.parts.AdamW(0.1, lazy=True)
+    ),
     "skip_nonfinite": lambda t: t.Nadam(0.1, skip_nonfinite=True),
     "skip_nonfinite of a window": lambda t: t.Adam(
         0.1, skip_nonfinite=True, gradient_accumulation_steps=2
@@ -299,7 +301,8 @@ def plain(tfopt):
         for name, cls in vars(tfopt).items()
         if isinstance(cls, type) and issubclass(cls, tfopt.Optimizer)
     }
-    return types.SimpleNamespace(**made, LossScaleOptimizer=tfopt.LossScaleOptimizer)
+    more = {"LossScaleOptimizer": tfopt.LossScaleOptimizer, "parts": tfopt}
+    return types.SimpleNamespace(**made, **more)
 
 
 def run_strategies(file, *names):
