@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -50,12 +50,13 @@ def with_scalars(
         groups, roles = engine.groups.numeric(), optimizer.roles or ("",)
         dtypes = dict.fromkeys(dtype for dtype, *_ in keys)
         keys |= {(d, own, role, own): None for d in dtypes for own in groups for role in roles}
+    read = functools.cache(functools.partial(_read, step))  # once for all groups
     begun: dict[Any, Scalars] = {}
     advanced: dict[str, dict[tf.DType, Any]] = {name: {} for name in now}
     scalars: dict[Any, Mapping[str, Any]] = {}
     for dtype, group, role, own in sorted(keys, key=lambda key: (key[0].name, len(key[1]))):
         if (dtype, own, role) not in begun:
-            h = begun[dtype, own, role] = hyperparameters(step, dtype, own, role)
+            h = begun[dtype, own, role] = hyperparameters(step, dtype, own, role, read)
             for policy in step.policies:
                 policy.change_rates(step, h)
             names = {name: f"{name}{suffix_of(own)}" for name in engine.declared_state()}
@@ -83,17 +84,39 @@ def with_scalars(
     return step._replace(scalars=scalars), new
 
 
-def hyperparameters(step: Step, dtype: tf.DType, group: Group, role: str = "") -> Scalars:
-    """Returns the hyperparameters in use, and `t`, the number of this step from 1."""
+def _read(step: Step, name: str, dtype: tf.DType) -> Any:
+    """Returns a hyperparameter, or the number of the step from 1 under "t", as a scalar."""
+    if name == "t":
+        return as_scalar(step.iterations, dtype) + 1
+    return as_scalar(step.values[name], dtype)
+
+
+def hyperparameters(
+    step: Step,
+    dtype: tf.DType,
+    group: Group,
+    role: str = "",
+    read: Callable[[str, tf.DType], Any] | None = None,
+) -> Scalars:
+    """Returns the hyperparameters in use, and `t`, the number of this step from 1.
+
+    Args:
+        step: the step.
+        dtype: the dtype of arithmetic.
+        group: the rules with numbers.
+        role: how the optimizer treats the variables.
+        read: reads one of them, if several calls shall share what they read.
+    """
+    read = functools.partial(_read, step) if read is None else read
     of_rules = step.engine.groups.names()
-    h = {n: as_scalar(value, dtype) for n, value in step.values.items() if n not in of_rules}
+    h = {name: read(name, dtype) for name in step.values if name not in of_rules}
     for rule in group:
         for name in rule.values:
-            h[name] = as_scalar(step.values[rule.names[name]], dtype)
+            h[name] = read(rule.names[name], dtype)
         for name in rule.factors:
-            h[name] *= as_scalar(step.values[rule.names[f"{name}_factor"]], dtype)
+            h[name] *= read(rule.names[f"{name}_factor"], dtype)
     of_role = {"role": role} if role else {}
-    return Scalars(**h, **of_role, t=as_scalar(step.iterations, dtype) + 1)
+    return Scalars(**h, **of_role, t=read("t", dtype))
 
 
 # --- for a step that runs op by op ----------------------------------------------------------------
