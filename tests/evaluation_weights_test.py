@@ -145,6 +145,8 @@ def test_no_step_is_made_inside():
     with optimizer.evaluation_weights():
         with pytest.raises(RuntimeError, match="must not make a step while variables have their"):
             train_on_cosines(optimizer, variables)
+        with pytest.raises(RuntimeError, match="must not make a step while variables have their"):
+            optimizer.flush()
     assert_same(values_of(variables, optimizer), before)
 
 

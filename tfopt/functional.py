@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfopt._engine import update_paths, variable_groups
+from tfopt._engine import building, update_paths, variable_groups
 from tfopt._engine.engine import Engine
 from tfopt._engine.scalars import with_scalars
 from tfopt._engine.step_records import Step, Update, Work
 from tfopt._libraries import tf_variables
 from tfopt._values import rows
-from tfopt._values.cells_and_codecs import IDENTITY, Cell
+from tfopt._values.cells_and_codecs import Cell
 from tfopt._values.initial_values import Initial
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -63,17 +63,11 @@ def init(optimizer: Any, values: Any) -> State:
     engine = _checked(optimizer)
     holders = _holders(values)
     with engine.groups.assumed(engine.groups.sort(holders)):
-        slots = [
-            {} if _is_left_alone(engine, holder) else _first_slots(engine, holder)
-            for holder in holders
-        ]
-        names = [
-            (f"{name}{variable_groups.suffix_of(group)}", first)
-            for group in engine.groups.numeric()
-            for name, first in engine.declared_state().items()
-        ]
+        moving = _moving(engine, holders)
+        slots = [_first_slots(engine, h) if h in moving else {} for h in holders]
+        first = building.first_scalars(engine)
     dtype = tf_variables.compute_dtype(holders[0].dtype) if holders else tf.float32
-    scalars = {name: tf.constant(first, dtype) for name, first in names}
+    scalars = {name: tf.constant(value, dtype) for name, value in first.items()}
     return State(tf.zeros([], tf.int64), scalars, tuple(slots))
 
 
@@ -126,10 +120,11 @@ def step(
             f"{', '.join(holder.path for holder in holders)}; got {', '.join(paths)}."
         )
     with engine.groups.assumed(engine.groups.sort(holders)):
+        able = _moving(engine, holders)
         moving = [
             (holder, _dense(gradient, holder), dict(slots))
             for holder, gradient, slots in zip(holders, given, state.slots, strict=True)
-            if gradient is not None and not _is_left_alone(engine, holder)
+            if gradient is not None and holder in able
         ]
         new = _advance(engine, moving, state, hyperparameters)
     slots = {id(holder): own for holder, _, own in moving}
@@ -173,7 +168,7 @@ def _advance(
 
 def _advance_one(engine: Engine, made: Step, work: Work, slots: dict[str, Any]) -> None:
     own = {name: _Holder(value, name) for name, value in slots.items()}
-    cells = {name: Cell((holder,), IDENTITY, True) for name, holder in own.items()}
+    cells = {name: Cell((holder,)) for name, holder in own.items()}
     update = Update(
         work.gradient, None, Cell((work.variable,)), cells, work.clip_factor, made.policies.acting
     )
@@ -272,8 +267,10 @@ def _dense(gradient: Any, holder: _Holder) -> Any:
     return gradient
 
 
-def _is_left_alone(engine: Engine, holder: _Holder) -> bool:
-    return bool(engine.groups.off() & set(engine.groups.of(holder).group))
+def _moving(engine: Engine, holders: Sequence[_Holder]) -> set[_Holder]:
+    """Returns the holders that no group leaves alone."""
+    off = engine.groups.off()
+    return {holder for holder in holders if not off & set(engine.groups.of(holder).group)}
 
 
 def _first_slots(engine: Engine, holder: _Holder) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def _taken(engine: Engine) -> tuple[Policy, ...]:
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
     """Makes one step for each window that a gate keeps open; such a step gets no gradients."""
+    _check_that_it_may_step(engine)
     gates, built = engine.policies.gates, engine.state.built
     if gates and not built and tf.inside_function():
         raise RuntimeError(

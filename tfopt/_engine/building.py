@@ -65,7 +65,7 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         with engine.groups.sorted([slots.original(variable) for variable in new.values()]):
             blocks = _blocks(engine, new)
             if blocks:
-                create_scalars(engine, variables[0])
+                state.create_scalars(first_scalars(engine), variables[0])
             for block in blocks:
                 _create_block(engine, policies, block)
     except Exception:
@@ -92,11 +92,10 @@ def _blocks(engine: Engine, new: Mapping[Any, Any]) -> list[dict[Any, Any]]:
     return [block for block in blocks if block]
 
 
-def create_scalars(engine: Engine, variable: Any) -> None:
-    """Creates the scalars that the optimizer declares, for each group with numbers of its own."""
+def first_scalars(engine: Engine) -> dict[str, float]:
+    """Returns the scalars that the optimizer declares, for each group with numbers of its own."""
     groups, declared = engine.groups.numeric(), engine.declared_state().items()
-    scalars = {f"{name}{suffix_of(group)}": v for group in groups for name, v in declared}
-    engine.state.create_scalars(scalars, variable)
+    return {f"{name}{suffix_of(group)}": v for group in groups for name, v in declared}
 
 
 def _create_block(engine: Engine, policies: Policies, new: dict[Any, Any]) -> None:

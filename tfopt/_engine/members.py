@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from tfopt._libraries import tf_variables
 from tfopt._libraries.warnings import warn
+from tfopt._state.matching import NAMED_AT_MOST, without_model
 
 ONE = {"path"}  # of a variable, in a config: a path,
 PLACED = {"path", "position", "variables", "names"}  # or its position among others, too
 MORE = {"shape", "layers"}  # what records of the first versions lack
-NAMED_AT_MOST = 12  # paths in one message
-NAMED = {"function"}  # a function of tfopt's, in a config
+NAMED = {"function"}  # one of `FUNCTIONS`, in a config
 
 
 def biases_and_norms(variable: Any) -> bool:
@@ -199,7 +199,7 @@ class Members:
                 "position": positions[key],
                 "variables": len(seen),
                 "names": _checksum(paths),
-                "layers": _checksum(sorted(_without_model(paths))),
+                "layers": _checksum(sorted(without_model(paths))),
                 "shape": list(variable.shape),
             }
             for key, variable in chosen.items()
@@ -286,7 +286,7 @@ def _position(
     have the names of that time in another order. Else by path, with or without the model's name.
     """
     if first and record.get("variables") == len(paths):
-        inside = _without_model(paths)
+        inside = without_model(paths)
         found = [n for n, path in enumerate(inside) if path in _both_paths(record["path"])]
         moved = record["names"] != _checksum(paths)
         if moved and record.get("layers") == _checksum(sorted(inside)) and len(found) == 1:
@@ -303,13 +303,6 @@ def _both_paths(path: str) -> set[str]:
     """Returns a path with and without what may be the name of a model."""
     parts = path.split("/")
     return {path, "/".join(parts[1:])} if len(parts) > 2 else {path}
-
-
-def _without_model(paths: Sequence[str]) -> list[str]:
-    """Returns paths from the layer on, if all of them begin with one model's name."""
-    parts = [path.split("/") for path in paths]
-    inside = len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2
-    return ["/".join(p[1:]) for p in parts] if inside else list(paths)
 
 
 def _named(paths: Sequence[str]) -> str:

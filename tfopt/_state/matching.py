@@ -139,11 +139,15 @@ def _without_model(owners: Owners) -> list[Owner]:
 
     Keras gives models names such as `sequential_1`, and may or may not put them into paths.
     """
-    parts = [owner.path.split("/") for owner in owners]
+    paths = without_model([owner.path for owner in owners])
+    return [owner._replace(path=path) for owner, path in zip(owners, paths, strict=True)]
+
+
+def without_model(paths: Sequence[str]) -> list[str]:
+    """Returns paths from the layer on, if all of them begin with one model's name."""
+    parts = [path.split("/") for path in paths]
     inside = len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2
-    if not inside:
-        return list(owners)
-    return [o._replace(path="/".join(p[1:])) for o, p in zip(owners, parts, strict=True)]
+    return ["/".join(p[1:]) for p in parts] if inside else list(paths)
 
 
 def _owners(block: Iterable[Entry]) -> list[Owner]:
