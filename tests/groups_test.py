@@ -2,12 +2,12 @@
 
 import copy
 import pickle
-import warnings
 
 import numpy as np
 import pytest
-import safetensors_format
+import saving
 import tensorflow as tf
+from saving import by_checkpoint, by_keras, by_safetensors
 from training import (
     BRIEF,
     MODES,
@@ -362,33 +362,11 @@ def test_if_all_are_left_alone_nothing_happens():
 
 
 def by_list(optimizer, again, trained, variables, path):
-    again.build(variables)
-    again.set_weights(optimizer.get_weights())
+    """A list has no hyperparameters."""
+    saving.by_list(optimizer, again, trained, variables, path)
     for group, other in zip(again.groups, optimizer.groups, strict=True):
         for name in other:
             group[name] = other[name].numpy()
-
-
-def by_keras(optimizer, again, trained, variables, path):
-    store = {}
-    optimizer.save_own_variables(store)
-    again.build(variables)
-    again.load_own_variables(store)
-
-
-def by_checkpoint(optimizer, again, trained, variables, path):
-    tf.train.Checkpoint(optimizer=optimizer, variables=trained).write(str(path))
-    own = tf.train.Checkpoint(optimizer=again, variables=variables)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tfopt.TfoptWarning)  # that it changes numbers
-        own.read(str(path))
-        again.build(variables)
-
-
-def by_safetensors(optimizer, again, trained, variables, path):
-    again.build(variables)
-    safetensors_format.save(optimizer, path)
-    safetensors_format.load(again, path)
 
 
 @pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint, by_safetensors])

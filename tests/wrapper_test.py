@@ -2,14 +2,13 @@
 
 import copy
 import pickle
-import warnings
 
 import files_matrix
 import numpy as np
 import pytest
-import safetensors_format
 import tensorflow as tf
 from models import X, Y
+from saving import by_checkpoint, by_keras, by_list, by_safetensors
 from training import (
     BRIEF,
     MODES,
@@ -233,32 +232,6 @@ def test_what_belongs_to_both():
 
 
 # --- state ----------------------------------------------------------------------------------------
-
-
-def by_list(optimizer, again, trained, variables, path):
-    again.build(variables)
-    again.set_weights(optimizer.get_weights())
-
-
-def by_keras(optimizer, again, trained, variables, path):
-    store = {}
-    optimizer.save_own_variables(store)
-    again.build(variables)
-    again.load_own_variables(store)
-
-
-def by_checkpoint(optimizer, again, trained, variables, path):
-    tf.train.Checkpoint(optimizer=optimizer, variables=trained).write(str(path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", tfopt.TfoptWarning)  # that it changes numbers
-        tf.train.Checkpoint(optimizer=again, variables=variables).read(str(path))
-        again.build(variables)
-
-
-def by_safetensors(optimizer, again, trained, variables, path):
-    again.build(variables)
-    safetensors_format.save(optimizer, path)
-    safetensors_format.load(again, path)
 
 
 @pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint, by_safetensors])
