@@ -59,9 +59,10 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_sessionfinish(session):
-    """In the process that all reports come to."""
-    if "TFOPT_TESTS" not in os.environ and not hasattr(session.config, "workerinput"):
-        session.config.cache.set(PASSED, passed)
+    """In the process that all reports come to; Bazel's tests run without pytest's cache."""
+    cache = getattr(session.config, "cache", None)
+    if cache and "TFOPT_TESTS" not in os.environ and not hasattr(session.config, "workerinput"):
+        cache.set(PASSED, passed)
 
 
 def leave_out_what_has_passed(config, items):
