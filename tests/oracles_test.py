@@ -1,0 +1,78 @@
+"""Optimizers do the same as those of other packages, step by step: `oracles/README.md` lists them.
+
+The packages are not needed here. `oracles/record.py` has recorded what theirs did.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from training import assert_same, values_of
+
+import tfopt
+
+HERE = pathlib.Path(__file__).parent / "oracles"
+TRACES = sorted((HERE / "traces").glob("*.npz"))
+each_trace = pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
+
+
+def read(path):
+    """The texts and numbers of a trace, and its arrays: a list of one for each variable."""
+    with np.load(path) as trace:
+        texts = {name: trace[name].item() for name in trace.files if not trace[name].ndim}
+        arrays = {}
+        for name in trace.files:
+            kind, _, number = name.rpartition("_")
+            if number.isdigit():
+                arrays.setdefault(kind, []).append(trace[name])
+    return {**texts, **json.loads(texts["tfopt"])}, arrays
+
+
+def make(optimizer, arguments):
+    """An optimizer by its name. An argument that is a dict of both is an optimizer, too."""
+    arguments = {k: make(**v) if isinstance(v, dict) else v for k, v in arguments.items()}
+    return getattr(tfopt, optimizer)(**arguments)
+
+
+def numbers(arguments):
+    for value in arguments.values():
+        if isinstance(value, dict):
+            yield from numbers(value["arguments"])
+        elif isinstance(value, float):
+            yield value
+
+
+@each_trace
+def test_weights_are_those_of_the_other_package(path):
+    trace, arrays = read(path)
+    optimizer = make(trace["optimizer"], trace["arguments"])
+    variables = [tf.Variable(x) for x in arrays["initial"]]
+    evaluated = arrays.get("evaluated")
+
+    @tf.function
+    def step(*grads):
+        optimizer.apply_gradients(zip(grads, variables, strict=True))
+
+    for number, grads in enumerate(zip(*arrays["gradients"], strict=True)):
+        step(*map(tf.constant, grads))
+        weights = [w[number] for w in arrays["weights"]]
+        assert_same(values_of(variables), weights, trace["tolerance"], f"weights, step {number}")
+        if evaluated and not np.isnan(evaluated[0][number]).any():
+            with optimizer.evaluation_weights(variables):
+                inside = values_of(variables)
+            means = [x[number] for x in evaluated]
+            assert_same(inside, means, trace["tolerance"], f"evaluation weights, step {number}")
+
+
+@each_trace
+def test_hyperparameters_are_exact_in_float32(path):
+    trace, _ = read(path)
+    assert all(np.float32(value) == value for value in numbers(trace["arguments"]))
+
+
+def test_the_table_lists_each_trace():
+    lines = (HERE / "README.md").read_text().splitlines()
+    listed = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+    assert listed[2:] == [path.stem for path in TRACES]
