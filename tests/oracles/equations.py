@@ -53,6 +53,7 @@ def muon(
     normalize=None,
     neurons_decay=0.95,
 ):
+    shape, g = x.shape, g.reshape(-1, g.shape[-1])  # a kernel of a convolution is a matrix, too
     m = keep(s, "m", 0.0, momentum, g)
     u = momentum * m + (1 - momentum) * g if nesterov else m
     triples = COEFFICIENTS[coefficients]
@@ -63,11 +64,12 @@ def muon(
         q = keep(s, "q", 0.0, neurons_decay, (o * o).mean(0))  # one number for each output
         o = o / (np.sqrt(q) + 1e-10)
         o = o * size / np.linalg.norm(o)
-    fan_in, fan_out = x.shape
+    fan_in, fan_out = o.shape
     factor = math.sqrt(max(1, fan_out / fan_in))
     if scale == "match_rms":
         factor = 0.2 * math.sqrt(max(fan_in, fan_out))
-    return x * (1 - learning_rate * weight_decay) - learning_rate * factor * o
+    step = learning_rate * factor * o.reshape(shape)
+    return x * (1 - learning_rate * weight_decay) - step
 
 
 # --- schedule-free --------------------------------------------------------------------------------

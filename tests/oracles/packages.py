@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import copy
+import importlib
 import importlib.metadata
 import importlib.util
 import math
@@ -81,12 +82,11 @@ def names(folder):
     # Of timm only the optimizers are imported: its models need torchvision.
     stub("timm", os.path.dirname(importlib.util.find_spec("timm").origin))
     stub("timm.models", group_parameters=None)
-    import timm.optim
-    import timm.optim.muon
+    timm_optimizers = importlib.import_module("timm.optim")
 
     stub("transformers.utils.versions", require_version=lambda *_: None)  # for C-Optim
     stub("tensorflow_addons", paths["tensorflow/addons"])  # whose own imports need its kernels
-    import tensorflow_addons.optimizers as tfa_optimizers
+    addons = importlib.import_module("tensorflow_addons.optimizers")
 
     with open(paths["KellerJordan/modded-nanogpt"]) as file:
         assignments = [n for n in ast.parse(file.read()).body if isinstance(n, ast.Assign)]
@@ -106,8 +106,8 @@ def names(folder):
         "torch": torch,
         "keras": keras,
         "legacy": tf_keras.optimizers.legacy,
-        "timm": sys.modules["timm"],
-        "tfa": types.SimpleNamespace(optimizers=tfa_optimizers),
+        "timm": types.SimpleNamespace(optim=timm_optimizers),
+        "tfa": types.SimpleNamespace(optimizers=addons),
         "polar_express_coeffs": polar_express,
         "muon": of("KellerJordan/Muon"),
         "normuon": of("zichongli5/NorMuon"),

@@ -74,7 +74,10 @@ def stacked(trajectory):
 
 
 def difference(ours, theirs):
-    return max(np.nanmax(abs(a - b)) for a, b in zip(ours, theirs, strict=True))
+    """The largest difference. Weights for evaluation that are not there yet are NaN in both."""
+    pairs = list(zip(ours, theirs, strict=True))
+    assert all(np.array_equal(np.isnan(a), np.isnan(b)) for a, b in pairs)
+    return float(max(np.nanmax(abs(a - b)) for a, b in pairs))
 
 
 def record(trace, names):

@@ -16,6 +16,7 @@ import tensorflow as tf
 STEPS = 32
 SHAPES = ((4, 4), (6, 3), (5,))
 MATRICES = ((4, 4), (6, 4), (4, 5))  # fan in and fan out, as in Keras
+KERNELS = ((2, 2, 3, 5), (1, 2, 2, 6))  # of convolutions, height and width first
 
 
 @dataclasses.dataclass
@@ -48,13 +49,16 @@ class Trace:
 
 
 with_addons = functools.partial(packages.with_keras, variable=tf.Variable)
-of_matrices = functools.partial(
-    Trace,
-    optimizer="Muon",
-    run=functools.partial(packages.with_torch, transposed=True),
-    shapes=MATRICES,
-    patch=packages.float64_orthogonalization,
-)
+
+
+def of_matrices(**fields):
+    """A trace of Muon, by default of matrices and with torch."""
+    run = functools.partial(packages.with_torch, transposed=True)
+    patch = packages.float64_orthogonalization
+    defaults = dict(optimizer="Muon", run=run, shapes=MATRICES, patch=patch)
+    return Trace(**{**defaults, **fields})
+
+
 IN_FLOAT64 = "The iterations are patched to run in float64 instead of bfloat16."
 TINY = "Epsilon is tiny: the package has it at another place."
 
@@ -134,12 +138,23 @@ MUON = [
             coefficients="polar_express",
         ),
         package="timm",
-        call="timm.optim.muon.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, nesterov=True, "
+        call="timm.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, nesterov=True, "
         "ns_coefficients=polar_express_coeffs, safety_factor=1.02, "
         "adjust_lr_fn='match_rms_adamw')",
+        tolerance=1e-5,
+        note=IN_FLOAT64 + " The coefficients are those of KellerJordan/modded-nanogpt at f411b3d3, "
+        "where epsilon is 1e-6. It takes the larger of norm and epsilon, not their sum.",
+    ),
+    of_matrices(
+        name="muon-convolution",
+        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="original"),
+        package="timm",
+        call="timm.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, nesterov=True, "
+        "ns_coefficients='original', adjust_lr_fn='original')",
         tolerance=1e-6,
-        note=IN_FLOAT64 + " The coefficients are those of KellerJordan/modded-nanogpt at f411b3d3. "
-        "It takes the larger of norm and epsilon, not their sum.",
+        note=IN_FLOAT64 + " Kernels are matrices with all of a window as fan in. It takes the "
+        "larger of norm and epsilon, not their sum.",
+        shapes=KERNELS,
     ),
     of_matrices(
         name="muon-neurons",
@@ -442,9 +457,9 @@ ADAM_AND_KIN = [
     Trace(
         "adopt",
         "ADOPT",
-        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=2**-4, weight_decay=0.125),
+        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=0.5, weight_decay=0.125),
         "iShohei220/adopt",
-        "adopt.ADOPT(p, 2**-5, (0.875, 0.9375), 2**-4, weight_decay=0.125, decouple=True)",
+        "adopt.ADOPT(p, 2**-5, (0.875, 0.9375), 0.5, weight_decay=0.125, decouple=True)",
     ),
     Trace(
         "adopt-optax",
