@@ -4,6 +4,7 @@ Run it by hand, in an environment of its own; CI only replays the traces, withou
 
     python3 -m venv /tmp/oracles
     /tmp/oracles/bin/pip install -r tests/oracles/requirements.txt
+    /tmp/oracles/bin/pip install --no-deps timm==1.0.31  # its models need torchvision
     /tmp/oracles/bin/python tests/oracles/record.py /tmp/oracle_sources [name of a trace ...]
 
 It clones the repositories that have no package into the folder that is its first argument. It
