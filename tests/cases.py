@@ -1,9 +1,4 @@
-"""THE table: one row an optimizer, its NumPy reference above it.
-
-A reference is written from the paper's formula, step by step, in float64, and shares no
-code with tfopt: `reference(x, g, s, t, **hyperparameters)` gives the new value of one
-array and keeps what it needs in the dict `s`. Every conformance test crosses the table.
-"""
+"""THE table: one row an optimizer, with its NumPy reference. Every conformance test crosses it."""
 
 from __future__ import annotations
 
@@ -12,8 +7,37 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tf_keras
+from formulas import (
+    adabelief,
+    adadelta,
+    adafactor,
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    adan,
+    ademamix,
+    adopt,
+    cocob,
+    conditional_gradient,
+    ftrl,
+    lamb,
+    lars,
+    lion,
+    muon,
+    nadam,
+    nadamw,
+    novograd,
+    proximal_adagrad,
+    radam,
+    rmsprop,
+    schedule_free_adamw,
+    schedule_free_radam,
+    schedule_free_sgd,
+    sgd,
+    yogi,
+)
 
 import tfopt
 
@@ -39,6 +63,7 @@ class Case:
         sparse: what a gradient of rows means under `lazy=None`.
         rows_equal_exact: whether updating rows only gives the result of the dense gradient.
         factored: whether some slots have not the shape of their variable.
+        tolerance: relative, to the formula; looser where iterations amplify rounding.
         note: what sets this row apart from others of the optimizer; the first has none.
     """
 
@@ -52,6 +77,7 @@ class Case:
     sparse: str = "exact"
     rows_equal_exact: bool = False
     factored: bool = False
+    tolerance: float = 1e-10
     note: str = ""
 
     @property
@@ -76,145 +102,6 @@ class Case:
         return self.peer(**self.arguments)
 
 
-def zeros(x: Any) -> Any:
-    return np.zeros_like(x)
-
-
-def sgd(x, g, s, t, learning_rate, momentum=0.0, nesterov=False):
-    if momentum == 0:
-        return x - learning_rate * g
-    s["m"] = momentum * s.get("m", zeros(x)) - learning_rate * g
-    return x + (momentum * s["m"] - learning_rate * g if nesterov else s["m"])
-
-
-def rmsprop(x, g, s, t, learning_rate, rho, epsilon, momentum=0.0, centered=False):
-    s["v"] = rho * s.get("v", zeros(x)) + (1 - rho) * g**2
-    variance = s["v"]
-    if centered:
-        s["mean"] = rho * s.get("mean", zeros(x)) + (1 - rho) * g
-        variance = np.maximum(s["v"] - s["mean"] ** 2, 0)
-    if momentum == 0:
-        return x - learning_rate * g / (np.sqrt(variance) + epsilon)
-    s["u"] = momentum * s.get("u", zeros(x)) + learning_rate * g / np.sqrt(variance + epsilon)
-    return x - s["u"]
-
-
-def adam(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, amsgrad=False):
-    s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
-    s["v"] = beta_2 * s.get("v", zeros(x)) + (1 - beta_2) * g**2
-    second = s["v"]
-    if amsgrad:
-        second = s["max"] = np.maximum(s.get("max", zeros(x)), s["v"])
-    rate = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    return x - rate * s["m"] / (np.sqrt(second) + epsilon)
-
-
-def adamw(x, g, s, t, learning_rate, weight_decay, **rest):
-    return adam(x * (1 - learning_rate * weight_decay), g, s, t, learning_rate, **rest)
-
-
-def adadelta(x, g, s, t, learning_rate, rho, epsilon):
-    s["v"] = rho * s.get("v", zeros(x)) + (1 - rho) * g**2
-    step = np.sqrt((s.get("u", zeros(x)) + epsilon) / (s["v"] + epsilon)) * g
-    s["u"] = rho * s.get("u", zeros(x)) + (1 - rho) * step**2
-    return x - learning_rate * step
-
-
-def adagrad(x, g, s, t, learning_rate, initial_accumulator_value, epsilon):
-    s["sum"] = s.get("sum", zeros(x) + initial_accumulator_value) + g**2
-    return x - learning_rate * g / (np.sqrt(s["sum"]) + epsilon)
-
-
-def adamax(x, g, s, t, learning_rate, beta_1, beta_2, epsilon):
-    s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
-    s["norm"] = np.maximum(beta_2 * s.get("norm", zeros(x)), np.abs(g))
-    return x - learning_rate / (1 - beta_1**t) * s["m"] / (s["norm"] + epsilon)
-
-
-def nadam(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, schedule_decay):
-    def mu(step):
-        base = float(np.float32(0.96))  # as the peer rounds it
-        return beta_1 * (1 - 0.5 * base ** (step * schedule_decay))
-
-    product = s["product"] = s.get("product", 1) * mu(t)
-    s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
-    s["v"] = beta_2 * s.get("v", zeros(x)) + (1 - beta_2) * g**2
-    mean = (1 - mu(t)) * g / (1 - product) + mu(t + 1) * s["m"] / (1 - product * mu(t + 1))
-    return x - learning_rate * mean / (np.sqrt(s["v"] / (1 - beta_2**t)) + epsilon)
-
-
-def ftrl(
-    x,
-    g,
-    s,
-    t,
-    learning_rate,
-    learning_rate_power,
-    initial_accumulator_value,
-    l1_regularization_strength,
-    l2_regularization_strength,
-    l2_shrinkage_regularization_strength=0.0,
-    beta=0.0,
-):
-    n = s.get("n", zeros(x) + initial_accumulator_value)
-    z = s.get("z", zeros(x))
-    s["n"] = n + g**2
-    rate = s["n"] ** -learning_rate_power / learning_rate
-    old_rate = n**-learning_rate_power / learning_rate
-    s["z"] = z + g + 2 * l2_shrinkage_regularization_strength * x - (rate - old_rate) * x
-    l1, l2 = l1_regularization_strength, l2_regularization_strength
-    new = (np.sign(s["z"]) * l1 - s["z"]) / (rate + 2 * l2 + beta / learning_rate)
-    return np.where(np.abs(s["z"]) > l1, new, 0)
-
-
-def lion(x, g, s, t, learning_rate, beta_1, beta_2):
-    m = s.get("m", zeros(x))
-    s["m"] = beta_2 * m + (1 - beta_2) * g
-    return x - learning_rate * np.sign(beta_1 * m + (1 - beta_1) * g)
-
-
-def lamb(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, weight_decay=0.0):
-    s["m"] = beta_1 * s.get("m", zeros(x)) + (1 - beta_1) * g
-    s["v"] = beta_2 * s.get("v", zeros(x)) + (1 - beta_2) * g**2
-    m_hat, v_hat = s["m"] / (1 - beta_1**t), s["v"] / (1 - beta_2**t)
-    step = m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * x
-    norms = np.sqrt(np.sum(x**2)), np.sqrt(np.sum(step**2))
-    return x - learning_rate * (norms[0] / norms[1] if all(norms) else 1) * step
-
-
-def adafactor(
-    x,
-    g,
-    s,
-    t,
-    learning_rate,
-    beta_2_decay,
-    epsilon_1,
-    epsilon_2,
-    clip_threshold,
-    relative_step,
-):
-    def rms(values):
-        return np.linalg.norm(values) / np.sqrt(values.size)
-
-    def second_moment(g, s):
-        if g.ndim > 2:  # a stack of matrices
-            return np.stack([second_moment(g[i], s.setdefault(i, {})) for i in range(len(g))])
-        squares = g**2 + epsilon_1
-        if g.ndim < 2:
-            s["v"] = beta_2 * s.get("v", 0) + (1 - beta_2) * squares
-            return s["v"]
-        s["row"] = beta_2 * s.get("row", 0) + (1 - beta_2) * squares.sum(axis=1)
-        s["column"] = beta_2 * s.get("column", 0) + (1 - beta_2) * squares.sum(axis=0)
-        return np.outer(s["row"], s["column"]) / s["row"].sum()
-
-    beta_2 = 1 - float(t) ** beta_2_decay
-    step = g / np.sqrt(second_moment(g, s))
-    step = step / max(1, rms(step) / clip_threshold)
-    rate = min(learning_rate, t**-0.5) if relative_step else learning_rate
-    return x - rate * max(epsilon_2, rms(x)) * step
-
-
 RATE = 2.0**-5
 ADAM = {"learning_rate": RATE, "beta_1": 0.875, "beta_2": 0.96875, "epsilon": 2.0**-10}
 FTRL = {
@@ -232,6 +119,16 @@ ADAFACTOR = {
     "epsilon_1": 2.0**-10,
     "epsilon_2": 0.75,
     "clip_threshold": 0.75,
+}
+LARS = {"learning_rate": 0.5, "momentum": 0.75, "trust_coefficient": 0.0625, "epsilon": 0.125}
+SCHEDULE_FREE = {"warmup_steps": 8, "r": 0.5, "weight_lr_power": 1.5}
+MUON = {
+    "learning_rate": RATE,
+    "adam_beta_1": 0.875,
+    "adam_beta_2": 0.96875,
+    "epsilon": 2.0**-10,
+    "weight_decay": 0.5,
+    "momentum": 0.75,
 }
 MOMENTS = ("m", "v")
 
@@ -387,6 +284,205 @@ CASES = [
         sparse="whole",
         factored=True,
         note="absolute",
+    ),
+    Case(tfopt.NAdamW, {**ADAM, "weight_decay": 0.5}, nadamw, MOMENTS),
+    Case(
+        tfopt.AdEMAMix,
+        {**ADAM, "beta_3": 0.984375, "alpha": 2.0},
+        ademamix,
+        ("m", "m_slow", "v"),
+    ),
+    Case(
+        tfopt.AdEMAMix,
+        {
+            **ADAM,
+            "beta_3": 0.984375,
+            "alpha": 2.0,
+            "alpha_warmup_steps": 8,
+            "beta_3_warmup_steps": 16,
+        },
+        ademamix,
+        ("m", "m_slow", "v"),
+        note="warmup",
+        perturb={"alpha_warmup_steps": 9, "beta_3_warmup_steps": 18},
+    ),
+    Case(
+        tfopt.RectifiedAdam,
+        {**ADAM, "sma_threshold": 5.0},
+        radam,
+        MOMENTS,
+        perturb={"sma_threshold": 8.0},
+    ),
+    Case(
+        tfopt.RectifiedAdam,
+        {**ADAM, "sma_threshold": 8.0, "amsgrad": True},
+        radam,
+        (*MOMENTS, "vhat"),
+        note="amsgrad",
+        perturb={"sma_threshold": 5.0},
+    ),
+    Case(
+        tfopt.AdaBelief,
+        {**ADAM, "rectify": True, "sma_threshold": 5.0},
+        adabelief,
+        MOMENTS,
+        perturb={"sma_threshold": 8.0},
+    ),
+    Case(
+        tfopt.AdaBelief,
+        {**ADAM, "rectify": False, "amsgrad": True},
+        adabelief,
+        (*MOMENTS, "vhat"),
+        note="amsgrad",
+    ),
+    Case(tfopt.LARS, LARS, lars, ("momentum",), sparse="whole"),
+    Case(
+        tfopt.LARS,
+        {**LARS, "nesterov": True, "weight_decay": 0.5},
+        lars,
+        ("momentum",),
+        sparse="whole",
+        note="nesterov",
+    ),
+    Case(tfopt.Adan, {**ADAM, "beta_3": 0.984375}, adan, ("m", "d", "v", "previous")),
+    Case(
+        tfopt.Adan,
+        {**ADAM, "beta_3": 0.984375, "weight_decay": 0.5},
+        adan,
+        ("m", "d", "v", "previous"),
+        note="weight_decay",
+    ),
+    Case(tfopt.ADOPT, {**ADAM, "epsilon": 0.5}, adopt, MOMENTS),
+    Case(
+        tfopt.NovoGrad,
+        ADAM,
+        novograd,
+        MOMENTS,
+        sparse="whole",
+        factored=True,
+    ),
+    Case(
+        tfopt.NovoGrad,
+        {**ADAM, "grad_averaging": True, "weight_decay": 0.5},
+        novograd,
+        MOMENTS,
+        sparse="whole",
+        factored=True,
+        note="averaging",
+    ),
+    Case(tfopt.Yogi, {**ADAM, "initial_accumulator_value": 0.125}, yogi, MOMENTS),
+    Case(
+        tfopt.ScheduleFreeSGD,
+        {"learning_rate": 0.125, "momentum": 0.75},
+        schedule_free_sgd,
+        ("z", "average"),
+        sparse="whole",
+    ),
+    Case(
+        tfopt.ScheduleFreeSGD,
+        {**SCHEDULE_FREE, "learning_rate": 0.125, "momentum": 0.75, "weight_decay": 0.5},
+        schedule_free_sgd,
+        ("z", "average"),
+        sparse="whole",
+        note="warmup",
+        perturb={"warmup_steps": 9},
+    ),
+    Case(
+        tfopt.ScheduleFreeAdamW,
+        ADAM,
+        schedule_free_adamw,
+        ("z", "average", "v"),
+        sparse="whole",
+    ),
+    Case(
+        tfopt.ScheduleFreeAdamW,
+        {**ADAM, **SCHEDULE_FREE, "weight_decay": 0.5},
+        schedule_free_adamw,
+        ("z", "average", "v"),
+        sparse="whole",
+        note="warmup",
+        perturb={"warmup_steps": 9},
+    ),
+    Case(
+        tfopt.ScheduleFreeRAdam,
+        {**ADAM, **SCHEDULE_FREE},
+        schedule_free_radam,
+        ("z", "average", "v"),
+        sparse="whole",
+        perturb={"warmup_steps": 9},
+    ),
+    Case(
+        tfopt.ProximalAdagrad,
+        {
+            "learning_rate": 0.25,
+            "initial_accumulator_value": 0.125,
+            "l1_regularization_strength": 0.125,
+            "l2_regularization_strength": 0.25,
+        },
+        proximal_adagrad,
+        ("accumulator",),
+        sparse="rows",
+    ),
+    Case(
+        tfopt.ConditionalGradient,
+        {"learning_rate": 0.75, "lambda_": 2.0, "epsilon": 2.0**-10, "ord": "fro"},
+        conditional_gradient,
+        sparse="whole",
+        perturb={"ord": "nuclear"},
+    ),
+    Case(
+        tfopt.ConditionalGradient,
+        {"learning_rate": 0.75, "lambda_": 2.0, "ord": "nuclear"},
+        conditional_gradient,
+        sparse="whole",
+        note="nuclear",
+        perturb={"ord": "fro"},
+    ),
+    Case(
+        tfopt.COCOB,
+        {"alpha": 8.0},
+        cocob,
+        ("start", "largest", "total", "reward", "bet"),
+        sparse="rows",
+        rows_equal_exact=True,
+    ),
+    Case(
+        tfopt.Muon,
+        {**MUON, "nesterov": True, "rms_rate": 0.25, "adam_weight_decay": 0.5},
+        muon,
+        ("momentum", "m", "v"),
+        getattr(keras.optimizers, "Muon", None),
+        sparse="whole",
+    ),
+    Case(
+        tfopt.Muon,
+        {
+            **MUON,
+            "nesterov": False,
+            "muon_a": 3.5,
+            "muon_b": -4.75,
+            "muon_c": 2.0,
+            "ns_steps": 4,
+            "adam_lr_ratio": 0.5,
+            "adam_weight_decay": 0.25,
+            "exclude_layers": ["nothing"],
+            "rms_rate": None,
+        },
+        muon,
+        ("momentum", "m", "v"),
+        sparse="whole",
+        note="original",
+        perturb={"ns_steps": 5, "exclude_layers": ["Variable"]},
+    ),
+    Case(
+        tfopt.Muon,
+        {**MUON, "rms_rate": 0.25, "polar_express": True, "normuon_beta": 0.875},
+        muon,
+        ("momentum", "output_norms", "m", "v"),
+        sparse="whole",
+        factored=True,
+        tolerance=1e-8,
+        note="polar-express",
     ),
 ]
 IDS = [case.name for case in CASES]

@@ -25,18 +25,22 @@ from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer
 from tfopt.registry import deserialize, get, register, serialize
 from tfopt.wrappers import v1 as _v1  # which `get` makes of optimizers of TensorFlow 1
+from tfopt.wrappers.lookahead import Lookahead
 from tfopt.wrappers.loss_scale import LossScaleOptimizer
 from tfopt.wrappers.multi_optimizer import MultiOptimizer, OptimizerMap
+from tfopt.wrappers.swa import SWA
 from tfopt.wrappers.wrapper import Wrapper
 
 __version__ = "0.1.0"
 __all__ = [
     "Alias",
     "Hyper",
+    "Lookahead",
     "LossScaleOptimizer",
     "MultiOptimizer",
     "Optimizer",
     "OptimizerMap",
+    "SWA",
     "Static",
     "TfoptWarning",
     "Wrapper",

@@ -28,6 +28,15 @@ class Formula:
     fused_takes: frozenset[str] = frozenset()  # of "clip_factor" and "decay_rate": see `fused`
     slot_order = "slot"  # in `weights`: "slot" after slot, or "variable" after variable
     roles: Sequence[str] = ()  # the parts of a model that it treats differently: `choose_role`
+    # Whether `cautious` may be used: steps follow a momentum, which may point against the gradient,
+    # and no slot depends on where they lead.
+    can_be_cautious: Any = False
+
+    def check_arguments(self) -> None:
+        """Raises if arguments do not fit together. The constructor calls it with all of them set.
+
+        The range of a single argument belongs to its `Hyper` or `Static`.
+        """
 
     def slots(self, x: Any) -> dict[str, Any]:
         """Declares the slots of a variable.

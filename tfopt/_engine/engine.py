@@ -177,7 +177,9 @@ class Engine:
         self.statics[name] = value
 
     def sparse(self, role: str = "") -> str:
-        """Returns what the optimizer declares of rows: `sparse`, which may differ by role."""
+        """Returns what is declared of rows: "whole" by a policy, or `sparse`, maybe by role."""
+        if any(policy.needs_whole_variables for policy in self.policies):
+            return "whole"
         declared = self.optimizer.sparse
         return str(declared[role] if isinstance(declared, Mapping) else declared)
 
@@ -335,6 +337,7 @@ class Engine:
         words = {self.sparse(role) for role in self.optimizer.roles or [""]}
         if not words <= set(SPARSE):
             raise ValueError(f"`sparse` must be one of {SPARSE}; got {self.optimizer.sparse!r}.")
+        self.optimizer.check_arguments()
         for policy in self.declared.policies:
             policy.check(self)
         if self.statics["lazy"] is True and words == {"whole"}:

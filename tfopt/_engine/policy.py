@@ -39,6 +39,7 @@ class Policy:
     calls_functions_of_users = False  # then an eager step must not be traced: they may use Python
     keeps_overwritten = False  # whether variables that their gradient overwrites have its slots
     enters_gradient_only = False  # whether `enter_update` leaves the value as it is
+    needs_whole_variables = False  # whether it works on no rows alone: their gradient becomes dense
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -141,6 +142,11 @@ class Policy:
     def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
         """Returns gradient and value as the update shall get them. XLA compiles it with that."""
         return g, x
+
+    @staticmethod
+    def leave_update(factor: Any, g: Any, x: Any, new: Any) -> Any:
+        """Returns the new value of a variable, given what the update got and what it computed."""
+        return new
 
     def after_update(self, step: Step, works: Works) -> None:
         """Is called after all variables of the step have moved, before `iterations` does."""

@@ -90,18 +90,25 @@ def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
     g, x, slots = values
     dtype, s = tf_variables.compute_dtype(x.dtype), Scalars(**slots)
     g, x = tf.cast(g, dtype), tf.cast(x, dtype)
-    for policy in update.acting:
-        factor = policy.factor(update, h)
-        if factor is not None:
-            g, x = policy.enter_update(factor, g, x)
-    x = optimizer.update(g, x, s, Scalars(**h))
+    factors = factors_of(update, h)
+    for policy, factor in factors.items():
+        g, x = policy.enter_update(factor, g, x)
+    new = optimizer.update(g, x, s, Scalars(**h))
+    for policy, factor in factors.items():
+        new = policy.leave_update(factor, g, x, new)
     unknown = vars(s).keys() - slots.keys()
     if unknown:
         raise ValueError(
             f"{type(optimizer).__name__}.update set {sorted(unknown)} in `s`, which `slots` does "
             f"not declare; declared are {sorted(slots)}."
         )
-    return x, vars(s)
+    return new, vars(s)
+
+
+def factors_of(update: Update, h: H) -> dict[type[Policy], Any]:
+    """Returns the policies that act inside an update, with what they need for it."""
+    found = {policy: policy.factor(update, h) for policy in update.acting}
+    return {policy: factor for policy, factor in found.items() if factor is not None}
 
 
 def write(update: Update, x: Any, slots: Mapping[str, Any]) -> None:
@@ -268,7 +275,7 @@ class Fused(Path):
             and x.dtype in (tf.float32, tf.float64)
             and update.g.dtype == x.dtype
             and all(c.codec is IDENTITY and c.variable.dtype == x.dtype for c in cells)
-            and all(self._takes_factor(policy, x) for policy in self._factors(update, h))
+            and all(self._takes_factor(policy, x) for policy in factors_of(update, h))
             and not dtensor.is_on_mesh(x)  # DTensor knows how to split but a few kernels
         )
 
@@ -286,7 +293,7 @@ class Fused(Path):
         """Runs the kernel. Returns False if there is none for these options."""
         g, takes = update.g, self.engine.optimizer.fused_takes
         factors = {}
-        for policy, factor in self._factors(update, h).items():
+        for policy, factor in factors_of(update, h).items():
             if policy.factor_name in takes:
                 factors[policy.factor_name] = factor
             else:  # a pass over a small gradient costs less than launching compiled code
@@ -295,10 +302,6 @@ class Fused(Path):
         fused: Any = self.engine.optimizer.fused
         result = fused(g, update.x.variable, s, Scalars(**h), **factors)
         return result is not NotImplemented
-
-    def _factors(self, update: Update, h: H) -> dict[type[Policy], Any]:
-        found = {policy: policy.factor(update, h) for policy in update.acting}
-        return {policy: factor for policy, factor in found.items() if factor is not None}
 
     def _takes_factor(self, policy: type[Policy], x: Any) -> bool:
         takes = policy.factor_name in self.engine.optimizer.fused_takes

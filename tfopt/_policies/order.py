@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfopt._engine.policy import Policy
 from tfopt._policies.all_reduce_dtype import AllReduceDtype
+from tfopt._policies.cautious import CautiousUpdates, CautiousWeightDecay
 from tfopt._policies.clipping import Clipping
 from tfopt._policies.constraints import Constraints
 from tfopt._policies.evaluation_weights import EvaluationWeights
@@ -31,6 +32,8 @@ ORDER: tuple[type[Policy], ...] = (
     Groups,
     InverseTimeDecay,
     WeightDecay,
+    CautiousUpdates,
+    CautiousWeightDecay,
     Constraints,
     Averages,
     EvaluationWeights,

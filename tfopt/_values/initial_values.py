@@ -36,9 +36,12 @@ def full(x: Any, value: Any) -> Initial:
     return Initial(lambda variable, dtype: tf.fill(_shape(variable), _constant(value, dtype)))
 
 
-def zeros(x: Any, axis: int | None = None) -> Initial:
-    """Declares a slot of zeros, of the shape of `x`, or of its means over `axis`."""
+def zeros(x: Any, axis: int | None = None, shape: Any = None) -> Initial:
+    """Declares a slot of zeros, of the shape of `x`, or of its means over `axis`, or of `shape`."""
     del x
+    if shape is not None:
+        fixed = tf.TensorShape(shape)
+        return Initial(lambda variable, dtype: tf.zeros(fixed, dtype), lambda _: fixed)
     shape = functools.partial(_without, axis=axis)
     return Initial(lambda variable, dtype: tf.zeros(shape(_shape(variable)), dtype), shape)
 

@@ -61,6 +61,7 @@ class Adam(Optimizer):
     amsgrad = Static(False)
 
     sparse = "exact"
+    can_be_cautious = True
 
     def slots(self, x: Any) -> dict[str, Any]:
         slots = {"m": zeros(x), "v": zeros(x)}

@@ -52,6 +52,7 @@ class Adamax(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
 
     sparse = "rows"
+    can_be_cautious = True
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"m": zeros(x), "v": zeros(x)}

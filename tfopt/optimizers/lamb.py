@@ -59,6 +59,7 @@ class LAMB(Optimizer):
     epsilon = Hyper(1e-7, low=0, tracked=False)
 
     sparse = "whole"
+    can_be_cautious = True
     decays = "own"
 
     def _formula_differs_in_keras(self) -> str:

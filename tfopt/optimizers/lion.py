@@ -52,6 +52,7 @@ class Lion(Optimizer):
     beta_2 = Hyper(0.99, above=0, high=1)
 
     sparse = "exact"
+    can_be_cautious = True
 
     def slots(self, x: Any) -> dict[str, Any]:
         return {"m": zeros(x)}

@@ -65,6 +65,7 @@ class Nadam(Optimizer):
     decay = Alias("schedule_decay")
 
     sparse = "rows_move"
+    can_be_cautious = True
     state = {"momentum_cache": 1.0}
 
     def _formula_differs_in_keras(self) -> str:

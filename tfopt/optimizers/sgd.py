@@ -66,6 +66,10 @@ class SGD(Optimizer):
     sparse = "rows"
     complex_numbers = True
 
+    @property
+    def can_be_cautious(self) -> bool:  # type: ignore[override]
+        return self.uses("momentum")
+
     def slots(self, x: Any) -> dict[str, Any]:
         return {"momentum": zeros(x)} if self.uses("momentum") else {}
 

@@ -189,6 +189,14 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
         """Whether the inner optimizer takes complex variables."""
         return self._engine.inner.complex_numbers
 
+    def check_arguments(self) -> None:
+        """Raises for an option that would act on more than the inner optimizer's update."""
+        if self.cautious_weight_decay:
+            raise ValueError(
+                f"`cautious_weight_decay` must be False: {type(self).__name__} moves variables "
+                "after the inner optimizer; got True."
+            )
+
     def choose_role(self, x: Any) -> str:
         """Returns the role that the inner optimizer chooses."""
         return str(self._engine.inner.choose_role(x))

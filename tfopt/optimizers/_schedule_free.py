@@ -1,0 +1,48 @@
+"""What the Schedule-Free optimizers share: two sequences of weights between which they train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt._values.initial_values import copy
+from tfopt.hyper import Hyper, Static
+
+
+class ScheduleFree:
+    """Slots, numbers and the last equations of the Schedule-Free optimizers."""
+
+    warmup_steps = Static(0, whole=True, low=0)
+    r = Hyper(0.0, low=0, tracked=False)
+    weight_lr_power = Hyper(2.0, low=0, tracked=False)
+
+    sparse = "whole"
+    decays = "own"
+    state = {"weight_sum": 0.0, "largest_rate": 0.0}
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {"z": copy(x), "average": copy(x)}
+
+    def begin(self, h: Any, state: Any) -> None:
+        if self.warmup_steps:
+            h.learning_rate = h.learning_rate * tf.minimum(h.t / self.warmup_steps, 1)
+        self.weigh(h, state)
+
+    def weigh(self, h: Any, state: Any) -> None:
+        """Computes the part of `z` in the average, given the learning rate of the step."""
+        state.largest_rate = tf.maximum(state.largest_rate, h.learning_rate)
+        weight = h.t**h.r * state.largest_rate**h.weight_lr_power
+        state.weight_sum = state.weight_sum + weight
+        h.c = tf.math.divide_no_nan(weight, state.weight_sum)
+
+    def move(self, direction: Any, y: Any, s: Any, h: Any, beta: Any) -> Any:
+        """Moves `z` and its average; returns the point between them at which to train."""
+        if self.uses("weight_decay"):  # type: ignore[attr-defined]
+            direction = direction + h.weight_decay * y
+        s.z = s.z - h.learning_rate * direction
+        s.average = (1 - h.c) * s.average + h.c * s.z
+        return (1 - beta) * s.z + beta * s.average
+
+    def evaluated(self, x: Any, s: Any, h: Any) -> Any:
+        return s.average

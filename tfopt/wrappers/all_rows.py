@@ -1,0 +1,31 @@
+"""The base class of wrappers that change all rows of a variable, also those not in the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfopt.wrappers.wrapper import Wrapper
+
+
+class AllRowsWrapper(Wrapper):
+    """Base class of wrappers for which rows that are not in the batch are updated, too."""
+
+    @property
+    def sparse(self) -> Any:
+        """Whole where the inner optimizer needs that, else exact."""
+        words = super().sparse
+        if isinstance(words, str):
+            return _of_all_rows(words)
+        return {role: _of_all_rows(word) for role, word in words.items()}
+
+    def check_arguments(self) -> None:
+        super().check_arguments()
+        if self.inner_optimizer.lazy:
+            raise ValueError(
+                f"`lazy` of `inner_optimizer` must not be True: {type(self).__name__} changes all "
+                f"rows; got {self.inner_optimizer!r}."
+            )
+
+
+def _of_all_rows(word: str) -> str:
+    return "whole" if word == "whole" else "exact"

@@ -1,0 +1,88 @@
+"""SWA: stochastic weight averaging, the mean of weights along the way of another optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfopt import registry
+from tfopt._values.initial_values import copy
+from tfopt.hyper import Static
+from tfopt.wrappers.all_rows import AllRowsWrapper
+
+
+class SWA(AllRowsWrapper):
+    r"""SWA: stochastic weight averaging around any optimizer of tfopt.
+
+    The inner optimizer trains. From step `start_averaging` on, every `average_period` steps, the
+    weights enter a mean of equal parts, with which the model is evaluated:
+
+    $$\bar x \leftarrow \frac{n \bar x + x}{n + 1}$$
+
+    where n is how many weights it holds. Before the first of them the model is evaluated with its
+    own weights. Average late in the training, at a constant or cyclic learning rate.
+
+    **Evaluate the mean.** `fit` of Keras 3 and tf-keras leaves it in the model at its end. For
+    validation during `fit` use the callback `tfopt.evaluation.EvaluationWeights`, and in a loop of
+    your own `with optimizer.evaluation_weights():`. Batch normalization needs statistics of the
+    mean: see `tfopt.evaluation.update_batch_norm`.
+
+    Args:
+        inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
+            `tfopt.get`. See `Wrapper` for what it may have.
+        start_averaging: how many steps come before the first one that enters, at least 0.
+        average_period: in steps, at least 1.
+        name: a name for the optimizer.
+        **kwargs: the keywords that all optimizers share; see `Optimizer`. `use_ema` raises, because
+            the optimizer has an average of its own.
+
+    Slots:
+        Those of the inner optimizer, and `average`, of the variable's shape.
+
+    Sparse gradients:
+        Exact, or whole where the inner optimizer needs that: the result is that of the dense
+        gradient, because all rows enter the mean. `lazy=True` raises.
+
+    Raises:
+        TypeError: if `inner_optimizer` is not an optimizer of tfopt.
+        ValueError: if a number is out of its range, or the inner optimizer has `lazy` True.
+
+    >>> x = tf.Variable(1.0)
+    >>> opt = tfopt.SWA(tfopt.SGD(0.25), start_averaging=1, average_period=1)
+    >>> for _ in range(3):
+    ...     _ = opt.apply_gradients([(1.0, x)])
+    >>> with opt.evaluation_weights():
+    ...     print(float(x))
+    0.375
+    >>> float(x)
+    0.25
+
+    Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization"
+    (2018). Names and defaults are those of TensorFlow Addons; there the mean is 0 before the first
+    weights enter.
+    """
+
+    start_averaging = Static(0, whole=True, low=0)
+    average_period = Static(10, whole=True, low=1)
+
+    def slots(self, x: Any) -> dict[str, Any]:
+        return {**super().slots(x), "average": copy(x)}
+
+    def begin(self, h: Any, state: Any) -> None:
+        super().begin(h, state)
+        since = h.t - 1 - self.start_averaging
+        h.enters = (since >= 0) & tf.equal(since % self.average_period, 0)
+        h.held = tf.maximum(since, 0) // self.average_period
+
+    def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
+        x = super().update(g, x, s, h)
+        s.average = tf.where(h.enters, (h.held * s.average + x) / (h.held + 1), s.average)
+        return x
+
+    def evaluated(self, x: Any, s: Any, h: Any) -> Any:
+        own = super().evaluated(x, s, h)
+        return tf.where(h.t - 1 > self.start_averaging, s.average, own)
+
+
+registry.register(SWA)
