@@ -1,5 +1,6 @@
 """Live optimizers of Keras 3 and tf-keras become tfopt's and go on as they would have."""
 
+import cases
 import keras
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ LIBRARIES = {"keras": keras.optimizers, "tf_keras": tf_keras.optimizers, "legacy
 # Every number is exact in float32, which is how tfopt stores hyperparameters.
 ADAM = {"learning_rate": 0.0625, "beta_1": 0.875, "beta_2": 0.96875, "epsilon": 2.0**-10}
 RMS = {"learning_rate": 0.0625, "rho": 0.875, "epsilon": 2.0**-10}
+MUON = {**cases.MUON, "adam_weight_decay": 0.25, "rms_rate": 0.25}
 NEWER = ("keras", "tf_keras")
 # Name, arguments, in which libraries the formula is another, which `convert` refuses; and within
 # what it is the same otherwise, if not 1e-9.
@@ -36,6 +38,7 @@ TABLE = [
     ("Lion", {"learning_rate": 0.0625, "beta_1": 0.875, "beta_2": 0.96875}, ()),
     ("Lamb", ADAM, ()),
     ("Adafactor", {"learning_rate": 0.0625, "epsilon_2": 0.75, "beta_2_decay": -0.75}, ()),
+    ("Muon", MUON, ()),
 ]
 ROWS = [
     pytest.param(
@@ -47,6 +50,14 @@ ROWS = [
     if hasattr(namespace, name) and not (library == "legacy" and "weight_decay" in arguments)
 ]
 KERAS_ROWS = [row for row in ROWS if row.values[0] == "keras"]
+
+
+@pytest.fixture(autouse=True)
+def in_float64():
+    """Keras 3's Muon makes numbers of the default dtype, and does not cast them."""
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
 
 
 def make(library, cls, **arguments):
@@ -238,6 +249,8 @@ def test_policies_go_on(library, policy, name, arguments):
     [
         ("keras", "Lamb", {"weight_decay": 0.5}, "outside of the ratio"),
         ("keras", "Adafactor", {"relative_step": False}, "relative_step"),
+        ("keras", "Muon", {"rms_rate": None}, "no factor"),
+        ("keras", "ScheduleFreeAdamW", {}, "the average itself"),
         ("tf_keras", "SGD", {"clipnorm": 1.0, "clipvalue": 1.0}, "clipvalue"),
         ("tf_keras", "Adam", {"adaptive_epsilon": True}, "adaptive_epsilon"),
         ("keras", "SGD", {"use_ema": True}, "begin with the variables after the first step"),
@@ -310,4 +323,34 @@ def test_every_optimizer_with_a_name_of_ours_has_a_counterpart():
                 converted = tfopt.convert(make(library, name), allow_different_formula=True)
                 assert type(converted) is ours[name.lower()]
                 found.add((library, name))
-    assert found == {row.values[:2] for row in ROWS}
+    assert found == {row.values[:2] for row in ROWS} | {("keras", "ScheduleFreeAdamW")}
+
+
+def test_muon_goes_on_by_adamw_where_keras_does():
+    """Keras 3 trains kernels of convolutions by AdamW; tfopt would not by itself."""
+    values = np.random.default_rng(1).normal(size=(2, 2, 3, 4)), np.ones((3, 2))
+    variables = [keras.Variable(v, dtype="float64", name=f"v{v.ndim}") for v in values]
+    theirs = make("keras", "Muon", **MUON)
+    train_on_cosines(theirs, variables, 3)
+    ours = tfopt.convert(theirs)
+
+    assert [row.role for row in tfopt.inspect.describe(ours)] == ["adamw", "matrix"]
+    before = [np.array(v) for v in variables]
+    train_on_cosines(theirs, variables, 3)
+    expected = [np.array(v) for v in variables]
+    assign(variables, before)
+    train_on_cosines(ours, variables, 3)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(np.array(variable), value, rtol=1e-9)
+
+
+def test_schedule_free_goes_on_from_the_average_of_keras():
+    variables = new_variables("keras")
+    theirs = keras.optimizers.ScheduleFreeAdamW(0.0625)
+    train_on_cosines(theirs, variables, 3)
+    ours = tfopt.convert(theirs, allow_different_formula=True)
+    with ours.evaluation_weights():
+        inside = [np.array(v) for v in variables]
+    for variable, value in zip(variables, inside, strict=True):
+        np.testing.assert_allclose(np.array(variable), value)
+    assert float(ours._engine.state.scalars["weight_sum"]) == 3 * 0.0625**2

@@ -62,9 +62,9 @@ __all__ = [
     "zeros",
 ]
 del _v1
-__all__ += [*optimizers.__all__, "Lamb"]
+__all__ += [*optimizers.__all__, "Lamb", "RAdam"]
 globals().update({name: getattr(optimizers, name) for name in optimizers.__all__})
-Lamb = optimizers.Lamb
+Lamb, RAdam = optimizers.Lamb, optimizers.RAdam
 
 if TYPE_CHECKING:
     # Each file of `optimizers` adds its class here; type checkers see the base.

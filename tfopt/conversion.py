@@ -28,8 +28,10 @@ from tfopt.optimizers.adamw import AdamW
 from tfopt.optimizers.ftrl import Ftrl
 from tfopt.optimizers.lamb import LAMB
 from tfopt.optimizers.lion import Lion
+from tfopt.optimizers.muon import Muon
 from tfopt.optimizers.nadam import Nadam
 from tfopt.optimizers.rmsprop import RMSprop
+from tfopt.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from tfopt.optimizers.sgd import SGD
 
 KERAS_3, TF_KERAS, LEGACY = "Keras 3", "tf-keras", "tf-keras' legacy optimizers"
@@ -46,6 +48,7 @@ class Counterpart(NamedTuple):
 
 
 _MOMENTS = {"m": "_momentums", "v": "_velocities"}
+_VALUE = ""  # of a slot that starts as the variable
 COUNTERPARTS = {
     "SGD": Counterpart(SGD, {"momentum": "momentums"}),
     "RMSprop": Counterpart(
@@ -65,6 +68,10 @@ COUNTERPARTS = {
     "Lion": Counterpart(Lion, {"m": "_momentums"}),
     "Lamb": Counterpart(LAMB, _MOMENTS),
     "Adafactor": Counterpart(Adafactor, {"r": "_r", "c": "_c", "v": "_v"}),
+    "Muon": Counterpart(Muon, {"momentum": "momentums", "m": "momentums", "v": "adam_velocities"}),
+    "ScheduleFreeAdamW": Counterpart(
+        ScheduleFreeAdamW, {"z": "_momentums", "average": _VALUE, "v": "_velocities"}
+    ),
 }
 _OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
 _POLICIES = {
@@ -131,6 +138,9 @@ def convert(
     if library != LEGACY and made.sparse in ("rows", "rows_move") and not _rows_suffice(made):
         made = _from_config(cls, {**config, "lazy": False})
     trained = _trained_variables(optimizer, library, variables)
+    if name == "Muon":  # Keras trains all but matrices by AdamW
+        others = [v for v in trained if len(v.shape) > 2]
+        made = _from_config(cls, {**config, "roles": [(others, "adamw")] if others else None})
     decayed = getattr(optimizer, "_use_weight_decay", None)
     if trained and decayed is not None:
         made.exclude_from_weight_decay([v for v in trained if not decayed(_key_of(v, library))])
@@ -266,6 +276,11 @@ def _state(
     if name == "Nadam":
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
         pairs.append((made._engine.state.scalars["momentum_cache"], cache))
+    if name == "ScheduleFreeAdamW":
+        rate, steps = tf.cast(optimizer.learning_rate, tf.float32), _micro_steps(optimizer)[0]
+        scalars = made._engine.state.scalars
+        weights = tf.cast(steps, rate.dtype) * rate**made.weight_lr_power
+        pairs += [(scalars["largest_rate"], rate), (scalars["weight_sum"], weights)]
     for variable in trained:
         for slot in made.get_slot_names():
             try:
@@ -308,6 +323,8 @@ def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> 
     if library == LEGACY:
         return optimizer.get_slot(variable, slot)
     attribute = {**COUNTERPARTS[name].slots, **_POLICIES}[slot]
+    if attribute == _VALUE:
+        return variable
     of_all = getattr(optimizer, _OTHER_ATTRIBUTES.get((library, name, slot), attribute))
     if library == KERAS_3:
         return of_all[optimizer._get_variable_index(variable)]

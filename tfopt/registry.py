@@ -16,7 +16,10 @@ from tfopt.optimizer import Optimizer
 
 _CLASSES: dict[str, type[Optimizer]] = {}
 _WRAPPERS: dict[type, type[Optimizer]] = {}  # by the class that they wrap
-_OTHER_NAMES = {"lossscaleoptimizerv3": "lossscaleoptimizer"}  # of tf-keras
+_OTHER_NAMES = {
+    "lossscaleoptimizerv3": "lossscaleoptimizer",  # of tf-keras
+    "radam": "rectifiedadam",  # of PyTorch and Optax
+}
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
 

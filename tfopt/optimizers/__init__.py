@@ -19,3 +19,4 @@ for _module in pkgutil.iter_modules(__path__):
                 __all__.append(_name)
 
 Lamb = globals()["LAMB"]  # Keras 3's name of it
+RAdam = globals()["RectifiedAdam"]  # PyTorch's and Optax' name of it

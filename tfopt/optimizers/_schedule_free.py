@@ -6,11 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._declarations.formula import Formula
 from tfopt._values.initial_values import copy
 from tfopt.hyper import Hyper, Static
 
 
-class ScheduleFree:
+class ScheduleFree(Formula):
     """Slots, numbers and the last equations of the Schedule-Free optimizers."""
 
     warmup_steps = Static(0, whole=True, low=0)
@@ -38,7 +39,7 @@ class ScheduleFree:
 
     def move(self, direction: Any, y: Any, s: Any, h: Any, beta: Any) -> Any:
         """Moves `z` and its average; returns the point between them at which to train."""
-        if self.uses("weight_decay"):  # type: ignore[attr-defined]
+        if self.uses("weight_decay"):
             direction = direction + h.weight_decay * y
         s.z = s.z - h.learning_rate * direction
         s.average = (1 - h.c) * s.average + h.c * s.z

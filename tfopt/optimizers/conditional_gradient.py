@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfopt.hyper import Alias, Hyper, Static
 from tfopt.optimizer import Optimizer
 
+SQUARINGS = 24  # enough for singular values that differ by a part in ten million
+
 
 class ConditionalGradient(Optimizer):
     r"""ConditionalGradient, also known as Frank-Wolfe: each variable stays inside of a ball.
@@ -76,11 +78,20 @@ class ConditionalGradient(Optimizer):
 
 
 def largest_part(matrix: Any) -> Any:
-    """Returns $u v^\\top$ of the largest singular value, or zeros for a matrix of zeros."""
+    r"""Returns $u v^\top$ of the largest singular value, or zeros for a matrix of zeros.
+
+    The Gram matrix, squared again and again, becomes $v v^\top$: so there is no sign to choose, and
+    XLA computes it as exactly as the rest, unlike a singular value decomposition.
+    """
     is_wide = matrix.shape[0] < matrix.shape[1]
     a = tf.transpose(matrix) if is_wide else matrix
-    squares, vectors = tf.linalg.eigh(tf.matmul(a, a, transpose_a=True))  # XLA's SVD is less exact
-    v = vectors[:, -1:]
-    u = tf.math.divide_no_nan(tf.matmul(a, v), tf.sqrt(tf.maximum(squares[-1], 0)))
-    part = tf.matmul(u, v, transpose_b=True)
+    gram = _normalized(tf.matmul(a, a, transpose_a=True))
+    for _ in range(SQUARINGS):
+        gram = _normalized(tf.matmul(gram, gram))
+    # If two singular values are equal, this is the mean of their parts.
+    part = tf.math.divide_no_nan(_normalized(tf.matmul(a, gram)), tf.linalg.trace(gram))
     return tf.transpose(part) if is_wide else part
+
+
+def _normalized(matrix: Any) -> Any:
+    return tf.math.divide_no_nan(matrix, tf.norm(matrix))

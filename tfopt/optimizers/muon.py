@@ -143,7 +143,15 @@ class Muon(Optimizer):
         "normuon_beta",
     )
 
+    def _formula_differs_in_keras(self) -> str:
+        return "" if self.uses("rms_rate") else "`rms_rate=None` is no factor at all"
+
     def check_arguments(self) -> None:
+        if self.uses("adam_weight_decay") and not self.uses("weight_decay"):
+            raise ValueError(
+                "`weight_decay` must be a number, which may be 0, for `adam_weight_decay` to have "
+                "an effect; got None."
+            )
         if not self.polar_express:
             return
         for name in ("muon_a", "muon_b", "muon_c"):

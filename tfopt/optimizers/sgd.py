@@ -67,7 +67,7 @@ class SGD(Optimizer):
     complex_numbers = True
 
     @property
-    def can_be_cautious(self) -> bool:  # type: ignore[override]
+    def can_be_cautious(self) -> bool:
         return self.uses("momentum")
 
     def slots(self, x: Any) -> dict[str, Any]:

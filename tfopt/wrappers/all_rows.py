@@ -19,6 +19,7 @@ class AllRowsWrapper(Wrapper):
         return {role: _of_all_rows(word) for role, word in words.items()}
 
     def check_arguments(self) -> None:
+        """Raises for an inner optimizer that shall update rows alone."""
         super().check_arguments()
         if self.inner_optimizer.lazy:
             raise ValueError(
