@@ -87,21 +87,49 @@ START, STEPS, BOUNDS = (-1.5, 1.5), 100, (-2.0, 2.0, -0.75, 2.75)
 RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 
 
-def picture(cls, path) -> str:
-    """Draws the paths of an optimizer at three learning rates; gives the best of all."""
+# What two parameters need to show of an optimizer what a model would.
+PICTURED = {
+    "LARS": {"roles": {".*": "adapted"}, "trust_coefficient": 0.1},
+    "Muon": {"roles": {".*": "matrix"}},
+    "ConditionalGradient": {"lambda_": 3.0},
+}
+KEEPS = [0.7, 0.8, 0.9, 0.95, 0.97, 0.99]  # of ConditionalGradient, where a large one is small
+ALPHAS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0]  # of COCOB, which has no learning rate
 
-    def end(rate):
-        points = tfopt.inspect.trajectory(cls(learning_rate=rate), banana, START, STEPS)
+
+def dial(cls):
+    """The number that a picture turns, and its values."""
+    if cls is tfopt.ConditionalGradient:
+        return "learning_rate", KEEPS
+    return ("alpha", ALPHAS) if cls is tfopt.COCOB else ("learning_rate", RATES)
+
+
+def make(cls, **numbers):
+    """An optimizer as pages show it; one that needs another is around SGD with momentum."""
+    if issubclass(cls, tfopt.Wrapper):
+        return cls(tfopt.SGD(**numbers, momentum=0.9))
+    return cls(**numbers)
+
+
+def picture(cls, path) -> str:
+    """Draws the paths of an optimizer at three values of its dial; gives the best of all."""
+    name, values = dial(cls)
+
+    def at_value(value):
+        return make(cls, **{name: value}, **PICTURED.get(cls.__name__, {}))
+
+    def end(value):
+        points = tfopt.inspect.trajectory(at_value(value), banana, START, STEPS)
         loss = float(banana(*points[-1]))
         return loss if loss == loss else float("inf")
 
-    ends = {rate: end(rate) for rate in RATES}
+    ends = {value: end(value) for value in values}
     best = min(ends, key=ends.get)
-    at = RATES.index(best)
-    shown = [rate for rate in RATES[max(0, at - 1) : at + 2]]
+    at = values.index(best)
+    shown = [value for value in values[max(0, at - 1) : at + 2]]
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
     tfopt.inspect.plot_trajectories(
-        {f"learning_rate={rate}": cls(learning_rate=rate) for rate in shown},
+        {f"{name}={value}": at_value(value) for value in shown},
         banana,
         START,
         steps=STEPS,
@@ -118,23 +146,24 @@ def picture(cls, path) -> str:
 def page(cls) -> str:
     """The page of an optimizer: its docstring, a table of facts, a picture."""
     name = cls.__name__
-    if "learning_rate" in cls._declared.fields:
-        best = picture(cls, GENERATED / f"{name}.svg")
-        shown = f"""
+    best = picture(cls, GENERATED / f"{name}.svg")
+    turned, values = dial(cls)
+    options = ", ".join(f"{n}={v!r}" for n, v in PICTURED.get(name, {}).items())
+    more = f" The optimizer has `{options}` here, for two parameters." if options else ""
+    more += " It is around `SGD` with momentum 0.9." if issubclass(cls, tfopt.Wrapper) else ""
+    shown = f"""
 ## A path
 
 {STEPS} steps on $(1-x)^2 + 10\\,(y-x^2)^2$ from the star; the least is at the cross.
-Of {len(RATES)} learning rates from {RATES[0]} to {RATES[-1]:g}, {best} came lowest; its neighbours
-are beside it. Two parameters tell little of a million: this shows how the optimizer moves, not
-how good it is.
+Of {len(values)} values of `{turned}` from {values[0]} to {values[-1]:g}, {best} came lowest; its
+neighbours are beside it.{more} Two parameters tell little of a million: this shows how the optimizer
+moves, not how good it is.
 
 ```{{image}} {name}.svg
 :alt: Paths of {name} on Rosenbrock's function
 :width: 100%
 ```
 """
-    else:
-        shown = ""
     return f"""# {name}
 
 ```{{eval-rst}}
@@ -160,7 +189,8 @@ def from_table(name, column) -> str:
 
 def facts(cls) -> str:
     matrix = tf.Variable(tf.zeros([4, 3]), name="matrix")
-    [row] = tfopt.inspect.describe(cls(), [matrix])
+    optimizer = make(cls)
+    [row] = tfopt.inspect.describe(optimizer, [matrix])
     differs = from_table(cls.__name__, "differs from Keras 3")
     rows = {
         "slots of a matrix of 4 × 3": ", ".join(
@@ -180,8 +210,8 @@ def facts(cls) -> str:
             "base": "decoupled, before the update",
             "own": "part of the update",
             None: "not offered",
-        }[cls.decays],
-        "complex variables": "yes" if cls.complex_numbers else "no",
+        }[optimizer.decays],
+        "complex variables": "yes" if optimizer.complex_numbers else "no",
         "differs from Keras 3": f"{differs}: see the source above"
         if differs
         else "not in the formula",
@@ -192,7 +222,7 @@ def facts(cls) -> str:
 
 def write_pages(app) -> None:
     GENERATED.mkdir(exist_ok=True)
-    classes = [getattr(tfopt, name) for name in tfopt.optimizers.__all__]
+    classes = [getattr(tfopt, name) for name in (*tfopt.optimizers.__all__, "Lookahead", "SWA")]
     for stale in {path.stem for path in GENERATED.glob("*.md")} - {c.__name__ for c in classes}:
         (GENERATED / f"{stale}.md").unlink()
     for cls in classes:

@@ -66,6 +66,27 @@ def test_repeated_rows_are_summed_before_they_are_squared(name):
     assert value_of(accumulator)[0, 0] == (2 if name == "Keras 3" else 4)  # 1 + 1, squared
 
 
+@pytest.mark.parametrize("name", ["Keras 3", "tfopt"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "function"])
+def test_schedule_free_trains_between_its_iterates_and_their_average(name, compiled):
+    """In Keras 3 the variable is the average itself, so that beta_1 has no effect."""
+
+    def trained(beta_1):
+        x, optimizer = variable(name, [1.0, -2.0]), LIBRARIES[name].ScheduleFreeAdamW(0.1, beta_1)
+        build(name, optimizer, [x])
+
+        def step():
+            optimizer.apply_gradients([(tf.sin(tf.range(2.0) + x), x)])
+
+        step = tf.function(step) if compiled else step
+        for _ in range(10):
+            step()
+        return value_of(x)
+
+    apart = np.abs(trained(0.9) - trained(0.5)).max()
+    assert apart < 1e-6 if name == "Keras 3" else apart > 1e-2
+
+
 @each_library
 def test_replicas_are_summed_before_they_are_clipped(name, mirrored):
     with mirrored.scope():

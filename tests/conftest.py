@@ -33,6 +33,8 @@ OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
     r"test_replicas_are_summed_before_they_are_clipped\[Keras 3\]": "gradients are not summed",
     r"test_policies_go_on\[\w+-keras-policy2\]": "`iterations` counts batches",
     r"get_test.*[Ll]amb": "there is no Lamb",
+    r"claims_test.*test_schedule_free.*Keras 3": "there is no ScheduleFreeAdamW",
+    r"convert_test.*([Mm]uon|[Ss]chedule_?[Ff]ree)": "there are no Muon and ScheduleFreeAdamW",
 }
 
 
