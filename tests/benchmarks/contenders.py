@@ -48,7 +48,25 @@ OPTIMIZERS = {
     "Lion": (("Lion",), {}),
     "LAMB": (("LAMB", "Lamb"), {}),
     "Adafactor": (("Adafactor",), {}),
+    "Muon": (("Muon",), {}),
+    "ScheduleFreeAdamW": (("ScheduleFreeAdamW",), {}),
 }
+# Those that other libraries do not have, with the passes over memory of a step, where AdamW has 7.
+ALONE = {
+    "ScheduleFreeSGD": 7,
+    "NAdamW": 7,
+    "AdEMAMix": 9,
+    "RectifiedAdam": 7,
+    "AdaBelief": 7,
+    "LARS": 6,
+    "Adan": 11,
+    "ADOPT": 7,
+    "NovoGrad": 6,
+    "Yogi": 7,
+    "ProximalAdagrad": 5,
+    "ConditionalGradient": 4,
+}
+OPTIMIZERS |= {name: ((name,), {}) for name in ALONE}
 
 
 def make_optimizer(library, optimizer, **arguments):

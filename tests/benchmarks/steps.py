@@ -34,6 +34,8 @@ def cases():
     for problem in problems.DENSE:
         for mode in ("graph", "eager"):
             for optimizer in contenders.OPTIMIZERS:
+                if optimizer in contenders.ALONE and (problem, mode) not in VARIED_IN:
+                    continue
                 varied = VARIED.get(optimizer, ()) if (problem, mode) in VARIED_IN else ()
                 for variant, arguments in VARIANTS.items():
                     if variant and variant not in varied:

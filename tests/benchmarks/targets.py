@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import contenders
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:
@@ -117,6 +119,15 @@ TARGETS = (
         Faster(f"{optimizer} in 3 groups, small, {mode}", ("one group",), 1 / 1.05)
         for optimizer in ("SGD", "Adam", "AdamW")
         for mode in ("graph", "eager")
+    ),
+    *(
+        Faster(f"{optimizer}, {problem}", KERAS, 0.97)
+        for optimizer in ("Muon", "ScheduleFreeAdamW")
+        for problem in ("transformer, graph", "small, eager")
+    ),
+    *(  # as long as AdamW for each byte, with a tenth for what is not memory
+        Grows(f"{name}, transformer, graph", "AdamW, transformer, graph", 1.1 * passes / 7)
+        for name, passes in contenders.ALONE.items()
     ),
     Takes("import tfopt", 0.5),
 )
