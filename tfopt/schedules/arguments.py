@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import tensorflow as tf
@@ -30,3 +31,10 @@ def list_of(name: str, value: Any) -> list[Any]:
         return list(value)
     except TypeError as error:
         raise ValueError(f"`{name}` must be a list of numbers; got {value!r}.") from error
+
+
+def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
+    """Returns a value that is among those allowed; raises for any other."""
+    if not any(value is other or (value == other) is True for other in allowed):
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+    return value

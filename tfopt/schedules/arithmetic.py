@@ -25,3 +25,8 @@ def float_dtype(value: Any) -> tf.DType:
     """Returns the dtype of a tensor or array if it is a float dtype, otherwise float32."""
     dtype = tf.as_dtype(getattr(value, "dtype", tf.float32)).base_dtype
     return dtype if dtype.is_floating else tf.float32
+
+
+def wide_dtype(dtype: tf.DType) -> tf.DType:
+    """Returns the dtype in which a rate of that dtype is computed: float32 at least."""
+    return tf.float64 if dtype == tf.float64 else tf.float32

@@ -11,7 +11,7 @@ from tfopt._libraries.keras import SCHEDULES as BASES
 from tfopt._libraries.keras import register
 from tfopt._libraries.serialization import Described
 from tfopt.schedules.arguments import rate_of
-from tfopt.schedules.arithmetic import float_dtype
+from tfopt.schedules.arithmetic import float_dtype, wide_dtype
 
 # Configs and pickles name this module, whichever file a class is in.
 MODULE = "tfopt.schedules"
@@ -62,10 +62,12 @@ def built_in(cls: Schedule) -> Schedule:
 
 
 class Formula(LearningRateSchedule):
-    """Base class of the schedules that are one formula of an initial rate and the step."""
+    """Base class of the schedules that are one formula of a rate and the step."""
 
-    def __init__(self, initial_learning_rate: Any, name: str | None):
-        self.initial_learning_rate = rate_of("initial_learning_rate", initial_learning_rate)
+    _rate_argument = "initial_learning_rate"  # whose float dtype the schedule has
+
+    def __init__(self, rate: Any, name: str | None):
+        setattr(self, self._rate_argument, rate_of(self._rate_argument, rate))
         self.name = name
 
     def __call__(self, step: Any) -> tf.Tensor:
@@ -78,10 +80,10 @@ class Formula(LearningRateSchedule):
         Returns:
             The rate as a tensor of the shape of `step`.
         """
-        dtype = float_dtype(self.initial_learning_rate)
-        wide = tf.float64 if dtype == tf.float64 else tf.float32
+        given = getattr(self, self._rate_argument)
+        dtype = float_dtype(given)
         with tf.name_scope(self.name or type(self).__name__):
-            rate = tf.cast(self.initial_learning_rate, wide)
+            rate = tf.cast(given, wide_dtype(dtype))
             return tf.cast(self._formula(rate, tf.cast(step, tf.float64)), dtype)
 
     @abc.abstractmethod
@@ -89,7 +91,7 @@ class Formula(LearningRateSchedule):
         """Computes the formula.
 
         Args:
-            rate: the initial rate, float32 or float64.
+            rate: the value of `_rate_argument`, float32 or float64.
             step: the step in float64, which counts far and exactly. Cast what you compute from it
                 to the dtype of `rate`.
         """

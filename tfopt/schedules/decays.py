@@ -1,4 +1,4 @@
-"""Schedules that fall by one formula: exponential, inverse-time and polynomial decay."""
+"""Schedules that fall by one formula: exponential, inverse-time, linear and polynomial decay."""
 
 from __future__ import annotations
 
@@ -92,6 +92,43 @@ class InverseTimeDecay(Formula):
         periods = step / self.decay_steps
         periods = tf.cast(whole(periods) if self.staircase else periods, rate.dtype)
         return rate / (1 + self.decay_rate * periods)
+
+
+@built_in
+class LinearDecay(Formula):
+    r"""Linear decay of the learning rate, by default to 0.
+
+    $$\eta_t = \eta_0 + (\eta_T - \eta_0) \, \frac{\min(t, T)}{T}$$
+
+    Args:
+        initial_learning_rate: $\eta_0$, >= 0; a number, or a scalar tensor or array whose
+            float dtype the rate takes.
+        decay_steps: T, > 0, in steps.
+        end_learning_rate: $\eta_T$, >= 0; the rate after T steps.
+        name: of the ops in a graph.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    >>> schedule = LinearDecay(0.1, decay_steps=10)
+    >>> [float(schedule(step)) for step in (0, 5, 10, 20)]
+    [0.1, 0.05, 0.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: Any,
+        decay_steps: float,
+        end_learning_rate: float = 0.0,
+        name: str | None = "LinearDecay",
+    ):
+        super().__init__(initial_learning_rate, name)
+        self.decay_steps = number("decay_steps", decay_steps, above=0)
+        self.end_learning_rate = number("end_learning_rate", end_learning_rate, low=0)
+
+    def _formula(self, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        remaining = tf.cast(tf.maximum(1 - step / self.decay_steps, 0), rate.dtype)
+        return self.end_learning_rate + (rate - self.end_learning_rate) * remaining
 
 
 @built_in

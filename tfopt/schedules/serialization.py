@@ -40,7 +40,8 @@ def deserialize(
 ) -> LearningRateSchedule:
     """Makes a schedule from its description, which tfopt, Keras 3 or tf-keras wrote.
 
-    Only the schedules of this module and `custom_objects` are found; nothing is imported.
+    Only the schedules of this module and `custom_objects` are found, and for a schedule inside of
+    another one, such as in `Warmup`, also what is registered with Keras. Nothing is imported.
 
     Args:
         config: what `serialize` returned, here, in Keras 3 or in tf-keras.
