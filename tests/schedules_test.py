@@ -1,116 +1,17 @@
-"""Schedules: values against NumPy and Keras 3 and tf-keras, configs, and what is refused."""
-
-import json
-import sys
+"""Schedules: values against NumPy, Keras 3, tf-keras and PyTorch; refused arguments."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from schedule_cases import CASES, KERAS_CASES, STEPS, assert_rates, cosine, expected, make
 
 from tfopt import schedules
 
 KERASES = {"keras": keras.optimizers.schedules, "tf_keras": tf_keras.optimizers.schedules}
 
-
-def exponential(t, rate, steps, factor, staircase=False):
-    return rate * factor ** (t // steps if staircase else t / steps)
-
-
-def piecewise(t, boundaries, values):
-    for boundary, value in zip(boundaries, values, strict=False):
-        if t <= boundary:
-            return value
-    return values[-1]
-
-
-def polynomial(t, rate, steps, end=1e-4, power=1.0, cycle=False):
-    total = steps
-    while cycle and total < t:
-        total += steps
-    return end + (rate - end) * (1 - min(t, total) / total) ** power
-
-
-def inverse_time(t, rate, steps, factor, staircase=False):
-    return rate / (1 + factor * (t // steps if staircase else t / steps))
-
-
-def cosine(t, rate, steps, alpha=0.0, target=None, warmup=0):
-    if target is None:
-        target, warmup = rate, 0
-    if t < warmup:
-        return np.interp(t, [0, warmup], [rate, target])
-    low = alpha * target
-    return low + (target - low) * np.cos(np.pi / 2 * min((t - warmup) / steps, 1)) ** 2
-
-
-def restarts(t, rate, steps, t_mul=2.0, m_mul=1.0, alpha=0.0):
-    height = 1.0
-    while t >= steps:
-        t, steps, height = t - steps, steps * t_mul, height * m_mul
-    return rate * (alpha + (1 - alpha) * height * np.cos(np.pi / 2 * t / steps) ** 2)
-
-
-# name: (class, arguments in order, arguments by name, reference of the same arguments)
-CASES = {
-    "exponential": ("ExponentialDecay", (0.1, 7, 0.5), {}, exponential),
-    "exponential-up": ("ExponentialDecay", (1e-3, 8.5, 1.2), {}, exponential),
-    "exponential-staircase": ("ExponentialDecay", (0.1, 7, 0.9, True), {}, exponential),
-    "piecewise": ("PiecewiseConstantDecay", ([7, 20], [0.1, 0.05, 0.01]), {}, piecewise),
-    "piecewise-one": ("PiecewiseConstantDecay", ([14], [0.0, 0.2]), {}, piecewise),
-    "polynomial": ("PolynomialDecay", (0.1, 28), {}, polynomial),
-    "polynomial-root": ("PolynomialDecay", (0.1, 28, 0.01, 0.5), {}, polynomial),
-    "polynomial-up": ("PolynomialDecay", (0.01, 28, 0.1, 2.0), {}, polynomial),
-    "polynomial-cycle": ("PolynomialDecay", (0.1, 7, 0.01, 2.0, True), {}, polynomial),
-    "polynomial-constant": ("PolynomialDecay", (0.1, 7, 0.01, 0.0), {}, polynomial),
-    "inverse": ("InverseTimeDecay", (0.1, 7, 0.5), {}, inverse_time),
-    "inverse-staircase": ("InverseTimeDecay", (0.1, 7, 0.5, True), {}, inverse_time),
-    "inverse-constant": ("InverseTimeDecay", (0.1, 7, 0.0), {}, inverse_time),
-    "cosine": ("CosineDecay", (0.1, 28), {}, cosine),
-    "cosine-alpha": ("CosineDecay", (0.1, 28, 0.2), {}, cosine),
-    "cosine-warm": (
-        "CosineDecay",
-        (0.0, 14, 0.1),
-        {"warmup_target": 0.1, "warmup_steps": 7},
-        lambda t, *args: cosine(t, *args, target=0.1, warmup=7),
-    ),
-    "cosine-down": (
-        "CosineDecay",
-        (0.2, 14, 0.1),
-        {"warmup_target": 0.1, "warmup_steps": 7},
-        lambda t, *args: cosine(t, *args, target=0.1, warmup=7),
-    ),
-    "cosine-cold": (
-        "CosineDecay",
-        (0.0, 14),
-        {"warmup_target": 0.1},
-        lambda t, *args: cosine(t, *args, target=0.1),
-    ),
-    "restarts": ("CosineDecayRestarts", (0.1, 7), {}, restarts),
-    "restarts-equal": ("CosineDecayRestarts", (0.1, 7, 1.0, 0.8, 0.1), {}, restarts),
-    "restarts-faster": ("CosineDecayRestarts", (0.1, 4, 1.5, 0.5), {}, restarts),
-    "restarts-up": ("CosineDecayRestarts", (0.1, 7, 3.0, 1.5, 0.01), {}, restarts),
-}
-STEPS = [*range(30), 35, 48, 49, 50, 70, 91, 92, 280, 1000, 12345]
-
 cases = pytest.mark.parametrize("case", CASES)
-
-
-def make(case, library=schedules):
-    name, args, kwargs, _ = CASES[case]
-    return getattr(library, name)(*args, **kwargs)
-
-
-def expected(case, steps=STEPS):
-    _, args, _, reference = CASES[case]
-    return np.array([reference(t, *args) for t in steps])
-
-
-def assert_rates(actual, expected):
-    # Where terms cancel, float32 is as exact as the terms, of the size of the early rates.
-    scale = np.abs(expected[:30]).max()
-    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=3e-7 * scale)
 
 
 @cases
@@ -133,14 +34,14 @@ def test_compiled_values_without_retracing(jit_compile):
         traces.append(step)
         return [schedule(step) for schedule in all_schedules]
 
-    for step in STEPS[:-3]:
-        expected = [schedule(step) for schedule in all_schedules]
+    eager = np.stack([schedule(tf.constant(STEPS)) for schedule in all_schedules])
+    for number, step in enumerate(STEPS[:-3]):
         rates = compiled(tf.constant(step, tf.int64))
-        np.testing.assert_allclose(rates, expected, rtol=1e-6, atol=3e-8)
+        np.testing.assert_allclose(rates, eager[:, number], rtol=1e-6, atol=3e-8)
     assert len(traces) == 1
 
 
-@cases
+@pytest.mark.parametrize("case", KERAS_CASES)
 def test_values_are_those_of_keras(case):
     for library in KERASES.values():
         reference = make(case, library)
@@ -186,17 +87,137 @@ def test_cycles_end_on_the_very_step(jit_compile):
     assert np.all(compiled(ends + 1) > 0.26)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_cyclic_rates_turn_on_the_very_step(jit_compile):
+    for half in (41, 49, 98, 103):
+        schedule = schedules.Cyclic(0.0, 1.0, half, "triangular2")
+        compiled = tf.function(schedule, jit_compile=jit_compile)
+        k = np.arange(12)
+        np.testing.assert_allclose(compiled(tf.constant(2 * half * k)), 0.0, atol=1e-7)
+        np.testing.assert_allclose(compiled(tf.constant(2 * half * k + half)), 0.5**k, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_phases_end_on_the_very_step(jit_compile):
+    for steps in (10, 30, 100, 490):
+        for schedule, at in (
+            (schedules.OneCycle(1.0, steps, final_div_factor=2.0), {steps * 3 // 10 - 1: 1.0}),
+            (schedules.OneCycle(1.0, steps, final_div_factor=2.0), {steps - 1: 0.02}),
+            (
+                schedules.OneCycle(1.0, steps, 0.3, 25, 2, "linear", True),
+                {steps * 6 // 10 - 2: 0.04},
+            ),
+            (schedules.WarmupStableDecay(1.0, steps, 7, 9), {steps: 1.0, steps + 7: 1.0}),
+            (schedules.WarmupStableDecay(1.0, steps, 7, 9, "1-sqrt"), {steps + 16: 0.0}),
+            (
+                schedules.Warmup(schedules.LinearDecay(1.0, steps), steps),
+                {steps: 1.0, 2 * steps: 0},
+            ),
+            (schedules.Sequence([1.0, 0.5, 0.25], [7, steps]), {6: 1.0, 7: 0.5, steps: 0.25}),
+        ):
+            compiled = tf.function(schedule, jit_compile=jit_compile)
+            rates = compiled(tf.constant(list(at)))
+            np.testing.assert_allclose(rates, list(at.values()), rtol=1e-6, atol=1e-7)
+
+
+# Recorded from torch 2.13.0: the rate before each step of SGD, with `cycle_momentum=False`.
+TORCH = {
+    "OneCycleLR(max_lr=0.1, total_steps=10)": (
+        schedules.OneCycle(0.1, 10),
+        """0.004 0.052 0.1 0.0950484632 0.0811745654 0.0611262022 0.0388741978 0.0188258346
+        0.0049519368 4e-07""",
+    ),
+    "OneCycleLR(max_lr=0.2, total_steps=12, pct_start=0.4, anneal_strategy='linear', "
+    "div_factor=10.0, final_div_factor=100.0)": (
+        schedules.OneCycle(0.2, 12, 0.4, 10.0, 100.0, anneal="linear"),
+        """0.02 0.0673684211 0.114736842 0.162105263 0.19445 0.1667 0.13895 0.1112 0.08345 0.0557
+        0.02795 0.0002""",
+    ),
+    "OneCycleLR(max_lr=0.1, total_steps=14, pct_start=0.35, three_phase=True, "
+    "final_div_factor=10.0)": (
+        schedules.OneCycle(0.1, 14, 0.35, final_div_factor=10.0, three_phase=True),
+        """0.004 0.018749231 0.0539327651 0.0879285159 0.0998443508 0.082357378 0.0462142393
+        0.0136267474 0.00398687597 0.00354731935 0.0026307682 0.0015617112 0.000718629041 0.0004""",
+    ),
+    "OneCycleLR(max_lr=0.1, total_steps=5, pct_start=0.0)": (
+        schedules.OneCycle(0.1, 5, 0.0),
+        "0.0904508879 0.0654509879 0.0345494121 0.00954951208 4e-07",
+    ),
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=4)": (
+        schedules.Cyclic(0.01, 0.1, 4),
+        """0.01 0.0325 0.055 0.0775 0.1 0.0775 0.055 0.0325 0.01 0.0325 0.055 0.0775 0.1 0.0775
+        0.055 0.0325 0.01 0.0325""",
+    ),
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=4, mode='triangular2')": (
+        schedules.Cyclic(0.01, 0.1, 4, "triangular2"),
+        """0.01 0.0325 0.055 0.0775 0.1 0.0775 0.055 0.0325 0.01 0.02125 0.0325 0.04375 0.055
+        0.04375 0.0325 0.02125 0.01 0.015625""",
+    ),
+    "CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=4, mode='exp_range', gamma=0.9)": (
+        schedules.Cyclic(0.01, 0.1, 4, "exp", 0.9),
+        """0.01 0.03025 0.04645 0.0592075 0.069049 0.049858075 0.033914845 0.0207616803 0.01
+        0.018716961 0.0256905298 0.0311822152 0.0354186583 0.0271575943 0.0202945566 0.0146325505
+        0.01 0.0137523659""",
+    ),
+    "SequentialLR([LinearLR(0.1, 1.0, total_iters=4), CosineAnnealingLR(T_max=8)], [4]), lr=0.1": (
+        schedules.Warmup(schedules.CosineDecay(0.1, 8), 4, 0.01),
+        """0.01 0.0325 0.055 0.0775 0.1 0.0961939766 0.0853553391 0.0691341716 0.05 0.0308658284
+        0.0146446609 0.00380602337 0.0""",
+    ),
+    "the same SequentialLR": (
+        schedules.Sequence(
+            [schedules.LinearDecay(0.01, 4, 0.1), schedules.CosineDecay(0.1, 8)], [4]
+        ),
+        """0.01 0.0325 0.055 0.0775 0.1 0.0961939766 0.0853553391 0.0691341716 0.05 0.0308658284
+        0.0146446609 0.00380602337 0.0""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TORCH)
+def test_values_are_those_of_pytorch(case):
+    schedule, recorded = TORCH[case]
+    rates = np.array(recorded.split(), float)
+    np.testing.assert_allclose(schedule(tf.range(len(rates))), rates, rtol=3e-6, atol=2e-8)
+
+
+def test_schedules_inside_of_others_get_integer_steps():
+    seen = []
+
+    class Table(schedules.LearningRateSchedule):
+        def __call__(self, step):
+            seen.append(step.dtype)
+            return tf.gather([0.5, 0.25, 0.125], step)
+
+    for step in (7, np.int64(7), tf.constant(7), tf.constant(7, tf.uint64), tf.Variable(7)):
+        assert float(schedules.Warmup(Table(), 5)(step)) == 0.125
+        assert float(schedules.Sequence([0.0, Table()], [6])(step)) == 0.25
+    assert set(seen) == {tf.int64}
+
+
+@pytest.mark.parametrize("library", KERASES)
+def test_schedules_of_keras_inside_of_others(library):
+    theirs = KERASES[library].CosineDecay(0.1, 14)
+    for schedule in (schedules.Warmup(theirs, 7, 0.1), schedules.Sequence([0.1, theirs], [7])):
+        rates = [float(schedule(t)) for t in range(30)]
+        np.testing.assert_allclose(
+            rates, [cosine(max(t - 7, 0), 0.1, 14) for t in range(30)], rtol=1e-6, atol=3e-8
+        )
+
+
 def test_steps_beyond_int32_and_float32():
     huge = 2**40
     piecewise = schedules.PiecewiseConstantDecay([huge], [1.0, 2.0])
     assert [float(piecewise(step)) for step in (huge, huge + 1)] == [1.0, 2.0]
     stairs = schedules.ExponentialDecay(1.0, huge, 0.5, staircase=True)
     assert [float(stairs(step)) for step in (2 * huge - 10**6, 2 * huge)] == [0.5, 0.25]
+    sequence = schedules.Sequence([1.0, schedules.LinearDecay(1.0, 4)], [huge])
+    assert [float(sequence(step)) for step in (huge - 1, huge, huge + 1)] == [1.0, 1.0, 0.75]
+    warm = schedules.Warmup(schedules.LinearDecay(1.0, 4), huge)
+    assert [float(warm(step)) for step in (huge // 2, huge, huge + 1)] == [0.5, 1.0, 0.75]
 
 
-@pytest.mark.parametrize(
-    "case", ["exponential", "piecewise", "polynomial", "inverse", "cosine-warm", "restarts"]
-)
+@pytest.mark.parametrize("case", {name: case for case, (name, *_) in CASES.items()}.values())
 def test_any_step_type(case):
     for step in (
         9,
@@ -239,6 +260,13 @@ def test_the_initial_rate_gives_the_dtype(rate, dtype):
         lambda rate: schedules.InverseTimeDecay(rate, 1000, 1.0),
         lambda rate: schedules.CosineDecay(rate, 4000, warmup_target=1.0, warmup_steps=10),
         lambda rate: schedules.CosineDecayRestarts(rate, 4000),
+        lambda rate: schedules.LinearDecay(rate, 4000),
+        lambda rate: schedules.WarmupStableDecay(rate, 1000, 500, 4000, "1-sqrt"),
+        lambda rate: schedules.OneCycle(rate, 4000),
+        lambda rate: schedules.Cyclic(rate, 0.1, 3000),
+        lambda rate: schedules.Warmup(rate, 4000),
+        lambda rate: schedules.Warmup(schedules.LinearDecay(rate, 4000), 1000),
+        lambda rate: schedules.Sequence([rate, schedules.LinearDecay(1.0, 4000)], [1000]),
     ):
         value, exact = make_schedule(rate)(2001), make_schedule(1.0)(2001)
         assert value.dtype == dtype
@@ -250,15 +278,20 @@ def test_the_initial_rate_gives_the_dtype(rate, dtype):
 def test_float64_is_computed_in_float64():
     rates = schedules.CosineDecay(np.float64(0.1), 28, 0.2)(tf.constant(STEPS))
     np.testing.assert_allclose(rates, [cosine(t, 0.1, 28, 0.2) for t in STEPS], rtol=1e-14)
+    for case in ("wsd-sqrt", "one-cycle", "cyclic-exp", "linear-end", "warmup-number"):
+        name, (rate, *others), _, _ = CASES[case]
+        rates = getattr(schedules, name)(np.float64(rate), *others)(tf.constant(STEPS))
+        np.testing.assert_allclose(rates, expected(case), rtol=1e-13, atol=1e-17)
 
 
 def test_a_variable_rate_is_followed():
     rate = tf.Variable(0.5)
-    schedule = schedules.CosineDecay(rate, 10)
-    compiled = tf.function(schedule)
-    assert float(compiled(tf.constant(0))) == 0.5
-    rate.assign(2.0)
-    assert float(compiled(tf.constant(0))) == 2.0
+    for schedule in (schedules.CosineDecay(rate, 10), schedules.Warmup(rate, 0)):
+        rate.assign(0.5)
+        compiled = tf.function(schedule)
+        assert float(compiled(tf.constant(0))) == 0.5
+        rate.assign(2.0)
+        assert float(compiled(tf.constant(0))) == 2.0
 
 
 def test_v1_graph():
@@ -275,6 +308,11 @@ E_ARGS = {"initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 0.5}
 R_ARGS = {"initial_learning_rate": 0.1, "first_decay_steps": 10}
 C_ARGS = {"initial_learning_rate": 0.1, "decay_steps": 10}
 P_ARGS = {"boundaries": [1, 2], "values": [0.1, 0.2, 0.3]}
+S_ARGS = {"peak_learning_rate": 0.1, "warmup_steps": 0, "stable_steps": 10, "decay_steps": 10}
+O_ARGS = {"max_learning_rate": 0.1, "total_steps": 10}
+CYCLE_ARGS = {"initial_learning_rate": 0.1, "maximal_learning_rate": 0.2, "step_size": 10}
+W_ARGS = {"schedule": 0.1, "warmup_steps": 0}
+Q_ARGS = {"schedules": [0.1, 0.2, 0.3], "boundaries": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -313,6 +351,46 @@ P_ARGS = {"boundaries": [1, 2], "values": [0.1, 0.2, 0.3]}
         ("CosineDecayRestarts", R_ARGS, "t_mul", ">= 1", 0.5),
         ("CosineDecayRestarts", R_ARGS, "m_mul", ">= 0", -1.0),
         ("CosineDecayRestarts", R_ARGS, "alpha", ">= 0", -0.1),
+        ("LinearDecay", C_ARGS, "initial_learning_rate", ">= 0", -0.1),
+        ("LinearDecay", C_ARGS, "decay_steps", "> 0", 0),
+        ("LinearDecay", C_ARGS, "end_learning_rate", ">= 0", -1e-4),
+        ("WarmupStableDecay", S_ARGS, "peak_learning_rate", ">= 0", -0.1),
+        ("WarmupStableDecay", S_ARGS, "warmup_steps", ">= 0", -1),
+        ("WarmupStableDecay", S_ARGS, "stable_steps", ">= 0", -1),
+        ("WarmupStableDecay", S_ARGS, "decay_steps", "> 0", 0),
+        ("WarmupStableDecay", S_ARGS, "decay", "'linear', 'cosine', '1-sqrt'", "sqrt"),
+        ("WarmupStableDecay", S_ARGS, "decay", "'linear', 'cosine', '1-sqrt'", None),
+        ("WarmupStableDecay", S_ARGS, "initial_learning_rate", ">= 0", -0.1),
+        ("WarmupStableDecay", S_ARGS, "initial_learning_rate", "would have no effect", 0.01),
+        ("WarmupStableDecay", S_ARGS, "end_learning_rate", ">= 0", -0.1),
+        ("OneCycle", O_ARGS, "max_learning_rate", ">= 0", -0.1),
+        ("OneCycle", O_ARGS, "total_steps", "> 1", 1),
+        ("OneCycle", O_ARGS, "pct_start", ">= 0", -0.1),
+        ("OneCycle", O_ARGS, "pct_start", "< 1", 1.0),
+        ("OneCycle", {**O_ARGS, "three_phase": True}, "pct_start", "at most 0.5", 0.6),
+        ("OneCycle", O_ARGS, "div_factor", "> 0", 0.0),
+        ("OneCycle", O_ARGS, "final_div_factor", "> 0", 0.0),
+        ("OneCycle", O_ARGS, "anneal", "'cos', 'linear'", "cosine"),
+        ("OneCycle", O_ARGS, "three_phase", "True or False", 1),
+        ("Cyclic", CYCLE_ARGS, "initial_learning_rate", ">= 0", -0.1),
+        ("Cyclic", CYCLE_ARGS, "maximal_learning_rate", ">= 0", -0.1),
+        ("Cyclic", CYCLE_ARGS, "step_size", "> 0", 0),
+        ("Cyclic", CYCLE_ARGS, "scale", "'triangular', 'triangular2', 'exp'", "exp_range"),
+        ("Cyclic", {**CYCLE_ARGS, "scale": "exp"}, "gamma", "> 0", 0.0),
+        ("Cyclic", CYCLE_ARGS, "gamma", "would have no effect", 0.9),
+        ("Cyclic", CYCLE_ARGS, "scale_mode", "None, 'cycle', 'iterations'", "step"),
+        ("Cyclic", CYCLE_ARGS, "scale_mode", "would have no effect", "cycle"),
+        ("Warmup", W_ARGS, "schedule", "schedule or a finite number >= 0", -0.1),
+        ("Warmup", W_ARGS, "schedule", "schedule or a finite number >= 0", None),
+        ("Warmup", W_ARGS, "schedule", "schedule or a finite number >= 0", [0.1]),
+        ("Warmup", W_ARGS, "schedule", "schedule or a finite number >= 0", abs),
+        ("Warmup", W_ARGS, "warmup_steps", ">= 0", -1),
+        ("Warmup", W_ARGS, "initial_learning_rate", ">= 0", -0.1),
+        ("Warmup", W_ARGS, "initial_learning_rate", "would have no effect", 0.01),
+        ("Sequence", Q_ARGS, "schedules", "one element more", [0.1]),
+        ("Sequence", Q_ARGS, "schedules", "list", 5),
+        ("Sequence", Q_ARGS, "boundaries", "one element more", [1]),
+        ("Sequence", Q_ARGS, "boundaries", "increasing", [2, 2]),
     ],
 )
 def test_refuses_bad_arguments(name, kwargs, argument, rule, value):
@@ -327,206 +405,12 @@ def test_refuses_bad_arguments(name, kwargs, argument, rule, value):
 def test_one_bad_value_is_named():
     with pytest.raises(ValueError, match="`values` must be a finite number >= 0; got -0.2"):
         schedules.PiecewiseConstantDecay([1], [0.1, -0.2])
+    with pytest.raises(ValueError, match="`schedules` must be .* >= 0; got 'cosine'"):
+        schedules.Sequence([0.1, "cosine"], [1])
+    with pytest.raises(ValueError, match="`boundaries` must be a finite number > 0; got 0"):
+        schedules.Sequence([0.1, 0.2], [0])
 
 
 def test_no_boundaries_mean_a_constant():
     assert float(schedules.PiecewiseConstantDecay([], [0.5])(7)) == 0.5
-
-
-def test_configs_are_those_of_keras():
-    for case in CASES:
-        config = make(case).get_config()
-        assert config == make(case, keras.optimizers.schedules).get_config()
-        assert json.loads(json.dumps(config)) == config
-        copy = type(make(case)).from_config(config)
-        assert copy == make(case) and hash(copy) == hash(make(case))
-
-
-def test_equal_by_class_and_config():
-    a = schedules.ExponentialDecay(0.1, 10, 0.5)
-    assert a != schedules.ExponentialDecay(0.2, 10, 0.5)
-    assert a != schedules.InverseTimeDecay(0.1, 10, 0.5)
-    assert a != "ExponentialDecay"
-    double = schedules.ExponentialDecay(tf.constant(0.1, tf.float64), 10, 0.5)
-    single = schedules.ExponentialDecay(tf.constant(0.1, tf.float32), 10, 0.5)
-    assert double != single and double == schedules.ExponentialDecay(np.float64(0.1), 10, 0.5)
-
-
-def test_repr_shows_the_config():
-    schedule = schedules.InverseTimeDecay(0.1, 10, 0.5)
-    assert repr(schedule) == (
-        "InverseTimeDecay(initial_learning_rate=0.1, decay_steps=10, decay_rate=0.5, "
-        "staircase=False, name='InverseTimeDecay')"
-    )
-    assert eval(repr(schedule), vars(schedules)) == schedule
-
-
-def test_schedules_lists_the_six():
-    assert sorted(cls.__name__ for cls in schedules.SCHEDULES) == sorted(
-        {name for name, *_ in CASES.values()}
-    )
-
-
-def test_serialized_form():
-    for schedule in map(make, CASES):
-        serialized = schedules.serialize(schedule)
-        name = type(schedule).__name__
-        assert serialized == {
-            "module": "tfopt.schedules",
-            "class_name": name,
-            "config": schedule.get_config(),
-            "registered_name": f"tfopt>{name}",
-        }
-        assert schedules.deserialize(json.loads(json.dumps(serialized))) == schedule
-
-
-@pytest.mark.parametrize("library", KERASES)
-def test_reads_what_keras_writes(library):
-    for case in CASES:
-        serialized = KERASES[library].serialize(make(case, KERASES[library]))
-        schedule = schedules.deserialize(json.loads(json.dumps(serialized)))
-        assert type(schedule) is getattr(schedules, CASES[case][0])
-        assert_rates(schedule(tf.constant(STEPS)), make(case)(tf.constant(STEPS)).numpy())
-
-
-def test_reads_the_legacy_form():
-    legacy = tf_keras.optimizers.schedules.serialize(
-        tf_keras.optimizers.schedules.CosineDecay(0.1, 10), use_legacy_format=True
-    )
-    assert sorted(legacy) == ["class_name", "config"]
-    assert schedules.deserialize(legacy) == schedules.CosineDecay(0.1, 10, name=None)
-
-
-@pytest.mark.parametrize("library", KERASES)
-def test_keras_reads_what_is_written_here(library):
-    schedule = schedules.CosineDecay(0.1, 10, 0.2)
-    copy = KERASES[library].deserialize(
-        schedules.serialize(schedule),
-        custom_objects={f"tfopt>{cls.__name__}": cls for cls in schedules.SCHEDULES},
-    )
-    assert copy == schedule
-
-
-@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float32, tf.float64])
-def test_tensors_keep_their_dtype_when_serialized(dtype):
-    schedule = schedules.CosineDecay(tf.constant(0.1, dtype), 10)
-    copy = schedules.deserialize(json.loads(json.dumps(schedules.serialize(schedule))))
-    assert copy == schedule and copy(3).dtype == dtype and copy(3) == schedule(3)
-
-
-def test_reads_tensors_arrays_and_tuples_of_keras():
-    theirs = keras.optimizers.schedules
-    cosine = theirs.serialize(theirs.CosineDecay(tf.constant(0.1, tf.float64), 10))
-    assert schedules.deserialize(cosine)(0).dtype == tf.float64
-    piecewise = theirs.serialize(theirs.PiecewiseConstantDecay((1, 2), np.array([0.1, 0.2, 0.3])))
-    assert schedules.deserialize(piecewise).boundaries == [1, 2]
-    assert float(schedules.deserialize(piecewise)(2)) == 0.2
-    written = {"class_name": "__tuple__", "items": [1, 2]}
-    config = {"boundaries": written, "values": [0.1, 0.2, 0.3]}
-    config = {"class_name": "PiecewiseConstantDecay", "config": config}
-    assert schedules.deserialize(config).boundaries == [1, 2]
-
-
-GOOD = {"module": "keras.optimizers.schedules", "class_name": "CosineDecay", "config": C_ARGS}
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"class_name": "NoSuchDecay"}, "NoSuchDecay"),
-        ({"class_name": "cosinedecay"}, "cosinedecay"),
-        ({"class_name": "LearningRateSchedule"}, "LearningRateSchedule"),
-        ({"class_name": "serialize"}, "serialize"),
-        ({"class_name": "tfopt.schedules.CosineDecay"}, "tfopt.schedules.CosineDecay"),
-        ({"class_name": None}, "None"),
-        ({"class_name": ["CosineDecay"]}, "['CosineDecay']"),
-        ({"module": "antigravity"}, "antigravity"),
-        ({"module": "antigravity", "class_name": "geohash"}, "antigravity"),
-        ({"registered_name": "other>CosineDecay"}, "other>CosineDecay"),
-        ({"config": None}, "None"),
-        ({"config": [1]}, "[1]"),
-        ({"config": {**C_ARGS, "decay_rate": 0.5}}, "decay_rate"),
-        ({"config": {"decay_steps": 10}}, "initial_learning_rate"),
-        ({"config": {**C_ARGS, 3: 4}}, "3"),
-        ({"config": {**C_ARGS, "decay_steps": 0}}, "decay_steps"),
-        (
-            {
-                "config": {
-                    **C_ARGS,
-                    "initial_learning_rate": {"class_name": "__tensor__", "config": {"value": 0.1}},
-                }
-            },
-            "dtype",
-        ),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_refuses_bad_configs(change, told):
-    assert schedules.deserialize(GOOD) == schedules.CosineDecay(0.1, 10)
-    before = set(sys.modules)
-    with pytest.raises(ValueError) as error:
-        schedules.deserialize({**GOOD, **change})
-    assert told in str(error.value)
-    assert "antigravity" not in set(sys.modules) - before
-
-
-def test_refuses_what_is_no_config():
-    for config in (None, "CosineDecay", [GOOD], 3):
-        with pytest.raises(ValueError) as error:
-            schedules.deserialize(config)
-        assert repr(config) in str(error.value)
-
-
-def test_refuses_to_serialize_what_is_no_schedule():
-    with pytest.raises(ValueError, match="`schedule` must be a LearningRateSchedule; got 0.1"):
-        schedules.serialize(0.1)
-
-
-class Halving(schedules.LearningRateSchedule):
-    def __init__(self, start, steps=1):
-        self.start = start
-        self.steps = steps
-
-    def __call__(self, step):
-        return self.start * 0.5 ** (tf.cast(step, tf.float32) / self.steps)
-
-
-class Private(schedules.LearningRateSchedule):
-    def __init__(self, start):
-        self._start = start
-
-    def __call__(self, step):
-        return self._start
-
-
-def test_custom_schedules_have_configs_and_are_found_only_when_given():
-    serialized = schedules.serialize(Halving(0.1, 5))
-    assert serialized["config"] == {"start": 0.1, "steps": 5}
-    assert schedules.deserialize(serialized, {"Halving": Halving}) == Halving(0.1, 5)
-    with pytest.raises(ValueError, match="Halving"):
-        schedules.deserialize(serialized)
-    with pytest.raises(ValueError, match="Halving"):
-        schedules.deserialize(serialized, {"Halving": "no class"})
-
-
-def test_custom_objects_are_found_by_registered_name_and_come_first():
-    config = {"module": "mine", "class_name": "CosineDecay", "registered_name": "mine>CosineDecay"}
-    config["config"] = {"start": 0.1}
-    found = schedules.deserialize(config, {"mine>CosineDecay": Halving})
-    assert found == Halving(0.1)
-    found = schedules.deserialize(
-        {"class_name": "CosineDecay", "config": {"start": 0.1}}, {"CosineDecay": Halving}
-    )
-    assert found == Halving(0.1)
-
-
-def test_a_schedule_without_config_says_so_when_asked():
-    schedule = Private(0.1)
-    assert "Private" in repr(schedule) and schedule == schedule
-    with pytest.raises(NotImplementedError, match="Private must override `get_config`"):
-        schedule.get_config()
-
-
-def test_the_base_is_abstract():
-    with pytest.raises(TypeError, match="abstract"):
-        schedules.LearningRateSchedule()
+    assert schedules.Sequence([0.5], [])([7, 8]).numpy().tolist() == [0.5, 0.5]

@@ -51,7 +51,7 @@ class Described:
             config = self.get_config()
         except NotImplementedError:
             return object.__repr__(self)
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+        return as_call(self, config)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -61,6 +61,12 @@ class Described:
 
     def __hash__(self) -> int:
         return hash(type(self))  # coarse, but equal objects hash equally
+
+
+def as_call(instance: Any, arguments: Mapping[str, Any]) -> str:
+    """Returns the call of the constructor that makes an instance, for its repr."""
+    shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{type(instance).__name__}({shown})"
 
 
 def describe(instance: Described, own: tuple[type, ...]) -> dict[str, Any]:
@@ -105,6 +111,8 @@ def recover(
             f"`config` must name {what} of this module or a class in `custom_objects`; "
             f"got {config!r}."
         )
+    if "custom_objects" in inspect.signature(cls.from_config).parameters:
+        return cls.from_config(arguments, custom_objects=custom_objects)
     return cls.from_config(arguments)
 
 
