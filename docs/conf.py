@@ -156,8 +156,8 @@ def page(cls) -> str:
 
 {STEPS} steps on $(1-x)^2 + 10\\,(y-x^2)^2$ from the star; the least is at the cross.
 Of {len(values)} values of `{turned}` from {values[0]} to {values[-1]:g}, {best} came lowest; its
-neighbours are beside it.{more} Two parameters tell little of a million: this shows how the optimizer
-moves, not how good it is.
+neighbours are beside it.{more} Two parameters tell little of a million: this shows how the
+optimizer moves, not how good it is.
 
 ```{{image}} {name}.svg
 :alt: Paths of {name} on Rosenbrock's function
