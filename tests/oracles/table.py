@@ -1,7 +1,8 @@
 """The traces: the call of another package, and the optimizer of tfopt that must do the same.
 
-All numbers are exact in float32, in which tfopt keeps hyperparameters. The equations take the
-same arguments as tfopt's optimizer. So a trace is only stored if both columns mean the same.
+Numbers are exact in float32, in which tfopt keeps hyperparameters, unless the tolerance is 1e-6 or
+more. The equations take the same arguments as tfopt's optimizer. So a trace is only stored if both
+columns mean the same.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ class Trace:
         tolerance: how near tfopt's weights must be, relative to their size.
         note: what differs from the package as it is, and what limits the tolerance.
         shapes: of the variables.
+        zeros_at_first: whether some gradients of the first step are 0.
         patch: what to change in the package.
     """
 
@@ -45,6 +47,7 @@ class Trace:
     tolerance: float = 1e-12
     note: str = ""
     shapes: tuple[tuple[int, ...], ...] = SHAPES
+    zeros_at_first: bool = True
     patch: Callable[[], Any] = contextlib.nullcontext
 
 
@@ -52,64 +55,93 @@ with_addons = functools.partial(packages.with_keras, variable=tf.Variable)
 
 
 def of_matrices(**fields):
-    """A trace of Muon, by default of matrices and with torch."""
+    """A trace of Muon, by default of matrices, with torch, and as exact as the norms allow."""
     run = functools.partial(packages.with_torch, transposed=True)
     patch = packages.float64_orthogonalization
-    defaults = dict(optimizer="Muon", run=run, shapes=MATRICES, patch=patch)
+    defaults = dict(optimizer="Muon", run=run, shapes=MATRICES, patch=patch, tolerance=1e-6)
     return Trace(**{**defaults, **fields})
 
 
 IN_FLOAT64 = "The iterations are patched to run in float64 instead of bfloat16."
+AVERAGE = "Its momentum is an average, not a sum, so that the 1e-7 beside the norm counts for more."
+LARGER = "It takes the larger of norm and 1e-7, not their sum."
 TINY = "Epsilon is tiny: the package has it at another place."
+ALL_AT_FIRST = "No first gradient is 0: of each weight it is the first other one that counts here."
 
 MUON = [
     of_matrices(
         name="muon-original",
-        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="original"),
+        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, rms_rate=None),
         package="KellerJordan/Muon",
         call="muon.SingleDeviceMuon(p, 2**-5, weight_decay=0.125, momentum=0.9375)",
-        note=IN_FLOAT64,
+        note=f"{IN_FLOAT64} {AVERAGE}",
     ),
     of_matrices(
         name="muon-torch-original",
-        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="original"),
+        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, rms_rate=None),
         package="torch",
         call="torch.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375)",
-        tolerance=1e-6,
-        note=IN_FLOAT64 + " It takes the larger of norm and epsilon, not their sum.",
+        note=f"{IN_FLOAT64} {LARGER}",
     ),
     of_matrices(
         name="muon-torch-match-rms",
-        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="match_rms"),
+        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, rms_rate=0.2),
         package="torch",
         call="torch.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, "
         "adjust_lr_fn='match_rms_adamw')",
-        tolerance=1e-6,
-        note=IN_FLOAT64 + " It takes the larger of norm and epsilon, not their sum.",
+        note=f"{IN_FLOAT64} {LARGER} The size of a step, 0.2, is not exact in float32.",
     ),
     of_matrices(
         name="muon-torch-heavy-ball",
         arguments=dict(
             learning_rate=2**-5,
             momentum=0.875,
+            weight_decay=None,
             nesterov=False,
             ns_steps=7,
-            scale="original",
+            rms_rate=None,
         ),
         package="torch",
         call="torch.optim.Muon(p, 2**-5, weight_decay=0.0, momentum=0.875, nesterov=False, "
         "ns_steps=7)",
-        tolerance=1e-6,
-        note=IN_FLOAT64 + " It takes the larger of norm and epsilon, not their sum.",
+        note=f"{IN_FLOAT64} {LARGER}",
     ),
     of_matrices(
         name="muon-keras",
-        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="match_rms"),
+        arguments=dict(
+            learning_rate=2**-5,
+            adam_beta_1=0.875,
+            adam_beta_2=0.96875,
+            adam_weight_decay=0.0625,
+            epsilon=2**-10,
+            weight_decay=0.125,
+            adam_lr_ratio=0.5,
+            momentum=0.9375,
+            rms_rate=0.25,
+        ),
         package="keras",
-        call="keras.optimizers.Muon(2**-5, momentum=0.9375, weight_decay=0.125, rms_rate=0.2)",
+        call="keras.optimizers.Muon(2**-5, 0.875, 0.96875, 0.0625, 2**-10, 0.125, "
+        "adam_lr_ratio=0.5, momentum=0.9375, rms_rate=0.25)",
         run=packages.with_keras,
-        tolerance=1e-6,
-        note="Its momentum is not scaled by 1 - momentum, so that epsilon counts for less.",
+        tolerance=1e-12,
+        note="Vectors are trained by AdamW.",
+        shapes=(*MATRICES, (5,)),
+    ),
+    of_matrices(
+        name="muon-keras-heavy-ball",
+        arguments=dict(
+            learning_rate=2**-5,
+            weight_decay=0.125,
+            momentum=0.875,
+            ns_steps=3,
+            nesterov=False,
+            rms_rate=0.25,
+        ),
+        package="keras",
+        call="keras.optimizers.Muon(2**-5, weight_decay=0.125, momentum=0.875, ns_steps=3, "
+        "nesterov=False, rms_rate=0.25)",
+        run=packages.with_keras,
+        tolerance=1e-12,
     ),
     of_matrices(
         name="muon-optax-heavy-ball",
@@ -118,15 +150,14 @@ MUON = [
             momentum=0.9375,
             weight_decay=0.125,
             nesterov=False,
-            scale="match_rms",
+            rms_rate=0.25,
         ),
         package="optax",
         call="optax.contrib.muon(2**-5, beta=0.9375, weight_decay=0.125, nesterov=False, "
-        "eps=1e-7, consistent_rms=0.2)",
+        "eps=1e-7, consistent_rms=0.25)",
         run=packages.with_optax,
-        tolerance=1e-6,
-        note="Its momentum is corrected for bias, so that epsilon counts for less. With `nesterov` "
-        "it is another formula.",
+        note="Its momentum is corrected for bias, so that the 1e-7 beside the norm counts for "
+        "more. With `nesterov` it is another formula.",
     ),
     of_matrices(
         name="muon-polar-express",
@@ -134,43 +165,37 @@ MUON = [
             learning_rate=2**-5,
             momentum=0.9375,
             weight_decay=0.125,
-            scale="match_rms",
-            coefficients="polar_express",
+            rms_rate=None,
+            polar_express=True,
         ),
         package="timm",
         call="timm.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, nesterov=True, "
-        "ns_coefficients=polar_express_coeffs, safety_factor=1.02, "
-        "adjust_lr_fn='match_rms_adamw')",
-        tolerance=1e-5,
-        note=IN_FLOAT64 + " The coefficients are those of KellerJordan/modded-nanogpt at f411b3d3, "
-        "where epsilon is 1e-6. It takes the larger of norm and epsilon, not their sum.",
+        "ns_coefficients=polar_express_coeffs, safety_factor=1.02, adjust_lr_fn='original')",
+        note=f"{IN_FLOAT64} The coefficients are those of KellerJordan/modded-nanogpt at f411b3d3, "
+        f"where epsilon is 1e-6. {LARGER}",
     ),
     of_matrices(
         name="muon-convolution",
-        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, scale="original"),
+        arguments=dict(learning_rate=2**-5, momentum=0.9375, weight_decay=0.125, rms_rate=None),
         package="timm",
         call="timm.optim.Muon(p, 2**-5, weight_decay=0.125, momentum=0.9375, nesterov=True, "
         "ns_coefficients='original', adjust_lr_fn='original')",
-        tolerance=1e-6,
-        note=IN_FLOAT64 + " Kernels are matrices with all of a window as fan in. It takes the "
-        "larger of norm and epsilon, not their sum.",
+        note=f"{IN_FLOAT64} Kernels are matrices with all of a window as fan in. {LARGER}",
         shapes=KERNELS,
     ),
     of_matrices(
         name="muon-neurons",
         arguments=dict(
             learning_rate=2**-5,
-            momentum=0.9375,
+            momentum=0.75,
             weight_decay=0.125,
-            scale="original",
-            normalize="neurons",
+            rms_rate=None,
+            normuon_beta=0.9375,
         ),
         package="zichongli5/NorMuon",
-        call="normuon.SingleDeviceNorMuon(p, 2**-5, weight_decay=0.125, momentum=0.9375, "
-        "beta2=0.95)",
-        tolerance=1e-6,
-        note=IN_FLOAT64 + " The decay of the norms is its default, 0.95, which is not exact in "
-        "float32.",
+        call="normuon.SingleDeviceNorMuon(p, 2**-5, weight_decay=0.125, momentum=0.75, "
+        "beta2=0.9375)",
+        note=f"{IN_FLOAT64} {AVERAGE}",
     ),
 ]
 
@@ -207,7 +232,7 @@ SCHEDULE_FREE = [
             epsilon=2**-10,
             warmup_steps=8,
             r=0.5,
-            weight_power=1.0,
+            weight_lr_power=1.0,
         ),
         "schedulefree",
         "schedulefree.AdamWScheduleFree(p, 2**-5, (0.75, 0.96875), 2**-10, warmup_steps=8, r=0.5, "
@@ -229,7 +254,7 @@ SCHEDULE_FREE = [
             weight_decay=0.125,
             warmup_steps=8,
             r=1.0,
-            weight_power=1.0,
+            weight_lr_power=1.0,
         ),
         "schedulefree",
         "schedulefree.SGDScheduleFree(p, 2**-3, 0.75, 0.125, 8, 1.0, 1.0, foreach=False)",
@@ -252,7 +277,7 @@ SCHEDULE_FREE = [
             epsilon=2**-10,
             weight_decay=0.125,
             r=0.5,
-            weight_power=1.0,
+            weight_lr_power=1.0,
         ),
         "schedulefree",
         "schedulefree.RAdamScheduleFree(p, 2**-5, (0.875, 0.96875), 2**-10, 0.125, 0.5, 1.0, "
@@ -309,15 +334,17 @@ ADAM_AND_KIN = [
             learning_rate=2**-6,
             beta_1=0.875,
             beta_2=0.96875,
-            beta_3=1 - 2**-7,
-            alpha=5.0,
+            beta_3=1 - 2**-6,
+            alpha=4.0,
             epsilon=2**-10,
             weight_decay=0.125,
             alpha_warmup_steps=16,
             beta_3_warmup_steps=24,
         ),
         "apple/ml-ademamix",
-        "ademamix.AdEMAMix(p, 2**-6, (0.875, 0.96875, 1 - 2**-7), 5.0, 24, 16, 2**-10, 0.125)",
+        "ademamix.AdEMAMix(p, 2**-6, (0.875, 0.96875, 1 - 2**-6), 4.0, 24, 16, 2**-10, 0.125)",
+        tolerance=1e-5,
+        note="It adds 1e-8 to the decay rates inside of logarithms.",
     ),
     Trace(
         "ademamix-optax",
@@ -391,7 +418,7 @@ ADAM_AND_KIN = [
     Trace(
         "adabelief",
         "AdaBelief",
-        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.96875, epsilon=2**-20),
+        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.96875, epsilon=2**-20, rectify=False),
         "optax",
         "optax.adabelief(2**-5, 0.875, 0.96875, 2**-20, 2**-20)",
         packages.with_optax,
@@ -421,6 +448,7 @@ ADAM_AND_KIN = [
             beta_2=0.96875,
             epsilon=2**-50,
             weight_decay=0.125,
+            rectify=False,
         ),
         "timm",
         "timm.optim.AdaBelief(p, 2**-5, (0.875, 0.96875), 2**-50, 0.125, rectify=False)",
@@ -457,9 +485,11 @@ ADAM_AND_KIN = [
     Trace(
         "adopt",
         "ADOPT",
-        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=0.5, weight_decay=0.125),
+        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=0.5),
         "iShohei220/adopt",
-        "adopt.ADOPT(p, 2**-5, (0.875, 0.9375), 0.5, weight_decay=0.125, decouple=True)",
+        "adopt.ADOPT(p, 2**-5, (0.875, 0.9375), 0.5, decouple=True)",
+        note=ALL_AT_FIRST + " Its weights do not decay in the first step, so none do here.",
+        zeros_at_first=False,
     ),
     Trace(
         "adopt-optax",
@@ -468,14 +498,17 @@ ADAM_AND_KIN = [
         "optax",
         "optax.contrib.adopt(2**-5, 0.875, 0.9375, 2**-20)",
         packages.with_optax,
+        note=ALL_AT_FIRST,
+        zeros_at_first=False,
     ),
     Trace(
         "adopt-timm",
         "ADOPT",
-        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=2**-20, weight_decay=0.125),
+        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.9375, epsilon=2**-20),
         "timm",
-        "timm.optim.Adopt(p, 2**-5, (0.875, 0.9375), 2**-20, 0.25, 0.125, decoupled=True)",
-        note="Its default for the exponent of the bound is 0.333.",
+        "timm.optim.Adopt(p, 2**-5, (0.875, 0.9375), 2**-20, 0.25)",
+        note=ALL_AT_FIRST + " Its default for the exponent of the bound is 0.333.",
+        zeros_at_first=False,
     ),
     Trace(
         "adamw-cautious",
@@ -507,6 +540,43 @@ ADAM_AND_KIN = [
         note=TINY,
     ),
     Trace(
+        "lion-cautious",
+        "Lion",
+        dict(learning_rate=2**-5, beta_1=0.875, beta_2=0.96875, weight_decay=0.125, cautious=True),
+        "timm",
+        "timm.optim.Lion(p, 2**-5, (0.875, 0.96875), 0.125, caution=True)",
+    ),
+    Trace(
+        "adamw-cautious-weight-decay",
+        "AdamW",
+        dict(
+            learning_rate=2**-5,
+            beta_1=0.875,
+            beta_2=0.96875,
+            epsilon=2**-60,
+            weight_decay=0.5,
+            cautious_weight_decay=True,
+        ),
+        "microsoft/dion",
+        "by_function(p, 2, lambda x, g, s, t: dion.adamw_update_foreach(x, g, *s, "
+        "2**-5, 0.875, 0.96875, 0.5, t, 2**-60, cautious_wd=True))",
+        note=TINY,
+    ),
+    Trace(
+        "lion-cautious-weight-decay",
+        "Lion",
+        dict(
+            learning_rate=2**-5,
+            beta_1=0.875,
+            beta_2=0.96875,
+            weight_decay=0.5,
+            cautious_weight_decay=True,
+        ),
+        "microsoft/dion",
+        "by_function(p, 1, lambda x, g, s, t: dion.lion_update_foreach(x, g, *s, "
+        "2**-5, 0.875, 0.96875, 0.5, cautious_wd=True))",
+    ),
+    Trace(
         "yogi",
         "Yogi",
         dict(
@@ -527,10 +597,12 @@ NORMS = [
     Trace(
         "lars",
         "LARS",
-        dict(learning_rate=2**-2, momentum=0.875, trust_coefficient=2**-5, weight_decay=0.125),
+        dict(learning_rate=2**-2, momentum=0.875, trust_coefficient=2**-5),
         "optax",
-        "optax.lars(2**-2, 0.125, trust_coefficient=2**-5, momentum=0.875)",
+        "optax.lars(2**-2, trust_coefficient=2**-5, momentum=0.875, "
+        "trust_ratio_mask=matrices_only)",
         packages.with_optax,
+        note="With weight decay it has another ratio.",
     ),
     Trace(
         "lars-nesterov",
@@ -541,21 +613,27 @@ NORMS = [
             trust_coefficient=2**-5,
             epsilon=2**-3,
             nesterov=True,
-            weight_decay=0.125,
         ),
         "optax",
-        "optax.lars(2**-2, 0.125, trust_coefficient=2**-5, eps=2**-3, momentum=0.875, "
-        "nesterov=True)",
+        "optax.lars(2**-2, trust_coefficient=2**-5, eps=2**-3, momentum=0.875, nesterov=True, "
+        "trust_ratio_mask=matrices_only)",
         packages.with_optax,
+        note="With weight decay it has another ratio.",
     ),
     Trace(
         "lars-timm",
         "LARS",
-        dict(learning_rate=2**-2, momentum=0.875, trust_coefficient=2**-5, epsilon=2**-3),
+        dict(
+            learning_rate=2**-2,
+            momentum=0.875,
+            trust_coefficient=2**-5,
+            epsilon=2**-3,
+            weight_decay=0.125,
+        ),
         "timm",
-        "timm.optim.Lars(p, 2**-2, momentum=0.875, trust_coeff=2**-5, eps=2**-3, "
-        "always_adapt=True)",
-        note="With weight decay it has another ratio.",
+        "timm.optim.Lars([dict(params=p[:2], weight_decay=0.125), dict(params=p[2:])], 2**-2, "
+        "momentum=0.875, trust_coeff=2**-5, eps=2**-3)",
+        note="It leaves the norms of what does not decay aside: of vectors here.",
     ),
     Trace(
         "novograd",
@@ -599,7 +677,7 @@ NORMS = [
     Trace(
         "conditional-gradient-nuclear",
         "ConditionalGradient",
-        dict(learning_rate=0.9375, lambda_=2.0, ord="nuclear"),
+        dict(learning_rate=0.9375, lambda_=2.0, epsilon=0.0, ord="nuclear"),
         "tensorflow/addons",
         "tfa.optimizers.ConditionalGradient(0.9375, 2.0, ord='nuclear')",
         with_addons,
