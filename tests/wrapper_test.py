@@ -28,29 +28,10 @@ from training import (
 )
 
 import tfopt
+from tfopt import Lookahead
 
 STEPS = 6
 each_kind = each(of_each_kind(PLAIN))
-
-
-class Lookahead(tfopt.Wrapper):
-    """Every few steps slow weights move towards the fast ones, which go on from there."""
-
-    sync_period = tfopt.Static(2, whole=True, low=1)
-    slow_step_size = tfopt.Hyper(0.5, low=0, high=1)
-    sparse = tfopt.Wrapper.sparse  # `update` takes any rows
-
-    def slots(self, x):
-        return {**super().slots(x), "slow": tfopt.copy(x)}
-
-    def begin(self, h, state):
-        super().begin(h, state)
-        h.syncs = tf.equal(h.t % self.sync_period, 0)
-
-    def update(self, g, x, s, h):
-        x = super().update(g, x, s, h)
-        s.slow = tf.where(h.syncs, s.slow + h.slow_step_size * (x - s.slow), s.slow)
-        return tf.where(h.syncs, s.slow, x)
 
 
 class Same(tfopt.Wrapper):
@@ -154,6 +135,27 @@ def test_rows(case, lazy):
     train(Same(case.make(lazy=lazy)), wrapped, steps)
     train(case.make(lazy=lazy), alone, steps)
     assert_same(wrapped, alone, 1e-12)
+
+
+ALL_ROWS = {
+    "Lookahead": lambda **options: Lookahead(tfopt.SGD(0.125, momentum=0.5, **options), 2),
+    "SWA": lambda **options: tfopt.SWA(tfopt.SGD(0.125, momentum=0.5, **options), 1, 2),
+}
+
+
+@pytest.mark.parametrize("name", ALL_ROWS)
+def test_rows_that_are_not_in_the_batch_take_part(name):
+    """What is averaged or synchronized is the whole variable, so rows are as the dense gradient."""
+    optimizers, by_rows, by_dense = (ALL_ROWS[name](), ALL_ROWS[name]()), start(), start()
+    for i, (matrix, vector) in enumerate(gradients(STEPS)):
+        slices, dense = rows_of(matrix, 1 + i % 4)
+        train(optimizers[0], by_rows, [[slices, vector]])
+        train(optimizers[1], by_dense, [[dense, vector]])
+    both = zip(optimizers, (by_rows, by_dense), strict=True)
+    state = [values_of(variables, optimizer) for optimizer, variables in both]
+    assert_same(*state, 1e-12)
+    with pytest.raises(ValueError, match=f"`lazy` of `inner_optimizer` .* {name} changes all rows"):
+        ALL_ROWS[name](lazy=True)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -264,9 +266,6 @@ def test_copies(how):
     assert_same(others, variables)
     twin.learning_rate = 0.0
     assert optimizer.learning_rate.numpy() == 0.125
-
-
-tfopt.register(Lookahead, "wrapper_test")
 
 
 @pytest.mark.parametrize("library", list(files_matrix.LIBRARIES))

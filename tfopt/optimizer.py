@@ -57,6 +57,10 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
             only these rows decay.
         exclude_from_weight_decay: what does not decay: a list of variables, layers, functions of a
             variable, and regular expressions that are searched for in paths. Also a method.
+        cautious: whether only those weights move whose step and gradient agree; not for all
+            optimizers. Gradients of rows are made dense, and `lazy=True` raises.
+        cautious_weight_decay: whether only those weights decay that the step does not move away
+            from 0.
         groups: other numbers for parts of a model, such as {"encoder": {"learning_rate": 1e-5}}:
             a mapping from such members to numbers, or a list of such mappings and of pairs. See
             the attribute `groups`, and `tfopt.groups`.

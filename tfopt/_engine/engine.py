@@ -178,10 +178,9 @@ class Engine:
 
     def sparse(self, role: str = "") -> str:
         """Returns what is declared of rows: "whole" by a policy, or `sparse`, maybe by role."""
-        if any(policy.needs_whole_variables for policy in self.policies):
-            return "whole"
         declared = self.optimizer.sparse
-        return str(declared[role] if isinstance(declared, Mapping) else declared)
+        word = str(declared[role] if isinstance(declared, Mapping) else declared)
+        return "whole" if any(p.needs_whole_variables for p in self.policies) else word
 
     def rows_word(self, role: str = "") -> str:
         """Returns what happens to rows that are not in the batch: `sparse`, as `lazy` has it."""

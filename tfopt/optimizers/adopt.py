@@ -23,7 +23,7 @@ class ADOPT(Optimizer):
       v_t = \beta_2 v_{t-1} + (1-\beta_2) g_t^2$$
 
     The first gradient of a weight that is not 0 only sets $v = g^2$ there, and $n = 0$. So the
-    first step moves nothing.
+    first step moves nothing, except by weight decay.
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
@@ -53,7 +53,8 @@ class ADOPT(Optimizer):
     Source: Taniguchi et al., "ADOPT: modified Adam can converge with any $\beta_2$ with the optimal
     rate" (2024), with the clipping of its second version. There $v$ is set in the first step of
     the training; here each weight has its own first gradient, which is better for variables that
-    join later and for rows of embeddings. Both are the same where no first gradient is 0.
+    join later and for rows of embeddings. Both are the same where no first gradient is 0. The
+    authors' code does not decay weights in the first step.
     """
 
     learning_rate = Hyper(1e-3, low=0)
