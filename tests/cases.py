@@ -405,7 +405,7 @@ CASES = [
     ),
     Case(
         tfopt.ScheduleFreeRAdam,
-        {**ADAM, **SCHEDULE_FREE},
+        {**ADAM, **SCHEDULE_FREE, "weight_decay": 0.5},
         schedule_free_radam,
         ("z", "average", "v"),
         sparse="whole",
@@ -440,7 +440,7 @@ CASES = [
     ),
     Case(
         tfopt.COCOB,
-        {"alpha": 8.0},
+        {"alpha": 2.0},
         cocob,
         ("start", "largest", "total", "reward", "bet"),
         sparse="rows",
