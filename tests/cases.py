@@ -105,7 +105,7 @@ class Case:
 RATE = 2.0**-5
 ADAM = {"learning_rate": RATE, "beta_1": 0.875, "beta_2": 0.96875, "epsilon": 2.0**-10}
 FTRL = {
-    "learning_rate": 0.5,
+    "learning_rate": 0.25,
     "learning_rate_power": -0.5,
     "initial_accumulator_value": 0.125,
     "l1_regularization_strength": 0.25,
@@ -298,13 +298,13 @@ CASES = [
             **ADAM,
             "beta_3": 0.984375,
             "alpha": 2.0,
-            "alpha_warmup_steps": 8,
-            "beta_3_warmup_steps": 16,
+            "alpha_warmup_steps": 6,
+            "beta_3_warmup_steps": 4,
         },
         ademamix,
         ("m", "m_slow", "v"),
         note="warmup",
-        perturb={"alpha_warmup_steps": 9, "beta_3_warmup_steps": 18},
+        perturb={"alpha_warmup_steps": 7, "beta_3_warmup_steps": 5},
     ),
     Case(
         tfopt.RectifiedAdam,
