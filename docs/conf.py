@@ -94,7 +94,7 @@ PICTURED = {
     "ConditionalGradient": {"lambda_": 3.0},
 }
 KEEPS = [0.7, 0.8, 0.9, 0.95, 0.97, 0.99]  # of ConditionalGradient, where a large one is small
-ALPHAS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0]  # of COCOB, which has no learning rate
+ALPHAS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0]  # of COCOB, which needs no learning rate
 
 
 def dial(cls):
@@ -187,6 +187,14 @@ def from_table(name, column) -> str:
     return row[lines[0].index(column)]
 
 
+def recorded(name) -> str:
+    """The packages whose recorded steps an optimizer repeats, from the table of the traces."""
+    lines = (HERE.parent / "tests" / "oracles" / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    of, package, version = map(rows[0].index, ("optimizer of tfopt", "package", "version"))
+    return ", ".join(sorted({f"{r[package]} {r[version]}" for r in rows if r[of] == name}))
+
+
 def facts(cls) -> str:
     matrix = tf.Variable(tf.zeros([4, 3]), name="matrix")
     optimizer = make(cls)
@@ -216,6 +224,8 @@ def facts(cls) -> str:
         if differs
         else "not in the formula",
     }
+    if others := recorded(cls.__name__):
+        rows["repeats the recorded steps of"] = others
     lines = [f"| {key} | {value} |" for key, value in rows.items()]
     return "\n".join(["| | |", "| --- | --- |", *lines])
 

@@ -440,7 +440,7 @@ CASES = [
     ),
     Case(
         tfopt.COCOB,
-        {"alpha": 2.0},
+        {"alpha": 4.0, "learning_rate": 1.0},
         cocob,
         ("start", "largest", "total", "reward", "bet"),
         sparse="rows",

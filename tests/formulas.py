@@ -386,14 +386,15 @@ def conditional_gradient(x, g, s, t, learning_rate, lambda_, epsilon=1e-7, ord="
     return learning_rate * x + (1 - learning_rate) * -lambda_ * toward
 
 
-def cocob(x, g, s, t, alpha):
+def cocob(x, g, s, t, alpha, learning_rate):
     first = s.setdefault("first", x)
     s["largest"] = np.maximum(s.get("largest", zeros(x) + 1e-8), np.abs(g))
     s["total"] = s.get("total", 0) + np.abs(g)
     s["wins"] = np.maximum(s.get("wins", 0) + (first - x) * g, 0)
     s["against"] = s.get("against", 0) - g
     scale = np.maximum(s["total"] / s["largest"] + 1, alpha)
-    return first + s["against"] * (s["largest"] + s["wins"]) / (s["largest"] ** 2 * scale)
+    goal = first + s["against"] * (s["largest"] + s["wins"]) / (s["largest"] ** 2 * scale)
+    return learning_rate * goal + (1 - learning_rate) * x
 
 
 def muon(

@@ -21,6 +21,18 @@ def test_get_by_name_in_any_case(name):
     assert type(tfopt.get({"class_name": name.lower(), "config": {}})) is cls
 
 
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [("RAdam", "RectifiedAdam"), ("Lamb", "LAMB"), ("Lookahead", "Lookahead"), ("SWA", "SWA")],
+)
+def test_other_spellings(name, cls):
+    assert getattr(tfopt, name) is getattr(tfopt, cls)
+    config = {"inner_optimizer": "adam"} if issubclass(getattr(tfopt, name), tfopt.Wrapper) else {}
+    for spelling in (name, name.lower()):
+        made = tfopt.get({"class_name": spelling, "config": config})
+        assert type(made) is getattr(tfopt, cls)
+
+
 IN_BOTH = ["SGD", "Adam", "AdamW", "Adadelta", "Adamax", "Ftrl", "Lion", "Adafactor"]
 
 
@@ -51,6 +63,8 @@ def test_get_finds_lamb_under_the_name_of_keras_3():
         ("Nadam", {}),
         ("Lamb", {"weight_decay": 0.1}),
         ("Adafactor", {"relative_step": False}),
+        ("ScheduleFreeAdamW", {}),
+        ("Muon", {"rms_rate": None}),
     ],
 )
 def test_get_warns_where_keras_3_has_another_formula(name, arguments):

@@ -144,9 +144,13 @@ def test_decay_of_the_rest():
         ({"polar_express": True, "ns_steps": 6}, "`ns_steps` must be <= 5"),
         ({"weight_decay": None, "adam_weight_decay": 0.5}, "`weight_decay` must be a number"),
         ({"momentum": 1.0}, "`momentum` must be >= 0 and < 1"),
+        ({"ns_steps": None}, "`ns_steps` must be a whole number; got None"),
+        ({"ns_steps": 0}, "`ns_steps` must be >= 1; got 0"),
+        ({"exclude_layers": "head"}, "`exclude_layers` must be a list .* got 'head'"),
+        ({"exclude_layers": [3]}, "`exclude_layers` must be a list .* got .3."),
         ({"roles": {"head": "muon"}}, "`roles` of Muon must be among"),
     ],
 )
 def test_refuses(numbers, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         tfopt.Muon(**numbers)

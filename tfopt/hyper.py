@@ -130,7 +130,7 @@ class Static(_Ranged):
         default: the value when the user gives none. Its type is the rule: for a bool only a bool
             is allowed, for a number only a number, for `None` anything.
         choices: the values that are allowed, if there are few.
-        whole: True if the value must be a whole number or None.
+        whole: True if the value must be a whole number, or None if that is the default.
         in_config: False if no config can hold the value, such as a function; then `get_config`
             warns of it.
         low, high, above, below: bounds of a number, as in `Hyper`.
@@ -170,10 +170,11 @@ class Static(_Ranged):
                 raise TypeError(f"`{self.name}` must be True or False; got {value!r}.")
             return bool(value)
         if self.whole:
-            if value is None:
+            if value is None and self.default is None:
                 return None
             if not is_number(value) or not float(value).is_integer():
-                raise TypeError(f"`{self.name}` must be a whole number or None; got {value!r}.")
+                rule = "a whole number or None" if self.default is None else "a whole number"
+                raise TypeError(f"`{self.name}` must be {rule}; got {value!r}.")
             self.check_range(value)
             return int(value)
         if isinstance(self.default, numbers.Number):

@@ -84,8 +84,10 @@ class Muon(Optimizer):
         rows in the batch of these.
 
     Raises:
-        ValueError: if a number is out of its range, or `polar_express` is True and coefficients are
-            given or there are more than five iterations.
+        ValueError: if a number is out of its range; if `polar_express` is True and coefficients are
+            given or there are more than five iterations; or if there is an `adam_weight_decay`
+            without `weight_decay`.
+        TypeError: if `exclude_layers` is not a list of strings.
 
     >>> x = tf.Variable(tf.eye(2), name="kernel")
     >>> opt = tfopt.Muon(0.5, weight_decay=None, rms_rate=None, ns_steps=10)
@@ -147,6 +149,11 @@ class Muon(Optimizer):
         return "" if self.uses("rms_rate") else "`rms_rate=None` is no factor at all"
 
     def check_arguments(self) -> None:
+        names = self.exclude_layers
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
+            raise TypeError(
+                f"`exclude_layers` must be a list of regular expressions or None; got {names!r}."
+            )
         if self.uses("adam_weight_decay") and not self.uses("weight_decay"):
             raise ValueError(
                 "`weight_decay` must be a number, which may be 0, for `adam_weight_decay` to have "
