@@ -11,7 +11,6 @@ from training import (
     PLAIN,
     assert_same,
     each,
-    each_plain_kind,
     flat,
     gradients,
     of_each_kind,
@@ -37,7 +36,7 @@ def optimizer_average(optimizer, variable):
         return variable.numpy()
 
 
-@each_plain_kind
+@each(of_each_kind([case for case in PLAIN if not case.averages_itself]))
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_averages_follow_and_change_nothing(case, mode):
     steps, variables = gradients(20), start()

@@ -89,6 +89,11 @@ class Case:
         return self.peer is not None and issubclass(self.peer, legacy.Optimizer)
 
     @property
+    def averages_itself(self) -> bool:
+        """Whether it has evaluation weights of its own, and refuses `use_ema`."""
+        return self.cls.evaluated is not tfopt.Optimizer.evaluated
+
+    @property
     def kind(self) -> tuple[Any, ...]:
         """What the code around a formula sees of it."""
         has_kernel = self.cls.fused is not tfopt.Optimizer.fused

@@ -55,7 +55,7 @@ class Case:
         own = dict(self.case.arguments)
         options = [
             [("clipnorm", 0.5), ("clipvalue", 0.3), ("global_clipnorm", 0.7)],
-            [("use_ema", True)],
+            [("use_ema", not self.case.averages_itself)],
             [("gradient_accumulation_steps", int(random.integers(2, 4)))],
             [("skip_nonfinite", True)],
             [("lazy", None if word == "whole" else True)],
@@ -66,7 +66,7 @@ class Case:
                 own.setdefault(name, value)
         if own.get("use_ema") and random.integers(2):
             own["ema_overwrite_frequency"] = 2
-        if self.case.cls.__name__ not in ("Ftrl", "AdamW", "LAMB") and random.integers(4) == 0:
+        if self.case.cls.decays == "base" and random.integers(4) == 0:
             own.setdefault("weight_decay", 0.01)
         return {**own, "jit_compile": bool(random.integers(8) == 0)}
 

@@ -59,10 +59,16 @@ def optimizers():
         f"{case.name} {policy}".strip(): functools.partial(case.make, **keywords)
         for policy, keywords in POLICIES.items()
         for case in WITHOUT
-        if not policy or case.name in WITH_POLICIES and (case.cls.decays or policy != "decay")
+        if not policy or case.name in WITH_POLICIES and takes(case, policy)
     }
     scaled = {f"{name} scaled": functools.partial(loss_scaled, name) for name in IN_A_WRAPPER}
     return found | scaled
+
+
+def takes(case, policy):
+    """Whether an optimizer has the keywords of a policy."""
+    refused = {"decay": case.cls.decays is None, "averages": case.averages_itself}
+    return not refused.get(policy)
 
 
 def rows_of(kind):
