@@ -363,3 +363,29 @@ def test_an_idle_call_does_not_communicate(mirrored):
     assert collectives(always)[False] > 0  # it is seen where it is
     assert collectives(at_times)[False] == 0
     assert collectives(at_times)[True] > 0
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "function"])
+def test_a_flush_knows_groups_and_roles(traced):
+    """A window may have begun in a function that was traced earlier."""
+    matrix, vector = start()
+    options = {"gradient_accumulation_steps": 8, "groups": {"slow": {"learning_rate_factor": 0.5}}}
+    slow = tf.Variable(matrix, name="slow")
+    sgd, lars = tfopt.SGD(1.0, **options), tfopt.LARS(1.0, momentum=0.5, **options)
+    for optimizer in (sgd, lars):
+        variables = [tf.Variable(matrix), tf.Variable(vector), tf.Variable(matrix, name="slow")]
+
+        def step(optimizer=optimizer, variables=variables):
+            optimizer.apply_gradients([(tf.ones_like(v), v) for v in variables])
+
+        step = tf.function(step, autograph=False) if traced else step
+        for _ in range(2):
+            step()
+            step()
+            optimizer.flush()
+        if optimizer is sgd:
+            expected = [matrix - 2, vector - 2, slow - 1]
+            assert_same(variables, [tf.constant(value) for value in expected], 1e-12)
+        else:
+            assert_same(variables[1], vector - 1 - 1.5, 1e-12)  # a vector has no ratio
+            assert not np.allclose(variables[0], variables[2])

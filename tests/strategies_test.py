@@ -5,6 +5,7 @@ import pytest
 import strategies
 import tensorflow as tf
 from cases import CASES
+from training import PLAIN
 
 import tfopt
 from tfopt._libraries.tf_variables import ShardedVariable
@@ -77,7 +78,7 @@ def test_the_docs_have_the_table():
     text = strategies.DOCS.read_text()
     for name in strategies.STRATEGIES:
         assert f"| {name}" in text or f" {name} |" in text, name
-    for case in CASES:
+    for case in PLAIN:
         assert f"| {case.name} |" in text, case.name
 
 
@@ -333,7 +334,10 @@ def test_checkpoints_do_not_know_shards(tmp_path, source, target, deferred):
     np.testing.assert_allclose(second.numpy(), first.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.sparse == "whole"], ids=lambda c: c.name)
+WHOLE = [case for case in CASES if case.cls.sparse == "whole"]
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
 def test_who_needs_whole_variables_refuses_shards(case):
     sharded, optimizer = halves(np.ones([5, 2])), case.make()
     parts = gradients_of(sharded, np.ones([5, 2]))

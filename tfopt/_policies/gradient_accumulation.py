@@ -169,7 +169,7 @@ class Accumulation(Policy):
             window = self._counter(list(block.values())).ref()
             _, aggregate = self._calls.get(window, ({}, True))
             works = [noted.get(key, work) for key, work in {**block, **later}.items()]
-            found.append((works, aggregate))
+            found.append((self.engine.grouped(works), aggregate))  # some were noted without
         return found
 
     def _without_gradients(self, block: Works) -> dict[Any, Work]:
