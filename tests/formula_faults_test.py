@@ -22,6 +22,7 @@ EQUAL = {
         "update, line 16: 1 -> 2",  # likewise
         "orthogonal, line 3: 0 -> 1",  # of a wide matrix as of a tall one
         "as_matrix, line 3: ",  # of kernels of attention: see muon_test.py
+        "larger, line 3: ",  # of shapes that are not known
     ],
     "RMSprop": ["h.rho * s.mg + (1 - h.rho) * g -> "],  # the mean is only squared
     "Yogi": ["(1 - h.beta_2) / tf.sign("],  # which is 1 or -1

@@ -71,7 +71,7 @@ class ConditionalGradient(Optimizer):
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         if self.ord == "nuclear" and len(g.shape) > 1:
-            toward = tf.reshape(largest_part(tf.reshape(g, [-1, g.shape[-1]])), g.shape)
+            toward = tf.reshape(largest_part(tf.reshape(g, [-1, g.shape[-1]])), tf.shape(g))
         else:
             toward = g / (tf.norm(g) + h.epsilon)
         return h.learning_rate * x - (1 - h.learning_rate) * h.lambda_ * toward
@@ -83,7 +83,7 @@ def largest_part(matrix: Any) -> Any:
     The Gram matrix, squared again and again, becomes $v v^\top$: so there is no sign to choose, and
     XLA computes it as exactly as the rest, unlike a singular value decomposition.
     """
-    is_wide = matrix.shape[0] < matrix.shape[1]
+    is_wide = matrix.shape.is_fully_defined() and matrix.shape[0] < matrix.shape[1]
     a = tf.transpose(matrix) if is_wide else matrix
     gram = _normalized(tf.matmul(a, a, transpose_a=True))
     for _ in range(SQUARINGS):

@@ -209,21 +209,21 @@ class Muon(Optimizer):
         s.momentum = h.momentum * s.momentum + g
         direction = g + h.momentum * s.momentum if self.nesterov else s.momentum
         o = self.orthogonal(as_matrix(direction, h.role))
-        inputs, outputs = o.shape
+        inputs, outputs = sides(o)
         if self.uses("rms_rate"):
-            size = h.rms_rate * max(inputs, outputs) ** 0.5
+            size = h.rms_rate * larger(inputs, outputs) ** 0.5
         else:
-            size = max(1.0, outputs / inputs) ** 0.5
+            size = larger(1.0, outputs / inputs) ** 0.5
         if self.uses("normuon_beta"):
             norm, mean_square = tf.norm(o), tf.reduce_mean(o * o, axis=0)
             s.output_norms = h.normuon_beta * s.output_norms + (1 - h.normuon_beta) * mean_square
             o = o / (tf.sqrt(s.output_norms) + TINY)
             size = size * norm / (tf.norm(o) + TINY)
-        return x - h.learning_rate * size * tf.reshape(o, x.shape)
+        return x - h.learning_rate * size * tf.reshape(o, tf.shape(x))
 
     def orthogonal(self, u: Any) -> Any:
         """Returns a matrix near the orthogonal one that is nearest to `u`."""
-        is_tall = u.shape[0] > u.shape[1]
+        is_tall = u.shape.is_fully_defined() and u.shape[0] > u.shape[1]  # only to compute less
         u = tf.transpose(u) if is_tall else u
         norm = tf.norm(u)
         u = u / ((norm * POLAR_EXPRESS_MARGIN if self.polar_express else norm) + NORM_EPSILON)
@@ -238,5 +238,17 @@ class Muon(Optimizer):
 
 def as_matrix(x: Any, role: str) -> Any:
     """Returns a tensor or variable as a matrix of inputs and outputs."""
-    shape = [x.shape[0], -1] if role == "projection" else [-1, x.shape[-1]]
+    shape = [tf.shape(x)[0], -1] if role == "projection" else [-1, tf.shape(x)[-1]]
     return tf.reshape(x, shape)
+
+
+def sides(matrix: Any) -> Any:
+    """Returns the number of rows and of columns: tensors, if the shape is not known."""
+    if matrix.shape.is_fully_defined():
+        return matrix.shape
+    return tf.unstack(tf.cast(tf.shape(matrix), matrix.dtype))
+
+
+def larger(one: Any, other: Any) -> Any:
+    """Returns the larger of two numbers or tensors."""
+    return tf.maximum(one, other) if tf.is_tensor(other) else max(one, other)
