@@ -116,7 +116,7 @@ def test_config():
 
 @each([case for case in REFUSES if case in PLAIN])
 def test_refuses_where_there_is_no_momentum(case):
-    with pytest.raises(ValueError, match=f"`cautious` must be False: {case.cls.__name__}"):
+    with pytest.raises(ValueError, match=f"`cautious` must be False.* {case.cls.__name__}"):
         case.make(cautious=True)
 
 
@@ -125,6 +125,7 @@ def test_refuses_where_there_is_no_momentum(case):
     [
         (lambda: tfopt.Adam(cautious=True, lazy=True), "`lazy` must not be True"),
         (lambda: tfopt.Adam(cautious_weight_decay=True), "without `weight_decay`"),
+        (lambda: tfopt.Adan(weight_decay=0.5, cautious=True), "is part of the update of Adan"),
         (
             lambda: tfopt.LAMB(weight_decay=0.5, cautious_weight_decay=True),
             "is part of the update of LAMB",

@@ -353,4 +353,4 @@ def test_schedule_free_goes_on_from_the_average_of_keras():
         inside = [np.array(v) for v in variables]
     for variable, value in zip(variables, inside, strict=True):
         np.testing.assert_allclose(np.array(variable), value)
-    assert float(ours._engine.state.scalars["weight_sum"]) == 3 * 0.0625**2
+    assert float(ours.get_slot(variables[0], "weight_sum")) == 3 * 0.0625**2

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from training import assert_same, rows, start, train, value_of
 
 import tfopt
@@ -21,6 +22,9 @@ PATHS = {
     "Embedding/table": ((7, 3), "adamw"),
     "head/kernel": ((3, 2), "matrix"),
     "scale": ((), "adamw"),
+    "attention/query/bias": ((2, 3), "adamw"),
+    "gru/bias": ((2, 9), "adamw"),
+    "dw/kernel": ((2, 2, 3, 1), "adamw"),
 }
 
 
@@ -123,6 +127,34 @@ def test_embeddings_may_be_lazy():
     assert np.all(kernel[0] < 1)  # whose weights decay, with all rows
 
 
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_patterns_find_paths_of_either_keras(library):
+    model = library.Sequential([library.layers.Dense(2, input_shape=(3,), name="out")])
+    optimizer = tfopt.Muon(exclude_layers=["out/kernel$"])
+    [kernel, _] = tfopt.inspect.describe(optimizer, model.trainable_variables)
+    assert kernel.role == "adamw"
+
+
+def test_empty_and_smallest_shapes():
+    for shape in ((0, 3), (3, 0), (1, 1)):
+        for rate in (0.2, None):
+            x = tf.Variable(tf.ones(shape))
+            tfopt.Muon(rms_rate=rate).apply_gradients([(tf.ones(shape), x)])
+            assert np.isfinite(x).all()
+
+
+def test_late_variables_of_schedule_free_have_an_average_of_their_age():
+    late, alone = start()[0], start()[0]
+    optimizer, other = tfopt.ScheduleFreeSGD(0.125), start()[1]
+    twin = tfopt.ScheduleFreeSGD(0.125)
+    for step in range(6):
+        optimizer.apply_gradients([(tf.ones_like(other), other)])
+        if step > 2:
+            optimizer.apply_gradients([(tf.cos(late), late)])
+            twin.apply_gradients([(tf.cos(alone), alone)])
+    assert_same(late, alone, 1e-12)
+
+
 def test_decay_of_the_rest():
     def decayed(**numbers):
         kernel, bias = start()
@@ -143,6 +175,10 @@ def test_decay_of_the_rest():
         ({"polar_express": True, "muon_b": -5.0}, "`muon_b` must not be given"),
         ({"polar_express": True, "ns_steps": 6}, "`ns_steps` must be <= 5"),
         ({"weight_decay": None, "adam_weight_decay": 0.5}, "`weight_decay` must be a number"),
+        (
+            {"adam_weight_decay": 0.5, "groups": {"bias": {"weight_decay": 0.1}}},
+            "`groups` must not have a `weight_decay` beside `adam_weight_decay`",
+        ),
         ({"momentum": 1.0}, "`momentum` must be >= 0 and < 1"),
         ({"ns_steps": None}, "`ns_steps` must be a whole number; got None"),
         ({"ns_steps": 0}, "`ns_steps` must be >= 1; got 0"),

@@ -308,3 +308,33 @@ def test_what_does_not_fit_raises():
 
     with pytest.raises(ValueError, match="must not have a `beta_1`, since Both has one"):
         Both(tfopt.Adam())
+
+
+def test_swa_holds_what_a_variable_had_when_it_moved():
+    """Two networks take turns: one of them never moves in a step that enters."""
+    optimizer, (one, other) = tfopt.SWA(tfopt.SGD(0.5), average_period=2), start()
+    for step in range(6):
+        variable = other if step % 2 else one
+        optimizer.apply_gradients([(tf.ones_like(variable), variable)])
+    before = values_of([one, other])
+    with optimizer.evaluation_weights():
+        assert_same(one, before[0] + 0.5, 1e-12)  # of 0.5, 1.0 and 1.5 steps
+        assert_same(other, before[1])
+
+
+@pytest.mark.parametrize("make", [*ALL_ROWS.values(), lambda: tfopt.ScheduleFreeSGD(0.125)])
+def test_constraints_are_refused_where_other_weights_would_not_obey(make):
+    variable = tf.Variable([1.0], constraint=tf.nn.relu)
+    free = tf.Variable([1.0])
+    optimizer = make()
+    with pytest.raises(RuntimeError, match="has a constraint, .* would not obey"):
+        optimizer.apply_gradients([(tf.ones([1]), free), (tf.ones([1]), variable)])
+    assert not optimizer.built and free.numpy() == 1
+
+
+def test_averages_of_averages_are_refused():
+    for inner in (tfopt.ScheduleFreeSGD(), tfopt.SWA(tfopt.SGD())):
+        with pytest.raises(ValueError, match="`inner_optimizer` must not average"):
+            tfopt.SWA(inner)
+        with pytest.raises(ValueError, match="`inner_optimizer` must not average"):
+            Lookahead(inner)

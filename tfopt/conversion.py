@@ -48,7 +48,8 @@ class Counterpart(NamedTuple):
 
 
 _MOMENTS = {"m": "_momentums", "v": "_velocities"}
-_VALUE = ""  # of a slot that starts as the variable
+_VALUE = "value"  # of a slot that starts as the variable
+_WEIGHTS = "weights"  # of a sum of equal weights, one for each step
 COUNTERPARTS = {
     "SGD": Counterpart(SGD, {"momentum": "momentums"}),
     "RMSprop": Counterpart(
@@ -70,7 +71,8 @@ COUNTERPARTS = {
     "Adafactor": Counterpart(Adafactor, {"r": "_r", "c": "_c", "v": "_v"}),
     "Muon": Counterpart(Muon, {"momentum": "momentums", "m": "momentums", "v": "adam_velocities"}),
     "ScheduleFreeAdamW": Counterpart(
-        ScheduleFreeAdamW, {"z": "_momentums", "average": _VALUE, "v": "_velocities"}
+        ScheduleFreeAdamW,
+        {"z": "_momentums", "average": _VALUE, "weight_sum": _WEIGHTS, "v": "_velocities"},
     ),
 }
 _OTHER_ATTRIBUTES = {(TF_KERAS, "Lion", "m"): "momentums"}
@@ -138,9 +140,11 @@ def convert(
     if library != LEGACY and made.sparse in ("rows", "rows_move") and not _rows_suffice(made):
         made = _from_config(cls, {**config, "lazy": False})
     trained = _trained_variables(optimizer, library, variables)
-    if name == "Muon":  # Keras trains all but matrices by AdamW
-        others = [v for v in trained if len(v.shape) > 2]
-        made = _from_config(cls, {**config, "roles": [(others, "adamw")] if others else None})
+    if name == "Muon":  # Keras chooses by the number of dimensions alone
+        roles: dict[str, list[Any]] = {"adamw": [], "matrix": []}
+        for v in trained:
+            roles["adamw" if optimizer._should_use_adamw(v) else "matrix"].append(v)
+        made = _from_config(cls, {**config, "roles": [(v, role) for role, v in roles.items() if v]})
     decayed = getattr(optimizer, "_use_weight_decay", None)
     if trained and decayed is not None:
         made.exclude_from_weight_decay([v for v in trained if not decayed(_key_of(v, library))])
@@ -277,10 +281,8 @@ def _state(
         cache = optimizer._m_cache if library == LEGACY else optimizer._u_product
         pairs.append((made._engine.state.scalars["momentum_cache"], cache))
     if name == "ScheduleFreeAdamW":
-        rate, steps = tf.cast(optimizer.learning_rate, tf.float32), _micro_steps(optimizer)[0]
-        scalars = made._engine.state.scalars
-        weights = tf.cast(steps, rate.dtype) * rate**made.weight_lr_power
-        pairs += [(scalars["largest_rate"], rate), (scalars["weight_sum"], weights)]
+        rate = tf.cast(optimizer.learning_rate, tf.float32)
+        pairs.append((made._engine.state.scalars["largest_rate"], rate))
     for variable in trained:
         for slot in made.get_slot_names():
             try:
@@ -325,6 +327,9 @@ def _slot(optimizer: Any, library: str, name: str, variable: Any, slot: str) -> 
     attribute = {**COUNTERPARTS[name].slots, **_POLICIES}[slot]
     if attribute == _VALUE:
         return variable
+    if attribute == _WEIGHTS:
+        rate = tf.cast(optimizer.learning_rate, tf.float64)
+        return tf.cast(_micro_steps(optimizer)[0], tf.float64) * rate**2
     of_all = getattr(optimizer, _OTHER_ATTRIBUTES.get((library, name, slot), attribute))
     if library == KERAS_3:
         return of_all[optimizer._get_variable_index(variable)]

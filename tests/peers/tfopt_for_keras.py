@@ -71,7 +71,9 @@ def replacements(tfopt):
         (keras.optimizers.schedules, tfopt.schedules.SCHEDULES),
         (keras.initializers, tfopt.initializers.INITIALIZERS),
     ):
-        pairs |= {getattr(theirs, cls.__name__): cls for cls in ours}
+        pairs |= {
+            getattr(theirs, cls.__name__): cls for cls in ours if hasattr(theirs, cls.__name__)
+        }
     return pairs
 
 

@@ -31,6 +31,8 @@ class Formula:
     # Whether `cautious` may be used: steps follow a momentum, which may point against the gradient,
     # and no slot depends on where they lead.
     can_be_cautious: Any = False
+    # Whether variables may have constraints: it keeps no other weights, which would not obey them.
+    takes_constraints = True
 
     def check_arguments(self) -> None:
         """Raises if arguments do not fit together. The constructor calls it with all of them set.

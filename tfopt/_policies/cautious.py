@@ -25,7 +25,14 @@ class CautiousUpdates(Policy):
     @classmethod
     def check(cls, engine: Engine) -> None:
         """Raises for an optimizer to which it does not apply."""
-        if engine.statics["cautious"] and not engine.optimizer.can_be_cautious:
+        if not engine.statics["cautious"]:
+            return
+        if engine.uses("weight_decay") and engine.optimizer.decays == "own":
+            raise ValueError(
+                "`cautious` must be False with `weight_decay`, which is part of the update of "
+                f"{type(engine.optimizer).__name__}; got True."
+            )
+        if not engine.optimizer.can_be_cautious:
             raise ValueError(
                 f"`cautious` must be False: {type(engine.optimizer).__name__} has no momentum that "
                 "may point against the gradient, or more depends on where its steps lead; got True."

@@ -15,8 +15,14 @@ class Constraints(Policy):
     is_pure = True
 
     def check_rows(self, works: Works) -> None:
-        """Raises for a variable with a constraint of which only rows are updated."""
+        """Raises for a constraint that would not hold, or for a variable updated by rows alone."""
         for work in works:
+            if work.constraint is not None and not self.engine.optimizer.takes_constraints:
+                raise RuntimeError(
+                    f"Variable `{work.variable_path}` has a constraint, {work.constraint!r}, which "
+                    f"other weights that {type(self.engine.optimizer).__name__} keeps would not "
+                    "obey. Use no constraint, or another optimizer."
+                )
             if work.constraint is not None and self.engine.moves_rows(work.variable):
                 raise RuntimeError(
                     f"Variable `{work.variable_path}` has a constraint, {work.constraint!r}, and a "

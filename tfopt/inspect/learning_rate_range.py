@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfopt._libraries.keras import CALLBACKS, LIBRARIES
 from tfopt._libraries.serialization import number
+from tfopt.hyper import Hyper
 from tfopt.inspect.argument_checks import check_integer_at_least
 from tfopt.inspect.optional_imports import import_optional
 
@@ -135,6 +136,9 @@ def lr_range(
             raise ValueError(f"`{name}` must be {rule}; got {value!r}.")
     test = _RangeTest(np.geomspace(start, end, steps), smoothing, divergence)
     copy = _compiled_copy(model, float(start))
+    declared = getattr(type(copy.optimizer), "learning_rate", None)
+    if isinstance(declared, Hyper):
+        declared.check_range(end)  # before any training
     copy.fit(**_data_arguments(data, batch_size, steps), verbose=0, callbacks=[test])
     return test.result()
 

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._declarations.formula import Formula
-from tfopt._values.initial_values import copy
+from tfopt._values.initial_values import copy, zeros
 from tfopt.hyper import Hyper, Static
 
 
@@ -20,10 +20,12 @@ class ScheduleFree(Formula):
 
     sparse = "whole"
     decays = "own"
-    state = {"weight_sum": 0.0, "largest_rate": 0.0}
+    takes_constraints = False
+    state = {"largest_rate": 0.0}
 
     def slots(self, x: Any) -> dict[str, Any]:
-        return {"z": copy(x), "average": copy(x)}
+        # A variable that joins later has an average of its own age.
+        return {"z": copy(x), "average": copy(x), "weight_sum": zeros(x, shape=())}
 
     def begin(self, h: Any, state: Any) -> None:
         if self.warmup_steps:
@@ -31,18 +33,18 @@ class ScheduleFree(Formula):
         self.weigh(h, state)
 
     def weigh(self, h: Any, state: Any) -> None:
-        """Computes the part of `z` in the average, given the learning rate of the step."""
+        """Computes the weight of `z` in the average, given the learning rate of the step."""
         state.largest_rate = tf.maximum(state.largest_rate, h.learning_rate)
-        weight = h.t**h.r * state.largest_rate**h.weight_lr_power
-        state.weight_sum = state.weight_sum + weight
-        h.c = tf.math.divide_no_nan(weight, state.weight_sum)
+        h.weight = h.t**h.r * state.largest_rate**h.weight_lr_power
 
     def move(self, direction: Any, y: Any, s: Any, h: Any, beta: Any) -> Any:
         """Moves `z` and its average; returns the point between them at which to train."""
         if self.uses("weight_decay"):
             direction = direction + h.weight_decay * y
         s.z = s.z - h.learning_rate * direction
-        s.average = (1 - h.c) * s.average + h.c * s.z
+        s.weight_sum = s.weight_sum + h.weight
+        c = tf.math.divide_no_nan(h.weight, s.weight_sum)
+        s.average = (1 - c) * s.average + c * s.z
         return (1 - beta) * s.z + beta * s.average
 
     def evaluated(self, x: Any, s: Any, h: Any) -> Any:

@@ -42,6 +42,8 @@ class Adan(Optimizer):
         step. `lazy=True` updates only the rows in the batch; the difference is then to the last
         gradient of the same row.
 
+        A variable that joins later begins with a last gradient of 0.
+
     Raises:
         ValueError: if a number is out of its range.
 

@@ -85,6 +85,7 @@ def largest_part(matrix: Any) -> Any:
     """
     is_wide = matrix.shape.is_fully_defined() and matrix.shape[0] < matrix.shape[1]
     a = tf.transpose(matrix) if is_wide else matrix
+    a = tf.math.divide_no_nan(a, tf.reduce_max(tf.abs(a)))  # squares of tiny numbers are 0
     gram = _normalized(tf.matmul(a, a, transpose_a=True))
     for _ in range(SQUARINGS):
         gram = _normalized(tf.matmul(gram, gram))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import tensorflow as tf
 
+from tfopt._libraries.tf_variables import variable_path
 from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
@@ -21,6 +23,7 @@ POLAR_EXPRESS = (
 )
 POLAR_EXPRESS_MARGIN = 1.02  # the norm is taken a little larger, so that rounding does no harm
 NORM_EPSILON = 1e-7
+NO_MATRICES = ("depthwise", r"\b(bias|gamma|beta)$")  # whatever their shape
 TINY = 1e-10  # for outputs of which nothing is known yet
 
 
@@ -46,8 +49,11 @@ class Muon(Optimizer):
       column for each filter.
     - `projection`: kernels of three dimensions named "query", "key" or "value", as in Keras'
       `MultiHeadAttention`. They are matrices with one row for each input.
-    - `adamw`: vectors and scalars, embeddings, depthwise kernels, and what `exclude_layers` names.
-      **Name your output layer there**: the authors train it by AdamW, and nothing tells it apart.
+    - `adamw`: vectors and scalars, embeddings, biases of any shape, depthwise kernels as far as
+      name or shape show them, and what `exclude_layers` finds.
+
+    **Name your output layer**, since the authors train it by AdamW and nothing tells it apart:
+    `roles={"head": "adamw"}`, which warns if it finds nothing, or `exclude_layers=["head"]`.
 
     Args:
         learning_rate: the step size $\alpha$, at least 0.
@@ -159,6 +165,13 @@ class Muon(Optimizer):
                 "`weight_decay` must be a number, which may be 0, for `adam_weight_decay` to have "
                 "an effect; got None."
             )
+        numbers = {name for rule in self._engine.groups.rules for name in rule.names}
+        if self.uses("adam_weight_decay") and numbers & {"weight_decay", "weight_decay_factor"}:
+            raise ValueError(
+                "`groups` must not have a `weight_decay` beside `adam_weight_decay`, which would "
+                "overrule it: leave that out, or give `adam_weight_decay` in `groups`; got "
+                f"{self._serialize_hyperparameter('adam_weight_decay')!r}."
+            )
         if not self.polar_express:
             return
         for name in ("muon_a", "muon_b", "muon_c"):
@@ -174,13 +187,15 @@ class Muon(Optimizer):
             )
 
     def choose_role(self, x: Any) -> str:
-        path = getattr(x, "path", x.name)
-        by_adamw = list(self.exclude_layers or ())
+        path, rank = variable_path(x), len(x.shape)
+        by_adamw = [*(self.exclude_layers or ()), *NO_MATRICES]
         if self.exclude_embeddings:
             by_adamw.append("(?i)embedding")
-        if len(x.shape) < 2 or any(re.search(e, path) for e in [*by_adamw, "depthwise"]):
+        if rank < 2 or (rank > 2 and x.shape[-1] == 1):
             return "adamw"
-        is_projection = len(x.shape) == 3 and re.search(r"\b(query|key|value)\b", path)
+        if any(re.search(pattern, path) for pattern in by_adamw):
+            return "adamw"
+        is_projection = rank == 3 and re.search(r"\b(query|key|value)\b", path)
         return "projection" if is_projection else "matrix"
 
     def slots(self, x: Any) -> dict[str, Any]:
@@ -189,7 +204,9 @@ class Muon(Optimizer):
             return {"m": zeros(x), "v": zeros(x)}
         slots = {"momentum": zeros(x)}
         if self.uses("normuon_beta"):
-            slots["output_norms"] = zeros(x, shape=as_matrix(x, role).shape[-1:])
+            slots["output_norms"] = zeros(
+                x, shape=[math.prod(x.shape[1:] if role == "projection" else x.shape[-1:])]
+            )
         return slots
 
     def begin(self, h: Any, state: Any) -> None:
@@ -213,7 +230,7 @@ class Muon(Optimizer):
         if self.uses("rms_rate"):
             size = h.rms_rate * larger(inputs, outputs) ** 0.5
         else:
-            size = larger(1.0, outputs / inputs) ** 0.5
+            size = larger(1.0, outputs / larger(1, inputs)) ** 0.5
         if self.uses("normuon_beta"):
             norm, mean_square = tf.norm(o), tf.reduce_mean(o * o, axis=0)
             s.output_norms = h.normuon_beta * s.output_norms + (1 - h.normuon_beta) * mean_square
@@ -237,9 +254,11 @@ class Muon(Optimizer):
 
 
 def as_matrix(x: Any, role: str) -> Any:
-    """Returns a tensor or variable as a matrix of inputs and outputs."""
-    shape = [tf.shape(x)[0], -1] if role == "projection" else [-1, tf.shape(x)[-1]]
-    return tf.reshape(x, shape)
+    """Returns a tensor as a matrix of inputs and outputs."""
+    split = 1 if role == "projection" else -1
+    if x.shape.is_fully_defined():
+        return tf.reshape(x, [math.prod(x.shape[:split]), math.prod(x.shape[split:])])
+    return tf.reshape(x, [-1, tf.shape(x)[-1]] if split < 0 else [tf.shape(x)[0], -1])
 
 
 def sides(matrix: Any) -> Any:

@@ -48,7 +48,9 @@ class ScheduleFreeAdamW(ScheduleFree, Optimizer):
             its own.
 
     Slots:
-        `z`, `average` and `v`, of the variable's shape.
+        `z`, `average` and `v`, of the variable's shape; and the scalar `weight_sum`.
+        Weights that you load after the first step have no effect, since `z` and `average` are
+        slots: load them before it, or make a new optimizer.
 
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every
@@ -64,10 +66,10 @@ class ScheduleFreeAdamW(ScheduleFree, Optimizer):
     0.75
 
     Source: Defazio et al., "The road less scheduled" (2024). The authors' package keeps one slot
-    less and computes the average from the others; here it is a slot, so that training goes on
-    exactly after the average was put into the model. In Keras 3 the variable is the average
-    itself, so that `beta_1` has no effect; weights are averaged alike during a warmup; and weights
-    decay outside of $z$.
+    less and computes the average from the others; here it is a slot, so that training can
+    go on after `fit` has put the average into the model; only the next gradient is taken there.
+    In Keras 3 the variable is the average itself, so that `beta_1` has no effect; weights are
+    averaged alike during a warmup; and weights decay outside of $z$.
     """
 
     learning_rate = Hyper(0.0025, low=0)

@@ -36,7 +36,9 @@ class ScheduleFreeRAdam(ScheduleFreeAdamW):
             its own.
 
     Slots:
-        `z`, `average` and `v`, of the variable's shape.
+        `z`, `average` and `v`, of the variable's shape; and the scalar `weight_sum`.
+        Weights that you load after the first step have no effect, since `z` and `average` are
+        slots: load them before it, or make a new optimizer.
 
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every

@@ -40,7 +40,9 @@ class ScheduleFreeSGD(ScheduleFree, Optimizer):
             has an average of its own.
 
     Slots:
-        `z` and `average`, of the variable's shape.
+        `z` and `average`, of the variable's shape; and the scalar `weight_sum`.
+        Weights that you load after the first step have no effect, since `z` and `average` are
+        slots: load them before it, or make a new optimizer.
 
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every
@@ -60,8 +62,8 @@ class ScheduleFreeSGD(ScheduleFree, Optimizer):
     0.3125
 
     Source: Defazio et al., "The road less scheduled" (2024). The authors' package keeps one slot
-    less and computes the average from the others; here it is a slot, so that training goes on
-    exactly after the average was put into the model.
+    less and computes the average from the others; here it is a slot, so that training can
+    go on after `fit` has put the average into the model; only the next gradient is taken there.
     """
 
     learning_rate = Hyper(1.0, low=0)

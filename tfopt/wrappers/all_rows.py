@@ -10,6 +10,8 @@ from tfopt.wrappers.wrapper import Wrapper
 class AllRowsWrapper(Wrapper):
     """Base class of wrappers for which rows that are not in the batch are updated, too."""
 
+    takes_constraints = False
+
     @property
     def sparse(self) -> Any:
         """Whole where the inner optimizer needs that, else exact."""
@@ -19,8 +21,13 @@ class AllRowsWrapper(Wrapper):
         return {role: _of_all_rows(word) for role, word in words.items()}
 
     def check_arguments(self) -> None:
-        """Raises for an inner optimizer that shall update rows alone."""
+        """Raises for an inner optimizer that updates rows alone, or averages weights."""
         super().check_arguments()
+        if self.inner_optimizer.averages_itself:
+            raise ValueError(
+                f"`inner_optimizer` must not average weights by itself: {type(self).__name__} "
+                f"moves or averages them, too; got {self.inner_optimizer!r}."
+            )
         if self.inner_optimizer.lazy:
             raise ValueError(
                 f"`lazy` of `inner_optimizer` must not be True: {type(self).__name__} changes all "

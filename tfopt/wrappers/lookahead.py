@@ -32,7 +32,8 @@ class Lookahead(AllRowsWrapper):
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
     Slots:
-        Those of the inner optimizer, and `slow`, of the variable's shape.
+        Those of the inner optimizer, and `slow`, of the variable's shape. Weights that you load
+        after the first step are drawn towards `slow`: load them before it.
 
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense

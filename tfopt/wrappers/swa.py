@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt import registry
-from tfopt._values.initial_values import copy
+from tfopt._values.initial_values import copy, zeros
 from tfopt.hyper import Static
 from tfopt.wrappers.all_rows import AllRowsWrapper
 
@@ -38,7 +38,8 @@ class SWA(AllRowsWrapper):
             the optimizer has an average of its own.
 
     Slots:
-        Those of the inner optimizer, and `average`, of the variable's shape.
+        Those of the inner optimizer; `average`, of the variable's shape; and the scalar `entered`,
+        how many weights it holds. A variable enters where it has a gradient.
 
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense
@@ -58,6 +59,8 @@ class SWA(AllRowsWrapper):
     >>> float(x)
     0.25
 
+    After `fit` has put the mean into the model, another `fit` begins there.
+
     Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization"
     (2018). Names and defaults are those of TensorFlow Addons; there the mean is 0 before the first
     weights enter.
@@ -67,22 +70,22 @@ class SWA(AllRowsWrapper):
     average_period = Static(10, whole=True, low=1)
 
     def slots(self, x: Any) -> dict[str, Any]:
-        return {**super().slots(x), "average": copy(x)}
+        return {**super().slots(x), "average": copy(x), "entered": zeros(x, shape=())}
 
     def begin(self, h: Any, state: Any) -> None:
         super().begin(h, state)
         since = h.t - 1 - self.start_averaging
         h.enters = (since >= 0) & tf.equal(since % self.average_period, 0)
-        h.held = tf.maximum(since, 0) // self.average_period
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         x = super().update(g, x, s, h)
-        s.average = tf.where(h.enters, (h.held * s.average + x) / (h.held + 1), s.average)
+        s.average = tf.where(h.enters, (s.entered * s.average + x) / (s.entered + 1), s.average)
+        s.entered = tf.where(h.enters, s.entered + 1, s.entered)
         return x
 
     def evaluated(self, x: Any, s: Any, h: Any) -> Any:
         own = super().evaluated(x, s, h)
-        return tf.where(h.t - 1 > self.start_averaging, s.average, own)
+        return tf.where(s.entered > 0, s.average, own)
 
 
 registry.register(SWA)
