@@ -38,10 +38,11 @@ def test_every_policy_at_once_on_replicas(case, mirrored):
     steps = [[np.stack([g, -0.5 * g]) for g in grads] for grads in gradients(8)]
     with mirrored.scope():
         variables = start()
-    optimizer = case.make(**EVERY_POLICY)
+    policies = {**EVERY_POLICY, "use_ema": not case.averages_itself}
+    optimizer = case.make(**policies)
     train_on_replicas(mirrored, optimizer, variables, steps)
     tf.function(lambda: mirrored.run(optimizer.flush))()
-    single, expected = case.make(**EVERY_POLICY), start()
+    single, expected = case.make(**policies), start()
     train(single, expected, [[g.sum(axis=0) for g in grads] for grads in steps])
     single.flush()
     assert_same(variables, expected, 1e-9)

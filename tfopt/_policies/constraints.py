@@ -14,15 +14,20 @@ class Constraints(Policy):
 
     is_pure = True
 
+    def slots(self, x: Any, first: bool) -> dict[str, Any]:
+        """Needs none. Raises for a constraint that other weights in slots would not obey."""
+        constraint = getattr(x, "constraint", None)
+        if constraint is not None and not self.engine.optimizer.takes_constraints:
+            raise RuntimeError(
+                f"Variable `{tf_variables.variable_path(x)}` has a constraint, {constraint!r}, which "
+                f"other weights that {type(self.engine.optimizer).__name__} keeps would not obey. "
+                "Use no constraint, or another optimizer."
+            )
+        return {}
+
     def check_rows(self, works: Works) -> None:
-        """Raises for a constraint that would not hold, or for a variable updated by rows alone."""
+        """Raises for a variable with a constraint of which only rows are updated."""
         for work in works:
-            if work.constraint is not None and not self.engine.optimizer.takes_constraints:
-                raise RuntimeError(
-                    f"Variable `{work.variable_path}` has a constraint, {work.constraint!r}, which "
-                    f"other weights that {type(self.engine.optimizer).__name__} keeps would not "
-                    "obey. Use no constraint, or another optimizer."
-                )
             if work.constraint is not None and self.engine.moves_rows(work.variable):
                 raise RuntimeError(
                     f"Variable `{work.variable_path}` has a constraint, {work.constraint!r}, and a "
