@@ -16,12 +16,12 @@ class Constraints(Policy):
 
     def slots(self, x: Any, first: bool) -> dict[str, Any]:
         """Needs none. Raises for a constraint that other weights in slots would not obey."""
-        constraint = getattr(x, "constraint", None)
+        constraint = getattr(self.engine.state.slots.original(x), "constraint", None)
         if constraint is not None and not self.engine.optimizer.takes_constraints:
             raise RuntimeError(
-                f"Variable `{tf_variables.variable_path(x)}` has a constraint, {constraint!r}, which "
-                f"other weights that {type(self.engine.optimizer).__name__} keeps would not obey. "
-                "Use no constraint, or another optimizer."
+                f"Variable `{tf_variables.variable_path(x)}` has a constraint, {constraint!r}, "
+                f"which other weights that {type(self.engine.optimizer).__name__} keeps would not "
+                "obey. Use no constraint, or another optimizer."
             )
         return {}
 
