@@ -55,7 +55,7 @@ def test_inside_xla_is_known():
     "name", [n for n in tfopt.optimizers.__all__ if getattr(tfopt, n).sparse != "whole"]
 )
 def test_lazy_makes_nothing_of_the_size_of_the_table(name):
-    table = tf.Variable(tf.zeros([1000, 4]))
+    table = tf.Variable(tf.zeros([1000, 4]), name="embeddings")
     decay = {"weight_decay": 0.1} if getattr(tfopt, name).decays else {}
     opt = getattr(tfopt, name)(lazy=True, global_clipnorm=1.0, **decay)
     gradient = tf.IndexedSlices(tf.ones([3, 4]), tf.constant([1, 5, 1]))
