@@ -85,12 +85,12 @@ def functions_of(cls):
     for base in cls.__mro__:
         if not base.__module__.startswith("tfopt.optimizers."):
             continue
-        for name in ("begin", "weigh", "move", "update", "evaluated", "orthogonal"):
+        for name in ("begin", "weigh", "move", "update", "evaluated"):
             if name in vars(base) and getattr(cls, name) is vars(base)[name]:
                 yield base, name
         module = sys.modules[base.__module__]
         for name, value in vars(module).items():
-            if inspect.isfunction(value) and value.__module__ == module.__name__:
+            if inspect.isfunction(value) and value.__module__.startswith("tfopt.optimizers."):
                 yield module, name
 
 

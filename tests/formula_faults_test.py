@@ -20,8 +20,9 @@ EQUAL = {
         "+ TINY -> ",  # only against a division by 0
         "1 - h.normuon_beta -> ",  # a common factor, which the norm takes away again
         "update, line 16: 1 -> 2",  # likewise
-        "orthogonal, line 3: 0 -> 1",  # of a wide matrix as of a tall one
-        "as_matrix, line 3: ",  # of kernels of attention: see muon_test.py
+        "update, line 13: 1 -> 2",  # of empty matrices
+        "orthogonal, line 8: 0 -> 1",  # of a wide matrix as of a tall one
+        "as_matrix, line 6: ",  # of kernels of attention: see muon_test.py
         "larger, line 3: ",  # of shapes that are not known
     ],
     "RMSprop": ["h.rho * s.mg + (1 - h.rho) * g -> "],  # the mean is only squared

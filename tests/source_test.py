@@ -49,7 +49,7 @@ def test_only_public_apis_are_imported(path):
 @pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
 def test_an_optimizer_is_one_short_file(cls):
     """One that treats parts of a model differently is an optimizer for each part."""
-    assert len(code_lines(Path(inspect.getfile(cls)))) <= 40 * max(1, len(cls.roles))
+    assert len(code_lines(Path(inspect.getfile(cls)))) <= 45 * max(1, len(cls.roles))
 
 
 @pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)

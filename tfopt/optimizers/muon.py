@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,17 +13,8 @@ from tfopt._libraries.tf_variables import variable_path
 from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
+from tfopt.optimizers._newton_schulz import POLAR_EXPRESS, as_matrix, larger, orthogonal, sides
 
-# The five iterations of Amsel et al., "The Polar Express" (2025), for singular values from 1e-3.
-POLAR_EXPRESS = (
-    (8.156554524902461, -22.48329292557795, 15.878769915207462),
-    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-)
-POLAR_EXPRESS_MARGIN = 1.02  # the norm is taken a little larger, so that rounding does no harm
-NORM_EPSILON = 1e-7
 NO_MATRICES = ("depthwise", r"\b(bias|gamma|beta)$")  # whatever their shape
 TINY = 1e-10  # for outputs of which nothing is known yet
 
@@ -218,6 +210,11 @@ class Muon(Optimizer):
         if self.uses("adam_weight_decay"):
             h.weight_decay = h.adam_weight_decay
 
+    def coefficients(self) -> Sequence[tuple[float, float, float]]:
+        if self.polar_express:
+            return POLAR_EXPRESS[: self.ns_steps]
+        return [(self.muon_a, self.muon_b, self.muon_c)] * self.ns_steps
+
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         if h.role == "adamw":
             s.m = h.adam_beta_1 * s.m + (1 - h.adam_beta_1) * g
@@ -225,7 +222,7 @@ class Muon(Optimizer):
             return x - h.alpha * s.m / (tf.sqrt(s.v) + h.epsilon)
         s.momentum = h.momentum * s.momentum + g
         direction = g + h.momentum * s.momentum if self.nesterov else s.momentum
-        o = self.orthogonal(as_matrix(direction, h.role))
+        o = orthogonal(as_matrix(direction, h.role), self.coefficients())
         inputs, outputs = sides(o)
         if self.uses("rms_rate"):
             size = h.rms_rate * larger(inputs, outputs) ** 0.5
@@ -237,37 +234,3 @@ class Muon(Optimizer):
             o = o / (tf.sqrt(s.output_norms) + TINY)
             size = size * norm / (tf.norm(o) + TINY)
         return x - h.learning_rate * size * tf.reshape(o, tf.shape(x))
-
-    def orthogonal(self, u: Any) -> Any:
-        """Returns a matrix near the orthogonal one that is nearest to `u`."""
-        is_tall = u.shape.is_fully_defined() and u.shape[0] > u.shape[1]  # only to compute less
-        u = tf.transpose(u) if is_tall else u
-        norm = tf.norm(u)
-        u = u / ((norm * POLAR_EXPRESS_MARGIN if self.polar_express else norm) + NORM_EPSILON)
-        for step in range(self.ns_steps):
-            a, b, c = self.muon_a, self.muon_b, self.muon_c
-            if self.polar_express:
-                a, b, c = POLAR_EXPRESS[step]
-            square = tf.matmul(u, u, transpose_b=True)
-            u = a * u + tf.matmul(b * square + c * tf.matmul(square, square), u)
-        return tf.transpose(u) if is_tall else u
-
-
-def as_matrix(x: Any, role: str) -> Any:
-    """Returns a tensor as a matrix of inputs and outputs."""
-    split = 1 if role == "projection" else -1
-    if x.shape.is_fully_defined():
-        return tf.reshape(x, [math.prod(x.shape[:split]), math.prod(x.shape[split:])])
-    return tf.reshape(x, [-1, tf.shape(x)[-1]] if split < 0 else [tf.shape(x)[0], -1])
-
-
-def sides(matrix: Any) -> Any:
-    """Returns the number of rows and of columns: tensors, if the shape is not known."""
-    if matrix.shape.is_fully_defined():
-        return matrix.shape
-    return tf.unstack(tf.cast(tf.shape(matrix), matrix.dtype))
-
-
-def larger(one: Any, other: Any) -> Any:
-    """Returns the larger of two numbers or tensors."""
-    return tf.maximum(one, other) if tf.is_tensor(other) else max(one, other)
