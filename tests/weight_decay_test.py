@@ -23,7 +23,7 @@ def test_weight_decay_is_decoupled_and_by_the_rows_of_row_paths(name, lazy):
     opt = getattr(tfopt, name)(0.5, weight_decay=0.25, lazy=lazy)
     plain = getattr(tfopt, name)(0.5, weight_decay=None, lazy=lazy)
     values = np.arange(1.0, 9.0, dtype="float32").reshape(4, 2)
-    decayed, variable = tf.Variable(values), tf.Variable(values)
+    decayed, variable = (tf.Variable(values, name="embeddings") for _ in range(2))
     gradient = rows([[1.0, -1.0]], [2])
     by_rows = lazy is True or (lazy is None and opt.sparse in ("rows", "rows_move"))
     start = values.copy()
