@@ -10,7 +10,7 @@ TESTS ?= all
 BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 # Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
-TAKE_MORE = $(shell grep -lE '\bALL\b|_kinds?\b|import strategies|switches|on_mesh' tests/*_test.py)
+TAKE_MORE = $(shell grep -lE '\bALL\b|EVERY_ONE|_kinds?\b|import strategies|switches|on_mesh' tests/*_test.py)
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:

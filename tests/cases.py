@@ -97,8 +97,10 @@ class Case:
     def kind(self) -> tuple[Any, ...]:
         """What the code around a formula sees of it."""
         has_kernel = self.cls.fused is not tfopt.Optimizer.fused
-        begins = self.cls.begin is not tfopt.Optimizer.begin
-        return has_kernel, begins, self.sparse, bool(self.slots), self.factored
+        begins, roles = self.cls.begin is not tfopt.Optimizer.begin, bool(self.cls.roles)
+        if self.sparse == "whole":  # where it hardly matters what else there is
+            return has_kernel, self.sparse, self.factored and not roles, roles
+        return has_kernel, self.sparse, begins, bool(self.slots)
 
     def make(self, **changes: Any) -> Any:
         return self.cls(**{**self.arguments, **changes})

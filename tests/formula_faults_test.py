@@ -5,7 +5,7 @@ import pytest
 from cases import CASES
 from conformance_test import train_reference
 from formula_faults import SHAPES, STEPS, faults, functions_of, run
-from training import ALL, gradients
+from training import EVERY_ONE, gradients
 
 import tfopt
 
@@ -44,7 +44,7 @@ def test_the_formula_without_its_engine_is_the_same(cls):
         np.testing.assert_allclose(list(run(case)), reference(case), rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes: `make test-all`")
+@pytest.mark.skipif(not EVERY_ONE, reason="takes minutes: `make test-all`")
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_faults_are_noticed(cls, monkeypatch):
     expected = {case.name: reference(case) for case in rows_of(cls)}

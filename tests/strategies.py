@@ -270,9 +270,9 @@ def kinds(name, case):
 
 def cases_of(name):
     """Every optimizer, in every variant where it costs least; or less, as `training` says."""
-    from training import CASES, PLAIN, of_each_kind, of_some_kinds
+    from training import ALL, CASES, PLAIN, of_each_kind, of_some_kinds
 
-    return of_each_kind(CASES) if name == "Mirrored2" else of_some_kinds(PLAIN)
+    return of_each_kind(CASES, ALL) if name == "Mirrored2" else of_some_kinds(PLAIN)
 
 
 def _doubled(pairs):

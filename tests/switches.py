@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from training import PLAIN, of_each_kind
+from training import PLAIN, of_some_kinds
 
 import tfopt
 
@@ -75,8 +75,8 @@ def trained(make, in_a_function):
 
 
 def cases():
-    """One optimizer of each kind, eagerly; in a function with policies, or of `tfopt.legacy`."""
-    for case in of_each_kind(PLAIN):
+    """Optimizers of some kinds, eagerly; in a function with policies, or of `tfopt.legacy`."""
+    for case in of_some_kinds(PLAIN):
         yield case.cls, False
         yield functools.partial(case.cls, **OPTIONS), True
     yield tfopt.legacy.Adam, True
