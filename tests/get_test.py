@@ -21,13 +21,16 @@ def test_get_by_name_in_any_case(name):
     assert type(tfopt.get({"class_name": name.lower(), "config": {}})) is cls
 
 
+ADAM = {"class_name": "Adam", "config": {}}
+
+
 @pytest.mark.parametrize(
     ("name", "cls"),
     [("RAdam", "RectifiedAdam"), ("Lamb", "LAMB"), ("Lookahead", "Lookahead"), ("SWA", "SWA")],
 )
 def test_other_spellings(name, cls):
     assert getattr(tfopt, name) is getattr(tfopt, cls)
-    config = {"inner_optimizer": "adam"} if issubclass(getattr(tfopt, name), tfopt.Wrapper) else {}
+    config = {"inner_optimizer": ADAM} if issubclass(getattr(tfopt, name), tfopt.Wrapper) else {}
     for spelling in (name, name.lower()):
         made = tfopt.get({"class_name": spelling, "config": config})
         assert type(made) is getattr(tfopt, cls)

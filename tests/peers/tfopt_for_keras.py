@@ -21,7 +21,8 @@ import tensorflow as tf
 
 OPTIMIZERS = (
     "SGD", "RMSprop", "Adam", "AdamW", "Adadelta", "Adagrad", "Adamax", "Nadam", "Ftrl", "Lion",
-    "Lamb", "Adafactor", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap",
+    "Lamb", "Adafactor", "Muon", "ScheduleFreeAdamW", "LossScaleOptimizer", "MultiOptimizer",
+    "OptimizerMap",
 )  # fmt: skip
 SOURCES = Path(keras.__file__).parent / "src"
 
