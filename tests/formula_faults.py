@@ -66,14 +66,7 @@ def _other_extreme(node):
 
 
 def _other_branch(node):
-    node.args[1], node.args[2] = node.args[2], tf_like(node.args[1], node.args[2])
-
-
-def tf_like(first, second):
-    """A number cannot come first, as its dtype would be taken."""
-    if isinstance(second, ast.Constant):
-        second.value = float(second.value)
-    return first
+    node.args[1], node.args[2] = node.args[2], node.args[1]
 
 
 def _move_constant(node):

@@ -21,7 +21,7 @@ EQUAL = {
         "1 - h.normuon_beta -> ",  # a common factor, which the norm takes away again
         "update, line 16: 1 -> 2",  # likewise
         "update, line 13: 1 -> 2",  # of empty matrices
-        "orthogonal, line 8: 0 -> 1",  # of a wide matrix as of a tall one
+        "orthogonal, line 9: 0 -> 1",  # of a wide matrix as of a tall one
         "as_matrix, line 3: ",  # of kernels of attention: see muon_test.py
         "as_matrix, line 6: ",  # of shapes that are not known
         "larger, line 3: ",  # of shapes that are not known

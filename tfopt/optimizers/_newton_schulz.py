@@ -16,20 +16,20 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-MARGIN = 1.02  # by which Polar Express takes the norm larger, so that rounding does no harm
+POLAR_EXPRESS_MARGIN = 1.02  # of the norm, so that rounding does no harm
 EPSILON = 1e-7  # beside the norm
 
 
-def orthogonal(u: Any, coefficients: Sequence[tuple[float, float, float]]) -> Any:
+def orthogonal(u: Any, coefficients: Sequence[tuple[float, float, float]], margin: float) -> Any:
     """Returns a matrix near the orthogonal one that is nearest to `u`.
 
     Args:
         u: the matrix.
         coefficients: three numbers for each iteration.
+        margin: by which factor the norm is taken larger.
     """
     is_tall = u.shape.is_fully_defined() and u.shape[0] > u.shape[1]  # only to compute less
     u = tf.transpose(u) if is_tall else u
-    margin = MARGIN if coefficients[0] == POLAR_EXPRESS[0] else 1.0
     u = u / (tf.norm(u) * margin + EPSILON)
     for a, b, c in coefficients:
         square = tf.matmul(u, u, transpose_b=True)

@@ -13,7 +13,14 @@ from tfopt._libraries.tf_variables import variable_path
 from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
 from tfopt.optimizer import Optimizer
-from tfopt.optimizers._newton_schulz import POLAR_EXPRESS, as_matrix, larger, orthogonal, sides
+from tfopt.optimizers._newton_schulz import (
+    POLAR_EXPRESS,
+    POLAR_EXPRESS_MARGIN,
+    as_matrix,
+    larger,
+    orthogonal,
+    sides,
+)
 
 NO_MATRICES = ("depthwise", r"\b(bias|gamma|beta)$")  # whatever their shape
 TINY = 1e-10  # for outputs of which nothing is known yet
@@ -210,10 +217,10 @@ class Muon(Optimizer):
         if self.uses("adam_weight_decay"):
             h.weight_decay = h.adam_weight_decay
 
-    def coefficients(self) -> Sequence[tuple[float, float, float]]:
+    def newton_schulz(self) -> tuple[Sequence[tuple[float, float, float]], float]:
         if self.polar_express:
-            return POLAR_EXPRESS[: self.ns_steps]
-        return [(self.muon_a, self.muon_b, self.muon_c)] * self.ns_steps
+            return POLAR_EXPRESS[: self.ns_steps], POLAR_EXPRESS_MARGIN
+        return [(self.muon_a, self.muon_b, self.muon_c)] * self.ns_steps, 1.0
 
     def update(self, g: Any, x: Any, s: Any, h: Any) -> Any:
         if h.role == "adamw":
@@ -222,7 +229,7 @@ class Muon(Optimizer):
             return x - h.alpha * s.m / (tf.sqrt(s.v) + h.epsilon)
         s.momentum = h.momentum * s.momentum + g
         direction = g + h.momentum * s.momentum if self.nesterov else s.momentum
-        o = orthogonal(as_matrix(direction, h.role), self.coefficients())
+        o = orthogonal(as_matrix(direction, h.role), *self.newton_schulz())
         inputs, outputs = sides(o)
         if self.uses("rms_rate"):
             size = h.rms_rate * larger(inputs, outputs) ** 0.5
