@@ -602,14 +602,17 @@ def fitted_alone(case, start, words, targets):
     """The weights of that model, and the number of steps, without Keras and a strategy."""
     import tensorflow as tf
 
-    optimizer, variables = case.make(), [tf.Variable(value) for value in start]
-    embeddings, kernel, bias = variables
+    optimizer = case.make()
+    embeddings = tf.Variable(start[0], name="embeddings")  # the name gives its role in Muon
+    kernel, bias = (tf.Variable(value) for value in start[1:])
+    variables = [embeddings, kernel, bias]
     for _ in range(FIT_STEPS):
         with tf.GradientTape() as tape:
             found = tf.nn.embedding_lookup(embeddings, words)
             outputs = tf.reshape(found, (4, 6)) @ kernel + bias
             loss = tf.reduce_mean((outputs - targets) ** 2)
         optimizer.minimize(loss, variables, tape=tape)
+    optimizer.finalize_variable_values(variables)  # as `fit` does
     return [variable.numpy() for variable in (*variables, optimizer.iterations)]
 
 
