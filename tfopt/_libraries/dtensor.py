@@ -222,11 +222,11 @@ def when(condition: Any, function: Callable[[], None]) -> None:
             before[key] = variable, next(values)
 
 
-# --- what cannot be -------------------------------------------------------------------------------
+# --- what DTensor does not support ----------------------------------------------------------------
 
 
 def check_split(split_over: Any, hooked_class: str | None) -> None:
-    """Raises if `shard_slots` is no name, or does not go with other choices.
+    """Raises if `shard_slots` is not a name, or cannot be combined with other arguments.
 
     Args:
         split_over: the value of `shard_slots`.

@@ -21,7 +21,7 @@ class AllReduceDtype(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """Raises if somebody else sums the gradients."""
+        """Raises if a function or method of the user sums the gradients."""
         value = engine.statics["all_reduce_dtype"]
         if value is not None and Aggregator.is_used_by(engine):
             raise ValueError(
