@@ -48,7 +48,7 @@ def test_every_file_names_the_version(file, line):
 
 
 def test_the_texts_have_no_word_that_may_not_come_back_and_no_foreign_address():
-    assert not check_texts.faults_of_checkout()
+    assert "\n".join(check_texts.faults_of_checkout()) == ""
 
 
 HOME = "https://github.com/owner/tfopt"
@@ -68,6 +68,9 @@ AT_HOME = [
         (f"{HOME}-fork/issues", 1, 1),
         ("https://tfopt.readthedocs.io/en/latest", 1, 1),
         ("pip install -e '.[inspect]'; pip install ./tfopt; python -m tfopt", 0, 0),
+        ("pip install 'tfopt-0.1.0-py3-none-any.whl[inspect]' adds `tfopt[inspect]`", 0, 0),
+        (f"%pip install -q 'tfopt[inspect] @ git+{HOME}'", 1, 0),
+        ("git+{address}", 0, 0),
         ("https://github.com/google-deepmind/optax", 0, 0),
         ("the two Kerases, for ever", 2, 2),
         ("## Averages", 1, 1),

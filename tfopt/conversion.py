@@ -210,7 +210,7 @@ def _difference(
         return ""
     clips = [c for c in ("clipnorm", "global_clipnorm") if config.get(c) is not None]
     if clips and config.get("clipvalue") is not None:
-        return f"`clipvalue` has no effect beside `{clips[0]}`"
+        return f"`clipvalue` has no effect together with `{clips[0]}`"
     if getattr(optimizer, "adaptive_epsilon", False):
         return "`adaptive_epsilon` corrects epsilon for bias"
     if config.get("gradient_accumulation_steps"):
