@@ -30,8 +30,8 @@ class Policy:
     """Base class of policies, whose hooks do nothing. They are listed in the order of a step."""
 
     kept: ClassVar[Mapping[str, Kept]] = {}  # its slots and parts of codecs, by name
-    offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that it gives to optimizers
-    keywords: ClassVar[Sequence[str]] = ()  # not `Hyper` or `Static`: see `configure`
+    offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
+    keywords: ClassVar[Sequence[str]] = ()  # which are no `Hyper` or `Static`: see `configure`
     by_group: ClassVar[Sequence[str]] = ()  # its hyperparameters that groups may change
     is_pure = False  # whether it needs no variables, so that `tfopt.functional` can use it
     configured_first = False  # whether other policies need what it is given in `configure`

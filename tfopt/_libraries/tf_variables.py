@@ -20,7 +20,7 @@ KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value"
 # A variable that is split along its first axis into several, for example on parameter servers.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
-# For methods that users' functions call, which AutoGraph does not need to rewrite.
+# For methods that users' functions call: AutoGraph would rewrite them, and need not.
 plain_python = tf.autograph.experimental.do_not_convert
 
 _RAISE = object()
