@@ -21,6 +21,10 @@ QUERIES = {
     "param group": "recipes/fine_tuning",
     "learning rate multiplier": "recipes/fine_tuning",
     "learning rate for each layer": "recipes/fine_tuning groups",
+    "discriminative": "recipes/fine_tuning",
+    "biases": "recipes/weight_decay groups",
+    "many machines": "recipes/many_gpus distribution",
+    "scheduler": "recipes/learning_rate_schedule schedules",
     "learning rate schedule": "recipes/learning_rate_schedule schedules",
     "warmup": "recipes/learning_rate_schedule schedules",
     "LearningRateScheduler": "recipes/learning_rate_schedule",
@@ -71,18 +75,19 @@ SCRIPTS = ("_static/language_data.js", "_static/searchtools.js", "searchindex.js
 
 
 def main(html: Path) -> int:
-    engine = MiniRacer()
-    engine.eval(BROWSER)
-    for script in SCRIPTS:
-        engine.eval((html / script).read_text(encoding="utf-8"))
+    """Prints the queries that find none of their pages, and returns how many there are."""
     failures = 0
-    for query, expected in QUERIES.items():
-        search = f"Search._performSearch(...Search._parseQuery({json.dumps(query)}))"
-        results = json.loads(engine.eval(f"JSON.stringify({search})"))
-        found = [result[0] for result in results[::-1][:FIRST]]  # the best one is the last
-        if not set(expected.split()) & set(found):
-            failures += 1
-            print(f"A search for {query!r} finds {found}, none of: {expected}", file=sys.stderr)
+    with MiniRacer() as engine:
+        engine.eval(BROWSER)
+        for script in SCRIPTS:
+            engine.eval((html / script).read_text(encoding="utf-8"))
+        for query, expected in QUERIES.items():
+            search = f"Search._performSearch(...Search._parseQuery({json.dumps(query)}))"
+            results = json.loads(engine.eval(f"JSON.stringify({search})"))
+            found = [result[0] for result in results[::-1][:FIRST]]  # the best one is the last
+            if not set(expected.split()) & set(found):
+                failures += 1
+                print(f"A search for {query!r} finds {found}, not {expected}", file=sys.stderr)
     return failures
 
 
