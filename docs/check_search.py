@@ -43,6 +43,8 @@ QUERIES = {
     "sparse gradients": "recipes/large_embeddings sparse",
     "GAN": "recipes/several_optimizers",
     "several optimizers": "recipes/several_optimizers",
+    "train_step": "recipes/several_optimizers",
+    "pickle": "recipes/names_configs_copies state",
     "GPU": "recipes/many_gpus distribution",
     "MirroredStrategy": "recipes/many_gpus distribution",
     "ModelCheckpoint": "recipes/checkpoints",
