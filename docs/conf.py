@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -23,6 +24,7 @@ import tfopt.compare
 
 matplotlib.use("agg")
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # for extensions that are ours
 GENERATED = HERE / "generated"  # a page and a picture for each optimizer
 STATIC = HERE / "_build" / "static"
 
@@ -37,6 +39,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
+    "tutorials",
 ]
 exclude_patterns = ["_build"]
 default_role = "literal"
