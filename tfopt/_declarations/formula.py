@@ -47,8 +47,9 @@ class Formula:
             x: the variable.
 
         Returns:
-            {name: how it starts}: `zeros(x)`, `zeros(x, axis=)` for means of `x` over an
-            axis, `full(x, value)`, `copy(x)`, or a value of any shape.
+            A dict with the initial value of each slot by its name. It is `zeros(x)`,
+            `zeros(x, axis=)` for means of `x` over an axis, `full(x, value)`, `copy(x)`, or a
+            value of any shape.
         """
         return {}
 
