@@ -2,8 +2,9 @@
 
 Each optimizer trains on scikit-learn's digits from the same weights and with the same batches, at
 learning rates a factor of about 3 apart. The search begins at the default and goes on until the
-best rate, by the mean loss of the last epoch, has a worse one on each side. All of this is in
-`docs/curves.json`; `tests/optimizer_pages_test.py` repeats a part of it.
+best rate, by the mean loss of the last epoch, has a worse one on each side. The best value for
+the picture of a path is recorded, too. All of this is in `docs/curves.json`, and
+`tests/optimizer_pages_test.py` repeats a part of it.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pages import examples
+from pages import examples, paths
 from pages.digits_training import EPOCHS, Training
 
 import tfopt
@@ -55,6 +56,7 @@ def search(cls):
     return {
         "learning_rate": grid[at],
         "tried": sorted(grid[i] for i in runs),
+        "path": paths.lowest(cls),
         "losses": [float(f"{point:.4g}") for point in points],
         "accuracy": round(accuracy, 4),
     }

@@ -42,8 +42,9 @@ def test_the_tables_of_a_page_have_every_argument(cls):
     missing = {name for name in parameters if name not in aliases} - {*own, *shared}
     assert missing <= {"roles", "args", "kwargs"}
     assert not set(own) & set(shared)
-    rows = arguments.table(cls, own, arguments.documented(cls), {}).splitlines()
-    assert len(rows) == 2 + len(own)
+    for names, documented in ((own, cls), (shared, tfopt.Optimizer)):
+        rows = arguments.table(cls, names, arguments.documented(documented), {}).splitlines()
+        assert len(rows) == 2 + len(names)
 
 
 @each_optimizer

@@ -66,7 +66,10 @@ def shared(cls) -> list[str]:
     """The names of the keywords that all optimizers have, and that this one takes."""
     mine = set(own(cls))
     taken = [n for n in documented(tfopt.Optimizer) if n not in mine]
-    return [n for n in taken if n != "roles" or cls.roles]
+    other = set(cls._declared.aliases) - {
+        "lr"
+    }  # such as Nadam's `decay`, which means another thing
+    return [n for n in taken if n not in other and (n != "roles" or cls.roles)]
 
 
 def documented(cls) -> dict[str, str]:

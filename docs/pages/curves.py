@@ -27,7 +27,9 @@ def section(cls, folder) -> str:
         if other != name:
             axes.plot(_epochs(run), run["losses"], color="0.82", linewidth=0.8)
     axes.plot(_epochs(own), own["losses"], color="C0", linewidth=2.2, label=name)
-    axes.set(xlabel="epoch", ylabel="training loss", yscale="log", ylim=(0.01, 4), xlim=(0, EPOCHS))
+    axes.set(
+        xlabel="epoch", ylabel="training loss", yscale="log", ylim=(0.002, 4), xlim=(0, EPOCHS)
+    )
     axes.legend(loc="upper right")
     pictures.save(figure, folder / f"{name}-digits.svg")
     tried = [f"{rate:g}" for rate in own["tried"]]

@@ -78,7 +78,7 @@ A number may also be a [schedule](../schedules.md), a variable or a function.
 
 {_memory(cls)}
 
-## Sparse gradients
+## Gradients that are `IndexedSlices`
 
 {text("Sparse gradients")} [Sparse gradients](../sparse.md) compares the optimizers.
 
@@ -91,7 +91,7 @@ A number may also be a [schedule](../schedules.md), a variable or a function.
 {curves.section(cls, folder)}
 ## Its path on two parameters
 
-{paths.section(cls, folder)}
+{paths.section(cls, folder, curves.record()[name]["path"])}
 ## In short
 
 {_facts(cls)}

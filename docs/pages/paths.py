@@ -22,24 +22,25 @@ ARGUMENTS = {
 }
 
 
-def section(cls, folder) -> str:
-    """Draws the paths at three values of the number that the picture turns; says what they are."""
+def lowest(cls) -> float:
+    """The value of the number that a picture turns whose path ends lowest."""
     name, values = _turned(cls)
 
-    def at_value(value):
-        return examples.make(cls, **{name: value}, **ARGUMENTS.get(cls.__name__, {}))
-
     def end(value):
-        points = tfopt.inspect.trajectory(at_value(value), banana, START, STEPS)
+        points = tfopt.inspect.trajectory(_made(cls, name, value), banana, START, STEPS)
         loss = float(banana(*points[-1]))
         return loss if loss == loss else float("inf")
 
-    ends = {value: end(value) for value in values}
-    best = min(ends, key=ends.get)
+    return min(values, key=end)
+
+
+def section(cls, folder, best) -> str:
+    """Draws the paths at the best value and at its neighbours; says what they are."""
+    name, values = _turned(cls)
     at = values.index(best)
     figure, axes = pictures.figure(6.4, 4.2)
     tfopt.inspect.plot_trajectories(
-        {f"{name}={value}": at_value(value) for value in values[max(0, at - 1) : at + 2]},
+        {f"{name}={value}": _made(cls, name, value) for value in values[max(0, at - 1) : at + 2]},
         banana,
         START,
         steps=STEPS,
@@ -65,3 +66,7 @@ def _turned(cls):
     if cls is tfopt.ConditionalGradient:
         return "learning_rate", KEEPS
     return ("alpha", ALPHAS) if cls is tfopt.COCOB else ("learning_rate", RATES)
+
+
+def _made(cls, name, value):
+    return examples.make(cls, **{name: value}, **ARGUMENTS.get(cls.__name__, {}))

@@ -47,9 +47,8 @@ class Formula:
             x: the variable.
 
         Returns:
-            A dict with the initial value of each slot by its name. It is `zeros(x)`,
-            `zeros(x, axis=)` for means of `x` over an axis, `full(x, value)`, `copy(x)`, or a
-            value of any shape.
+            A dict with the initial value of each slot by name. It is `zeros(x)`, `full(x, value)`,
+            `copy(x)`, `zeros(x, axis=)` for means of `x` over an axis, or a value of any shape.
         """
         return {}
 

@@ -71,8 +71,8 @@ class StateMethods:
             aggregation: how replicas' assignments are combined.
 
         Returns:
-            The variable. As in OptimizerV2, it is not in `weights`. For scalars that shall be
-            there, declare `state`.
+            The variable. As in OptimizerV2, it is not in `weights`. To have scalars there, declare
+            `state`.
 
         Raises:
             ValueError: if `trainable` is True, or the initializer is unknown.
