@@ -44,7 +44,7 @@ def test_the_tables_of_a_page_have_every_argument(cls):
     assert not set(own) & set(shared)
     for names, documented in ((own, cls), (shared, tfopt.Optimizer)):
         rows = arguments.table(cls, names, arguments.documented(documented), {}).splitlines()
-        assert len(rows) == 2 + len(names)
+        assert len([row for row in rows if row.startswith("| `")]) == len(names)
 
 
 @each_optimizer

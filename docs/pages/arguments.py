@@ -66,9 +66,7 @@ def shared(cls) -> list[str]:
     """The names of the keywords that all optimizers have, and that this one takes."""
     mine = set(own(cls))
     taken = [n for n in documented(tfopt.Optimizer) if n not in mine]
-    other = set(cls._declared.aliases) - {
-        "lr"
-    }  # such as Nadam's `decay`, which means another thing
+    other = set(cls._declared.aliases) - {"lr"}  # Nadam has another `decay`
     return [n for n in taken if n not in other and (n != "roles" or cls.roles)]
 
 
@@ -90,4 +88,5 @@ def table(cls, names, says, links) -> str:
         text = docstrings.linked(docstrings.capitalized(says[name]), links)
         rows.append(" | ".join(map(docstrings.cell, (f"`{name}`", *known, text))))
     head = ["argument | type | default | range | what it does", "--- | --- | --- | --- | ---"]
-    return "\n".join(f"| {row} |" for row in [*head, *rows])
+    lines = "\n".join(f"| {row} |" for row in [*head, *rows])
+    return f":::::{{container}} arguments\n{lines}\n:::::"

@@ -37,14 +37,14 @@ def page(cls, folder) -> str:
 ## How to use it
 
 ::::{{tab-set}}
-:::{{tab-item}} fit
+:::{{tab-item}} compile and fit
 ```python
 import tfopt
 
 {_compile(cls)}
 ```
 :::
-:::{{tab-item}} a loop
+:::{{tab-item}} in a loop
 ```python
 import tensorflow as tf
 import tfopt
@@ -66,11 +66,11 @@ A number may also be a [schedule](../schedules.md), a variable or a function.
 
 {_raises(text("Raises"))}
 
-:::{{dropdown}} Keywords that all optimizers share
+::::::{{dropdown}} Keywords that all optimizers share
 {_shared(cls)}
 
 [All keywords](../reference/keywords.md) has the whole text of each.
-:::
+::::::
 
 ## Slots and memory
 
