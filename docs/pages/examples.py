@@ -31,7 +31,7 @@ def shown(cls, **arguments) -> str:
     if is_wrapper(cls):
         own = {name: arguments.pop(name) for name in list(arguments) if _is_own(cls, name)}
         inner = _call("SGD", {**arguments, **INNER})
-        return ", ".join([f"tfopt.{cls.__name__}({inner}", *_keywords(own)]) + ")"
+        return ", ".join([f"tfopt.{cls.__name__}({inner}", *keywords(own)]) + ")"
     return _call(cls.__name__, arguments)
 
 
@@ -44,8 +44,9 @@ def _call(name, arguments) -> str:
     rest = {n: value for n, value in arguments.items() if n != "learning_rate"}
     if name == "COCOB":
         rate = []
-    return f"tfopt.{name}({', '.join([*rate, *_keywords(rest)])})"
+    return f"tfopt.{name}({', '.join([*rate, *keywords(rest)])})"
 
 
-def _keywords(arguments) -> list[str]:
+def keywords(arguments) -> list[str]:
+    """Arguments as one writes them."""
     return [f"{name}={value!r}".replace("'", '"') for name, value in arguments.items()]

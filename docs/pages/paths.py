@@ -49,7 +49,7 @@ def section(cls, folder, best) -> str:
     )
     axes.plot(1, 1, "kx")
     pictures.save(figure, folder / f"{cls.__name__}.svg")
-    options = ", ".join(f"{n}={v!r}" for n, v in ARGUMENTS.get(cls.__name__, {}).items())
+    options = ", ".join(examples.keywords(ARGUMENTS.get(cls.__name__, {})))
     more = f" The optimizer has `{options}` here, for two parameters." if options else ""
     more += " It is around `SGD` with momentum 0.9." if examples.is_wrapper(cls) else ""
     return f"""The picture shows {STEPS} steps on $(1-x)^2 + 10\\,(y-x^2)^2$ from the star.
