@@ -1,8 +1,9 @@
 """Tables of an optimizer's arguments: type, default, range and a sentence for each."""
 
+import re
+
 import tfopt
 from pages import docstrings
-from tfopt.hyper import Hyper
 
 # The keywords that policies read by themselves: type and default.
 LISTS = {
@@ -15,26 +16,21 @@ LISTS = {
 }
 
 
+WORDS = {
+    "ScalarOrSchedule": "number",
+    "Callable[..., Any]": "function",
+    "Sequence[function]": "list of functions",
+    "Sequence[str]": "list of str",
+}
+
+
 def type_of(field) -> str:
     """The type of an argument in words."""
-    if isinstance(field, Hyper):
-        return "number" + (" or None" if None in (field.default, field.off) else "")
-    if field.choices:
-        return "one of " + ", ".join(f"`{choice!r}`" for choice in field.choices)
-    optional = " or None" if field.default is None else ""
-    if field.whole:
-        return "int" + optional
-    if isinstance(field.default, bool | int | float | str):
-        return {"bool": "bool", "str": "str"}.get(type(field.default).__name__, "float") + optional
-    return OTHER[field.name]
-
-
-OTHER = {
-    "exclude_layers": "list of str or None",
-    "gradient_aggregator": "function or None",
-    "gradient_transformers": "list of functions or None",
-    "shard_slots": "str or None",
-}
+    text = field.annotation
+    for annotation, words in WORDS.items():
+        text = text.replace(annotation, words)
+    text = re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace(", ", " | "), text)
+    return text.replace(" | ", " or ")
 
 
 def range_of(field) -> str:
