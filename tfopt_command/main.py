@@ -60,7 +60,8 @@ class _Version(argparse.Action):
     """Prints the versions. They are looked up only if somebody asks for them."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        parser.exit(message=f"{versions()}\n")
+        print(versions())
+        parser.exit()
 
 
 def make_parser() -> argparse.ArgumentParser:

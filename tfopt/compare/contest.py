@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfopt._libraries.keras import CALLBACKS, LIBRARIES
 from tfopt.compare.digits_problem import digits
@@ -133,7 +134,10 @@ def train(
     model, data, test = _model_and_data(problem(optimizer(setting.text)))
     run = Run(setting.text, seed=seed, group=setting.group, swept=dict(setting.swept))
     recorder = _BatchRecorder(run, watch)
-    model.fit(**_data_arguments(data, batch_size), epochs=epochs, verbose=0, callbacks=[recorder])
+    arguments = _data_arguments(data, batch_size)
+    if isinstance(data, tf.data.Dataset):  # Keras 3 warns that it cannot shuffle one, unasked
+        arguments["shuffle"] = False
+    model.fit(**arguments, epochs=epochs, verbose=0, callbacks=[recorder])
     run.model = f"{model.name}, {model.count_params():,} parameters"
     if test is not None:
         results = model.evaluate(**_data_arguments(test, batch_size), verbose=0, return_dict=True)

@@ -148,7 +148,7 @@ def _svg(figure: Any, title: str) -> str:
     svg = out.getvalue()[out.getvalue().index("<svg") :]
     svg = svg.replace(_OF_THE_PAGE, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # which the plots of a page would share
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # which the plots of a page would share
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.S)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
 
