@@ -85,6 +85,7 @@ def test_import_tfopt_alone_registers_all_classes_with_both_libraries():
         (["compare", "--sweep", "learning_rate"], "a sweep must be like learning_rate=1e-4,3e-4"),
         (["compare", "--sweep", "rate=1,1"], "with different numbers; got 'rate=1,1'"),
         (["compare", "--problem", "nowhere"], "must be module:function"),
+        (["compare", "--problem", "nowhere:f"], "--problem: there is no module 'nowhere', neither"),
         (["convert", "a.h5", "b.keras"], "must be a .keras file; got 'a.h5'"),
         (["convert", "no.keras", "b.keras"], "there is no file 'no.keras'"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,17 @@ def _problem(text: str) -> str:
     if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", text):
         raise argparse.ArgumentTypeError(
             f"a problem must be module:function, such as my_module:my_function; got {text!r}."
+        )
+    package = text.partition(":")[0].partition(".")[0]
+    sys.path.insert(0, "")  # the folder that the command runs in
+    try:
+        found = importlib.util.find_spec(package)  # which imports nothing
+    finally:
+        sys.path.remove("")
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"there is no module {package!r}, neither in the current folder nor among the "
+            f"installed packages; got {text!r}."
         )
     return text
 

@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     _print_table(runs)
     for remark in remarks(runs):
         print(remark)
-    print(f"Page with curves: {arguments.out}")
+    print(f"Page: {arguments.out}")
 
 
 def _without(text: str, names: Sequence[str] | dict[str, Any]) -> str:

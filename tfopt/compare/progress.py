@@ -69,14 +69,14 @@ class RichProgress(PlainProgress):
             rich.progress.TextColumn("{task.fields[run]}", markup=False),
             rich.progress.BarColumn(),
             rich.progress.TextColumn("{task.fields[count]}"),
-            rich.progress.TextColumn("loss {task.fields[loss]:.4g}"),
+            rich.progress.TextColumn("{task.fields[loss]}"),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TextColumn("left"),
             rich.progress.TimeRemainingColumn(),
             speed_estimate_period=600,  # a run of another optimizer may be slower
         )
         self._task = self._bar.add_task(
-            "", total=total, completed=finished, run="starting", count="", loss=float("nan")
+            "", total=total, completed=finished, run="starting", count="", loss=""
         )
 
     def __enter__(self) -> PlainProgress:
@@ -94,13 +94,13 @@ class RichProgress(PlainProgress):
             completed=self.finished + (min(1.0, len(run.losses) / batches) if batches else 0.0),
             run=f"{run.label}, seed {run.seed}",
             count=f"{self.finished + 1}/{self.total}",
-            loss=loss,
+            loss=f"loss {loss:.4g}",
         )
 
     def done(self, run: Run) -> None:
         """Moves the bar to the end of the run."""
         self.finished += 1
-        self._bar.update(self._task, completed=self.finished, loss=run.loss)
+        self._bar.update(self._task, completed=self.finished)
 
 
 def duration(seconds: float) -> str:

@@ -33,6 +33,11 @@ class Result:
         return self.runs[0].group
 
     @property
+    def is_best_of_sweep(self) -> bool:
+        """True if it is the best, and an argument was swept."""
+        return self.is_best and bool(self.runs[0].swept)
+
+    @property
     def loss(self) -> float:
         """The mean of the final losses over the seeds."""
         return statistics.fmean(run.loss for run in self.runs)

@@ -21,10 +21,9 @@ def headings_and_rows(runs: Iterable[Run]) -> tuple[list[str], list[list[str]]]:
         dict.fromkeys(name for result in found for run in result.runs for name in run.test)
     )
     headings = ["optimizer", "loss", *(f"test {name}" for name in names), "ms a step", "first step"]
-    swept = has_sweep(found)
     return headings, [
         [
-            f"{result.label} *" if swept and result.is_best else result.label,
+            f"{result.label} *" if result.is_best_of_sweep else result.label,
             with_spread([run.loss for run in result.runs], ".4g"),
             *(with_spread([r.test.get(n, math.nan) for r in result.runs], ".4f") for n in names),
             f"{statistics.median(run.milliseconds for run in result.runs):.2f}",
