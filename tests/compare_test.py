@@ -208,6 +208,7 @@ def test_remarks_say_what_the_comparison_cannot_show():
     assert "--sweep learning_rate" in said and "--seeds 3" in said
     said = " ".join(remarks(SWEPT))
     assert "The loss diverged with lion,learning_rate=1.0." in said
+    assert "diverged with rmsprop." in " ".join(remarks([run_of("rmsprop", 1.0, 11.0)]))
     assert "sgd did best with the lowest learning_rate of the sweep, 0.1. Sweep lower" in said
     assert "--sweep" not in said and "--seeds" not in said
 
@@ -226,6 +227,13 @@ def test_equal_curves_stay_visible():
     steps, *_ = curves([run_of("a", 2.0, 1.0, 0.5), run_of("b", 2.0, 1.0, 0.5)])
     widths = re.findall(r"stroke-width: ([\d.]+)", steps)
     assert "3.4" in widths and "2.8" in widths and "stroke-dasharray: 1" in steps
+
+
+def test_what_diverges_does_not_hide_the_others():
+    losses = [2.0, 1.0, 0.5]
+    drawn = curves([run_of("a", *losses), run_of("b", 2.0, 1e9, 1e18)])[0]
+    exponents = [int(text) for text in re.findall(r"10\^\{(-?\d+)\}", drawn)]  # of the ticks
+    assert exponents and max(exponents) <= 2
 
 
 def test_without_matplotlib_and_rich_there_is_a_table(monkeypatch, capsys):

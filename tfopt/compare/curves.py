@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfopt.compare.contest import Run
-from tfopt.compare.results import Result, has_sweep, results
+from tfopt.compare.results import DIVERGED, Result, has_sweep, results
 
 # Matplotlib writes this colour where the page has its own, which differs in the dark.
 _OF_THE_PAGE = "#010203"
@@ -81,7 +81,7 @@ def _losses(axes: Any, shown: Sequence[Result], across: str) -> None:
         axes.plot(x, averages.mean(0), label=result.label, **look)
     losses = [loss for result in shown for run in result.runs for loss in run.losses]
     axes.set_yscale("log" if min(losses, default=0) > 0 else "linear")
-    _keep_in_view(axes, losses)
+    _keep_in_view(axes, shown)
     axes.set(
         xlabel="steps" if across == "steps" else "seconds after the first step",
         ylabel="loss of a batch, moving average",
@@ -102,13 +102,12 @@ def _look(number: int) -> dict[str, Any]:
     }
 
 
-def _keep_in_view(axes: Any, losses: Sequence[float]) -> None:
+def _keep_in_view(axes: Any, shown: Sequence[Result]) -> None:
     """Cuts off what diverges, so that the other curves stay legible."""
-    finite = np.array([loss for loss in losses if math.isfinite(loss)])
-    if len(finite):
-        top = 3 * float(np.quantile(finite, 0.95)) if finite.min() > 0 else None
-        if top and finite.max() > top:
-            axes.set_ylim(top=max(top, float(np.quantile(finite, 0.99))))
+    losses = [loss for result in shown for run in result.runs for loss in run.losses]
+    top = DIVERGED * max((run.losses[0] for r in shown for run in r.runs if run.losses), default=0)
+    if math.isfinite(top) and top > 0 and any(loss > top for loss in losses):
+        axes.set_ylim(top=top)
 
 
 def _sweep(axes: Any, found: Sequence[Result], name: str) -> None:

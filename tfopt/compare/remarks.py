@@ -21,7 +21,7 @@ def remarks(runs: Iterable[Run]) -> list[str]:
 
 
 def _diverged(found: Sequence[Result]) -> list[str]:
-    labels = [result.label for result in found if not math.isfinite(result.loss)]
+    labels = [result.label for result in found if result.has_diverged]
     return [f"The loss diverged with {_and(labels)}."] if labels else []
 
 
@@ -46,7 +46,7 @@ def _are_close(one: Result, other: Result) -> bool:
 def _at_the_edge(found: Sequence[Result]) -> list[str]:
     """Says where the best value of a sweep is its lowest or highest: others may be better."""
     at_edge: dict[tuple[str, str, float], list[str]] = {}
-    for best in (result for result in found if result.is_best and math.isfinite(result.loss)):
+    for best in (result for result in found if result.is_best and not result.has_diverged):
         of_group = [result.runs[0].swept for result in found if result.group == best.group]
         for name, value in best.runs[0].swept.items():
             values = sorted({swept[name] for swept in of_group if name in swept})

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from tfopt.compare.contest import Run
 
+DIVERGED = 10  # times the first loss: what ends higher has diverged
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -41,6 +43,14 @@ class Result:
     def loss(self) -> float:
         """The mean of the final losses over the seeds."""
         return statistics.fmean(run.loss for run in self.runs)
+
+    @property
+    def has_diverged(self) -> bool:
+        """True if the loss ended far above where it began, or is no number."""
+        return any(
+            not math.isfinite(run.loss) or run.loss > DIVERGED * abs(run.losses[0])
+            for run in self.runs
+        )
 
 
 def results(runs: Iterable[Run]) -> list[Result]:
