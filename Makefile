@@ -51,10 +51,11 @@ test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, an
 	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
 	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
 
-lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
+lint: .venv/.installed-lint ## check style, formatting, types, stubs, that no import goes upwards, and the picture of them
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python tests/typing/judge.py
 	.venv/bin/lint-imports
 	.venv/bin/python docs/draw_packages.py --check
 

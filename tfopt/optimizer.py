@@ -130,7 +130,7 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     lr = Alias("learning_rate")
     lazy = Static(None, choices=(None, True, False))
     jit_compile = Static("auto", choices=("auto", True, False))
-    shard_slots = Static(None)
+    shard_slots = Static(None, annotation="str | None")
 
     # --- a step -----------------------------------------------------------------------------------
 

@@ -8,7 +8,16 @@ import rich.box
 import rich.table
 import targets
 
-PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself", "one group")
+PEERS = (
+    "Keras 3",
+    "legacy",
+    "tf-keras",
+    "PyTorch fused",
+    "PyTorch foreach",
+    "Optax",
+    "itself",
+    "one group",
+)
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
 NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
@@ -32,8 +41,9 @@ How to read it:
 - All get the same variables and the same gradients. "Graph" is a step in a `tf.function`, of
   small variables five steps, since calling it takes as long as one; "eager" is a call of
   `apply_gradients` outside of any.
-- PyTorch has a process of its own, but its rounds are in turn with the others; it always runs
-  eagerly.
+- PyTorch and Optax each have a process of their own, and their rounds are in turn with the others.
+  PyTorch always runs eagerly; Optax' step is compiled by `jax.jit` and waited for. PyTorch's Muon
+  trains all matrices, and AdamW trains the rest.
 - "Of copy" is how near a step of tfopt is to the machine's limit: its gradients, read once, and
   its variables and slots, read and written once each, per second, over the bandwidth at which
   {threads} copied memory in the same rounds. Measured before them: {bandwidth}.

@@ -60,9 +60,9 @@ class Declarations:
         return [name for name in own if name not in self.common]
 
     @property
-    def keywords(self) -> list[str]:
-        """The keywords of policies that are no fields."""
-        return [keyword for policy in self.policies for keyword in policy.keywords]
+    def keywords(self) -> dict[str, str]:
+        """The keywords of policies that are no fields, with their types."""
+        return {name: kind for policy in self.policies for name, kind in policy.keywords.items()}
 
 
 def lift(cls: type, policies: Sequence[type[Policy]]) -> None:

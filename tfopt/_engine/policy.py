@@ -31,7 +31,8 @@ class Policy:
 
     kept: ClassVar[Mapping[str, Kept]] = {}  # its slots and parts of codecs, by name
     offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
-    keywords: ClassVar[Sequence[str]] = ()  # which are no `Hyper` or `Static`: see `configure`
+    # Those of the constructor that are no `Hyper` or `Static`, with their types: see `configure`.
+    keywords: ClassVar[Mapping[str, str]] = {}
     by_group: ClassVar[Sequence[str]] = ()  # its hyperparameters that groups may change
     is_pure = False  # whether it keeps and needs no variables: then `tfopt.functional` can use it
     configured_first = False  # whether `configure` of other policies needs what it is given

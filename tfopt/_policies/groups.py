@@ -85,7 +85,7 @@ def _groups(self: Any) -> GroupList:
 class Groups(Policy):
     """Other numbers for some variables. They act by the scalars of a step: see `add_scalars`."""
 
-    keywords = (KEYWORD,)
+    keywords = {KEYWORD: "Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None"}
     offers = {KEYWORD: property(_groups)}
 
     @classmethod

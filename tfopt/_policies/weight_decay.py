@@ -48,7 +48,7 @@ class WeightDecay(Policy):
     """
 
     weight_decay = Hyper(None, off=None, low=0, tracked=False)
-    keywords: ClassVar[Sequence[str]] = (KEYWORD,)
+    keywords: ClassVar[Mapping[str, str]] = {KEYWORD: "Any"}
     by_group: ClassVar[Sequence[str]] = ("weight_decay",)
     offers: ClassVar[Mapping[str, Any]] = {KEYWORD: exclude_from_weight_decay}
     factor_name = "decay_rate"

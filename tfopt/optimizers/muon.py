@@ -114,7 +114,7 @@ class Muon(Optimizer):
     adam_weight_decay = Hyper(None, low=0, off=None, tracked=False)
     epsilon = Hyper(1e-7, low=0, tracked=False)
     weight_decay = Hyper(0.004, low=0, off=None, tracked=False)
-    exclude_layers = Static(None)
+    exclude_layers = Static(None, annotation="Sequence[str] | None")
     exclude_embeddings = Static(True)
     muon_a = Static(3.4445)
     muon_b = Static(-4.7750)

@@ -103,7 +103,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def __init__(
         self,
-        inner_optimizer: Any,
+        inner_optimizer: Optimizer | str | Mapping[str, Any],
         initial_scale: float | None = None,
         dynamic_growth_steps: int | None = None,
         *,

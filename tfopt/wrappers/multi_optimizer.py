@@ -62,7 +62,7 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
     def __init__(
         self,
         optimizers: Any = None,
-        default_optimizer: Any = None,
+        default_optimizer: Optimizer | str | Mapping[str, Any] | None = None,
         learning_rate: Any = 1.0,
         *,
         name: str = "MultiOptimizer",

@@ -99,7 +99,10 @@ class Parts(WeightDecay):
     """The policy of the parts: their members, and the weight decay of each."""
 
     weight_decay = None  # each part has one
-    keywords: ClassVar[Sequence[str]] = (KEYWORD, DEFAULT)
+    keywords: ClassVar[Mapping[str, str]] = {
+        KEYWORD: "Any",
+        DEFAULT: "Optimizer | str | Mapping[str, Any] | None",
+    }
     offers: ClassVar[Mapping[str, Any]] = {}
     by_group: ClassVar[Sequence[str]] = ()
     configured_first = True

@@ -79,7 +79,7 @@ class WrapperEngine(Engine):
 class Inner(Policy):
     """The policy that brings the inner optimizer."""
 
-    keywords = (KEYWORD,)
+    keywords = {KEYWORD: "Optimizer | str | Mapping[str, Any]"}
     configured_first = True
 
     @classmethod
