@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfopt._libraries.serialization import plain
 
-NEVER = object()  # a default that equals no hyperparameter
+NEVER = object()  # no hyperparameter has this value
 
 
 class _Scalar(Protocol):
@@ -72,7 +72,7 @@ class Hyper(_Ranged):
     """Declares a hyperparameter that may change while training.
 
     The value is a number, a scalar tensor, a `tf.Variable` (kept by reference), a callable or a
-    learning-rate schedule of tfopt, Keras 3 or tf-keras. A callable is called with the step if it
+    learning rate schedule of tfopt, Keras 3 or tf-keras. A callable is called with the step if it
     has one required positional argument, and without arguments otherwise.
 
     A number lives in a float32 variable. If you assign another number, functions that are already
@@ -152,8 +152,8 @@ class Static(_Ranged):
     """Declares a choice that decides about slots or about the graph: it is fixed once slots exist.
 
     Args:
-        default: the value when the user gives none. Its type is the rule: for a bool only a bool
-            is allowed, for a number only a number, for `None` anything.
+        default: the value when the user gives none. Values must have its type: for a bool only a
+            bool is allowed, for a number only a number. For `None` anything is allowed.
         choices: the values that are allowed, if there are few.
         whole: True if the value must be a whole number, or None if that is the default.
         in_config: False if no config can hold the value, such as a function; then `get_config`

@@ -63,14 +63,14 @@ SECTIONS = {
     "import": "Import",
 }
 NOTES = {
-    "control": "tfopt's step beside an identical one, with Keras 3 and legacy between: how far "
+    "control": "tfopt's step next to an identical one, with Keras 3 and legacy between: how far "
     "from 1 chance takes a ratio on this machine.",
     "dense": "The matrix is 4096 x 4096; the transformer has 23 M parameters in 97 variables; "
     "small are 200 variables of 1,024 or 32 numbers.",
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "
-    "repeated; eight batches take turns. The others are the same beside default and lazy tfopt.",
+    "repeated; eight batches take turns. The others are the same next to default and lazy tfopt.",
     "groups": "200 small variables in three groups, of which two have learning rates of their own, "
-    "beside the same variables in one.",
+    "compared with the same variables in one.",
     "mirrored": "Two replicas on two logical devices of one CPU, which share its cores.",
     "fit": "A step of training with Adam: two transformer layers of width 128, 20,000 words, "
     "batches of 32 x 32.",

@@ -140,7 +140,7 @@ def _read_undeclared(optimizer: Any, name: str) -> Any:
     """Returns the value of a hyperparameter that `_set_hyper` added."""
     if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
         return attribute(optimizer, name)
-    # Python asks here after a descriptor has raised, and then its own error is lost.
+    # Python calls this after a descriptor has raised, and drops the error of the descriptor.
     not_offered = getattr(inspect.getattr_static(type(optimizer), name, None), "error", None)
     raise not_offered or AttributeError(
         f"{type(optimizer).__name__!r} object has no attribute {name!r}"
@@ -151,8 +151,8 @@ _MADE_HERE = {"_declared", "_positional", "__signature__"}
 
 
 def declare(cls: Any, base: type, **more: Any) -> None:
-    """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
-    if "_declared" in vars(cls):  # the body is a copy of another class's, as wrappers make them
+    """Collects what a class declares, and makes its signature from it; for `__init_subclass__`."""
+    if "_declared" in vars(cls):  # a wrapper has copied another class's body
         for name in _MADE_HERE & vars(cls).keys():
             delattr(cls, name)
     declared = collect.collect(cls, base, getattr(cls, "_declared", None), **more)
@@ -160,7 +160,7 @@ def declare(cls: Any, base: type, **more: Any) -> None:
         for name in vars(cls).keys() & declared.reserved:
             raise name_is_reserved(cls, name)
     cls._declared = declared
-    if "_positional" not in vars(cls):  # those of its base class, then those that are new
+    if "_positional" not in vars(cls):  # first the arguments of its base class
         before = [name for name in cls._positional if name in declared.fields]
         own = [name for name in declared.fields if name not in declared.common]
         cls._positional = tuple(dict.fromkeys((*before, *own)))
