@@ -24,7 +24,7 @@ class Ftrl(Optimizer):
       \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
 
     When to use:
-        Linear models of sparse features, such as click prediction, whose weights shall become
+        Linear models of sparse features, such as click prediction, whose weights should become
         exactly 0 by `l1_regularization_strength`. Do not use it for hidden layers: the weights are
         computed from `linear`, which starts at 0, so the first step forgets the initial weights.
         Begin at 0.001, the default, and try factors of 3 upwards: the rate falls as in Adagrad.

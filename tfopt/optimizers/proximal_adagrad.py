@@ -24,7 +24,7 @@ class ProximalAdagrad(Optimizer):
     This is the least of $\frac{(x-u_t)^2}{2 \alpha_t} + \lambda_1 |x| + \frac{\lambda_2}{2} x^2$.
 
     When to use:
-        Linear models of sparse features whose weights shall become exactly 0, by
+        Linear models of sparse features whose weights should become exactly 0, by
         `l1_regularization_strength`. Begin at 0.001, the default, and try factors of 3 upwards: the
         rate falls as in Adagrad.
 
