@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfopt._libraries.messages import shown
 from tfopt._libraries.serialization import plain
 
 NEVER = object()  # a default that equals no hyperparameter
@@ -32,8 +33,10 @@ class _Ranged:
         high: float | None = None,
         above: float | None = None,
         below: float | None = None,
+        needs: str | None = None,
     ):
         self.default = default
+        self.needs = needs
         self.rules = [
             (bound, holds, f"{symbol} {bound}")
             for bound, holds, symbol in (
@@ -75,12 +78,20 @@ class Hyper(_Ranged):
             switched on or off.
         tracked: the name under which a `tf.train.Checkpoint` saves the variable. True: the
             hyperparameter's own name. False: it is not saved.
+        needs: the name of another hyperparameter, without which this one has no effect. The
+            constructor warns if it is given alone.
     """
 
     def __init__(
-        self, default: Any, *, off: Any = NEVER, tracked: bool | str = True, **bounds: float
+        self,
+        default: Any,
+        *,
+        off: Any = NEVER,
+        tracked: bool | str = True,
+        needs: str | None = None,
+        **bounds: float,
     ):
-        super().__init__(default, **bounds)
+        super().__init__(default, needs=needs, **bounds)
         self.off = off
         self._tracked = tracked
 
@@ -133,6 +144,7 @@ class Static(_Ranged):
         whole: True if the value must be a whole number, or None if that is the default.
         in_config: False if no config can hold the value, such as a function; then `get_config`
             warns of it.
+        needs: the name of another hyperparameter, as in `Hyper`.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
@@ -143,9 +155,10 @@ class Static(_Ranged):
         choices: tuple[Any, ...] = (),
         whole: bool = False,
         in_config: bool = True,
+        needs: str | None = None,
         **bounds: float,
     ):
-        super().__init__(default, **bounds)
+        super().__init__(default, needs=needs, **bounds)
         self.choices = choices
         self.whole = whole
         self.in_config = in_config
@@ -164,22 +177,22 @@ class Static(_Ranged):
                 for choice in self.choices
             ):
                 allowed = ", ".join(map(repr, self.choices))
-                raise ValueError(f"`{self.name}` must be one of {allowed}; got {value!r}.")
+                raise ValueError(f"`{self.name}` must be one of {allowed}; got {shown(value)}.")
         elif isinstance(self.default, bool):
             if not isinstance(value, bool | np.bool_):
-                raise TypeError(f"`{self.name}` must be True or False; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be True or False; got {shown(value)}.")
             return bool(value)
         if self.whole:
             if value is None and self.default is None:
                 return None
             if not is_number(value) or not float(value).is_integer():
                 rule = "a whole number or None" if self.default is None else "a whole number"
-                raise TypeError(f"`{self.name}` must be {rule}; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be {rule}; got {shown(value)}.")
             self.check_range(value)
             return int(value)
         if isinstance(self.default, numbers.Number):
             if not is_number(value):
-                raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be a number; got {shown(value)}.")
             self.check_range(value)
             return plain(value)
         return value

@@ -72,6 +72,11 @@ class Policy:
         """Returns what the constructor is given for a keyword of which a config holds `value`."""
         return value
 
+    @classmethod
+    def without_effect(cls, engine: Engine, given: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Returns which of its `keywords` have no effect, each with the keyword that it needs."""
+        return []
+
     def note_call(self, works: Works, aggregate: bool) -> None:
         """Is called for each step that runs in a function which was traced earlier."""
 
