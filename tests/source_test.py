@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import check_texts
 import pytest
 
 import tfopt
@@ -33,8 +34,54 @@ def code_lines(path):
     ]
 
 
-def test_bazel_knows_the_version():
-    assert f'version = "{tfopt.__version__}"' in (ROOT / "MODULE.bazel").read_text()
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("MODULE.bazel", '    version = "{}",'),
+        ("CITATION.cff", "version: {}"),
+        ("CHANGELOG.md", "## {}"),
+    ],
+)
+def test_every_file_names_the_version(file, line):
+    lines = (ROOT / file).read_text().splitlines()
+    assert any(found.startswith(line.format(tfopt.__version__)) for found in lines)
+
+
+def test_the_texts_have_no_word_that_may_not_come_back_and_no_foreign_address():
+    assert "\n".join(check_texts.faults_of_checkout()) == ""
+
+
+HOME = "https://github.com/owner/tfopt"
+AT_HOME = [
+    f"git clone {HOME}",
+    f"pip install git+{HOME}.git",
+    f"{HOME}/blob/main/README.md",
+    "https://colab.research.google.com/github/owner/tfopt/blob/main/colab/quickstart.ipynb",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "published"),
+    [
+        *[(text, 1, 0) for text in [*AT_HOME, "pip install -q 'tfopt[inspect]'", "uv add tfopt"]],
+        *[(text.replace("owner", "another"), 1, 1) for text in AT_HOME],
+        (f"{HOME}-fork/issues", 1, 1),
+        ("https://tfopt.readthedocs.io/en/latest", 1, 1),
+        ("pip install -e '.[inspect]'; pip install ./tfopt; python -m tfopt", 0, 0),
+        ("pip install 'tfopt-0.1.0-py3-none-any.whl[inspect]' adds `tfopt[inspect]`", 0, 0),
+        (f"%pip install -q 'tfopt[inspect] @ git+{HOME}'", 1, 0),
+        ("git+{address}", 0, 0),
+        ("https://github.com/google-deepmind/optax", 0, 0),
+        ("the two Kerases, for ever", 2, 2),
+        ("## Averages", 1, 1),
+        ("Averages of the weights, next to them", 0, 0),
+    ],
+)
+def test_an_address_must_be_the_one_in_pyproject(text, absent, published):
+    """And while there is none, no text may promise a name on a package index either."""
+    table = f'[project.urls]\nDocumentation = "https://x.org"\nRepository = "{HOME}"\n\n[tool]\n'
+    assert len(check_texts.faults(text, None)) == absent
+    assert len(check_texts.faults(text, check_texts.repository(table))) == published
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -87,27 +134,37 @@ def test_every_public_name_is_documented():
 
 
 PAGES = [
-    "writing_an_optimizer.md",
-    "state.md",
-    "migration.md",
-    "distribution.md",
-    "groups.md",
-    "functional.md",
+    "README.md",
+    "docs/index.md",
+    "docs/install.md",
+    "docs/first_steps.md",
+    "docs/writing_an_optimizer.md",
+    "docs/state.md",
+    "docs/migration.md",
+    "docs/distribution.md",
+    "docs/groups.md",
+    "docs/functional.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/recipes").glob("[!i]*.md")),
 ]
+ONE_PROGRAM = {"docs/first_steps.md"}  # its blocks go on where the one before has ended
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_in_the_docs_runs(page, tmp_path, monkeypatch, mirrored):
+    import keras
     import tensorflow as tf
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: mirrored)
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs" / page).read_text(), flags=re.M | re.S
-    )
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), flags=re.M | re.S)
     assert blocks
-    for block in blocks:
-        exec(compile(block, "docs", "exec"), {})
+    names: dict = {}
+    try:
+        for block in blocks:
+            names = names if page in ONE_PROGRAM else {}
+            exec(compile(block, page, "exec"), names)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
 def test_the_tests_that_the_docs_name_exist():
@@ -116,16 +173,3 @@ def test_the_tests_that_the_docs_name_exist():
     for file, test in named:
         text = (ROOT / "tests" / f"{file}.py").read_text()
         assert f"def {test}(" in text, f"{file}.{test}"
-
-
-def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, mirrored):
-    import tensorflow as tf
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: mirrored)
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S
-    )
-    assert len(blocks) == 5
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})

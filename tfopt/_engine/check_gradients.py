@@ -22,7 +22,8 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
 
     Args:
         grads_and_vars: what the user passed to `apply_gradients`.
-        warned: what a warning was given of, such as variables without gradients; added to.
+        warned: what a warning was given of, such as sets of variables without gradients. New
+            ones are added.
         complex_numbers: whether the optimizer takes complex variables.
     """
     entries = _listed(grads_and_vars)

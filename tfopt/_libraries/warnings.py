@@ -13,7 +13,7 @@ _IS_REMAKING: ContextVar[bool] = ContextVar("is_remaking", default=False)
 
 
 class TfoptWarning(UserWarning):
-    """You probably use an optimizer in another way than you mean to."""
+    """A warning that an optimizer probably does not do what you mean."""
 
 
 def warn(message: str) -> None:
