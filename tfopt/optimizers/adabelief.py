@@ -75,7 +75,7 @@ class AdaBelief(Optimizer):
     beta_2 = Hyper(0.999, low=0, below=1)
     epsilon = Hyper(1e-14, low=0, tracked=False)
     rectify = Static(True)
-    sma_threshold = Hyper(5.0, low=4, tracked=False)
+    sma_threshold = Hyper(5.0, low=4, tracked=False, needs="rectify")
     amsgrad = Static(False)
 
     sparse = "exact"

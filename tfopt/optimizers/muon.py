@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._engine.members import Members
 from tfopt._libraries.tf_variables import variable_path
 from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
@@ -142,6 +143,7 @@ class Muon(Optimizer):
     roles = ("matrix", "projection", "adamw")
     sparse = {"matrix": "whole", "projection": "whole", "adamw": "exact"}
     can_be_cautious = True
+    pattern_keywords = ("exclude_layers",)
     _positional = (
         "learning_rate",
         "adam_beta_1",
@@ -176,6 +178,7 @@ class Muon(Optimizer):
                 "`weight_decay` must be a number, which may be 0, for `adam_weight_decay` to have "
                 "an effect; got None."
             )
+        Members("exclude_layers", names or ())  # raises for what is no regular expression
         numbers = {name for rule in self._engine.groups.rules for name in rule.names}
         if self.uses("adam_weight_decay") and numbers & {"weight_decay", "weight_decay_factor"}:
             raise ValueError(

@@ -75,7 +75,7 @@ class SGD(Optimizer):
 
     learning_rate = Hyper(0.01, low=0)
     momentum = Hyper(0.0, low=0, high=1, off=0)
-    nesterov = Static(False)
+    nesterov = Static(False, needs="momentum")
 
     sparse = "rows"
     complex_numbers = True
