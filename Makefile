@@ -9,6 +9,8 @@ JOBS ?= logical
 TESTS ?= all
 BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
+# The oldest that knows of dependency groups; a new virtual environment may have an older one.
+PIP_WITH_GROUPS = pip>=25.1
 # Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
 TAKE_MORE = $(shell grep -lE '\bALL\b|EVERY_ONE|_kinds?\b|import strategies|switches|on_mesh' tests/*_test.py)
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -51,12 +53,15 @@ test-peers: .venv-peers/.installed ## run on tfopt the tests of Keras itself, an
 	JOBS=$(subst logical,2,$(JOBS)) .venv-peers/bin/python tests/peers/keras_tests.py $(PEERS)
 	DDE_BACKEND=tensorflow TF_USE_LEGACY_KERAS=1 TF_CPP_MIN_LOG_LEVEL=2 .venv-peers/bin/python -m pytest tests/peers
 
-lint: .venv/.installed-lint ## check style, formatting, types, that no import goes upwards, and the picture of them
+lint: .venv/.installed-lint ## check style, types, spelling, stubs, that no import goes upwards, and the picture of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python tests/typing/judge.py
 	.venv/bin/lint-imports
 	.venv/bin/python docs/draw_packages.py --check
+	.venv/bin/codespell
+	.venv/bin/python tests/check_texts.py
 
 format: .venv/.installed-lint ## sort imports and format the code
 	.venv/bin/ruff check --select I --fix .
@@ -64,7 +69,7 @@ format: .venv/.installed-lint ## sort imports and format the code
 
 lock: .venv/.created ## pin the Python packages that Bazel 7.4 and later downloads
 	$(PIP) install --quiet uv
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test --generate-hashes \
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --group test --generate-hashes \
 	  --no-annotate --custom-compile-command 'make lock' pyproject.toml -o tests/bazel/requirements_lock.txt
 
 dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the same, bit for bit
@@ -74,6 +79,7 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 	for file in dist/*; do cmp $$file build-again/$${file#dist/} || exit 1; done
 	rm -r build-again
 	.venv/bin/python -m twine check --strict dist/*
+	.venv/bin/python tests/check_texts.py dist/*.whl
 
 clean: ## remove everything that these targets made
 	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html
@@ -81,9 +87,14 @@ clean: ## remove everything that these targets made
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: .venv/.created pyproject.toml
-	@echo "Installing tfopt[$*] into .venv"
-	@$(PIP) install -e '.[$*]' || { \
+	@echo "Installing tfopt and the dependency group $* into .venv"
+	@$(PIP) install --quiet '$(PIP_WITH_GROUPS)'
+	@$(PIP) install -e . --group $* || { \
 	  echo "If pip found no TensorFlow for this Python: make clean, then name another with PYTHON=" >&2; exit 1; }
+	@touch $@
+
+.venv/.installed-gpu: .venv/.created pyproject.toml
+	$(PIP) install -e '.[gpu]'
 	@touch $@
 
 .venv/.created:
@@ -98,17 +109,20 @@ clean: ## remove everything that these targets made
 	@$(PYTHON_OLDEST) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' || { \
 	  echo "test-oldest needs Python 3.10; name one with PYTHON_OLDEST=" >&2; exit 1; }
 	$(PYTHON_OLDEST) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install -e '.[test]' tensorflow==2.16.1 keras==3.0.5 tf-keras==2.16.0
+	.venv-oldest/bin/python -m pip install --quiet '$(PIP_WITH_GROUPS)'
+	.venv-oldest/bin/python -m pip install -e . --group test tensorflow==2.16.1 keras==3.0.5 tf-keras==2.16.0
 	@touch $@
 
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install -e '.[test,peers]'
+	.venv-peers/bin/python -m pip install --quiet '$(PIP_WITH_GROUPS)'
+	.venv-peers/bin/python -m pip install -e . --group test --group peers
 	.venv-peers/bin/python -m pip install --no-deps gpflow gradient-accumulator keras-tcn larq \
 	  dp-accounting tensorflow-model-optimization tensorflow-privacy # which want NumPy 1 and the like
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml
 	$(PYTHON_NEWEST) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager -e '.[test]'
+	.venv-newest/bin/python -m pip install --quiet --upgrade pip
+	.venv-newest/bin/python -m pip install --upgrade --upgrade-strategy eager -e . --group test
 	@touch $@

@@ -1,6 +1,6 @@
 """Draws the packages of tfopt with the imports between them, floor by floor: `packages.svg`.
 
-    pip install 'tfopt[lint]' matplotlib
+    pip install -e . --group lint matplotlib
     python docs/draw_packages.py          # draws it
     python docs/draw_packages.py --check  # fails if the picture is not of today's imports
 

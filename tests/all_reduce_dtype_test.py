@@ -61,5 +61,5 @@ def test_what_it_takes():
     assert tfopt.Adam.from_config(optimizer.get_config()).all_reduce_dtype == "bfloat16"
     with pytest.raises(ValueError, match="`all_reduce_dtype` must be"):
         tfopt.Adam(all_reduce_dtype="float64")
-    with pytest.raises(ValueError, match="beside `gradient_aggregator`"):
+    with pytest.raises(ValueError, match="together with `gradient_aggregator`"):
         tfopt.Adam(all_reduce_dtype="bfloat16", gradient_aggregator=list)

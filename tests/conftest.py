@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfopt._engine import xla_functions
 
-collect_ignore = ["benchmarks", "oracles"]  # nothing there is a test
+collect_ignore = ["benchmarks", "oracles", "typing"]  # nothing there is a test
 if importlib.util.find_spec("orbax") is None:
     collect_ignore.append("peers")  # the extra of `make test-peers` is not installed
 

@@ -70,4 +70,4 @@ def test_what_cannot_be_is_refused(name, message):
 
 @pytest.mark.skipif(not REFUSES_AVERAGES, reason="DTensor splits averages since TensorFlow 2.18")
 def test_averages_are_not_split_where_they_would_be_wrong():
-    assert "`shard_slots` must be None beside `use_ema`" in results()["refused"]["averages"]
+    assert "`shard_slots` must be None together with `use_ema`" in results()["refused"]["averages"]

@@ -177,7 +177,7 @@ def test_decay_of_the_rest():
         ({"weight_decay": None, "adam_weight_decay": 0.5}, "`weight_decay` must be a number"),
         (
             {"adam_weight_decay": 0.5, "groups": {"bias": {"weight_decay": 0.1}}},
-            "`groups` must not have a `weight_decay` beside `adam_weight_decay`",
+            "`groups` must not have a `weight_decay` next to `adam_weight_decay`",
         ),
         ({"momentum": 1.0}, "`momentum` must be >= 0 and < 1"),
         ({"ns_steps": None}, "`ns_steps` must be a whole number; got None"),

@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import check_texts
 import pytest
 
 import tfopt
@@ -33,8 +34,54 @@ def code_lines(path):
     ]
 
 
-def test_bazel_knows_the_version():
-    assert f'version = "{tfopt.__version__}"' in (ROOT / "MODULE.bazel").read_text()
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("MODULE.bazel", '    version = "{}",'),
+        ("CITATION.cff", "version: {}"),
+        ("CHANGELOG.md", "## {}"),
+    ],
+)
+def test_every_file_names_the_version(file, line):
+    lines = (ROOT / file).read_text().splitlines()
+    assert any(found.startswith(line.format(tfopt.__version__)) for found in lines)
+
+
+def test_the_texts_have_no_word_that_may_not_come_back_and_no_foreign_address():
+    assert "\n".join(check_texts.faults_of_checkout()) == ""
+
+
+HOME = "https://github.com/owner/tfopt"
+AT_HOME = [
+    f"git clone {HOME}",
+    f"pip install git+{HOME}.git",
+    f"{HOME}/blob/main/README.md",
+    "https://colab.research.google.com/github/owner/tfopt/blob/main/colab/quickstart.ipynb",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "published"),
+    [
+        *[(text, 1, 0) for text in [*AT_HOME, "pip install -q 'tfopt[inspect]'", "uv add tfopt"]],
+        *[(text.replace("owner", "another"), 1, 1) for text in AT_HOME],
+        (f"{HOME}-fork/issues", 1, 1),
+        ("https://tfopt.readthedocs.io/en/latest", 1, 1),
+        ("pip install -e '.[inspect]'; pip install ./tfopt; python -m tfopt", 0, 0),
+        ("pip install 'tfopt-0.1.0-py3-none-any.whl[inspect]' adds `tfopt[inspect]`", 0, 0),
+        (f"%pip install -q 'tfopt[inspect] @ git+{HOME}'", 1, 0),
+        ("git+{address}", 0, 0),
+        ("https://github.com/google-deepmind/optax", 0, 0),
+        ("the two Kerases, for ever", 2, 2),
+        ("## Averages", 1, 1),
+        ("Averages of the weights, next to them", 0, 0),
+    ],
+)
+def test_an_address_must_be_the_one_in_pyproject(text, absent, published):
+    """And while there is none, no text may promise a name on a package index either."""
+    table = f'[project.urls]\nDocumentation = "https://x.org"\nRepository = "{HOME}"\n\n[tool]\n'
+    assert len(check_texts.faults(text, None)) == absent
+    assert len(check_texts.faults(text, check_texts.repository(table))) == published
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

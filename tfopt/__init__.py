@@ -4,10 +4,6 @@ Every optimizer works in `model.compile` of Keras 3 and of tf-keras, in a `tf.fu
 your own, and unchanged under `tf.distribute`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tfopt import (
     evaluation,
     functional,
@@ -66,6 +62,6 @@ __all__ += [*optimizers.__all__, "Lamb", "RAdam"]
 globals().update({name: getattr(optimizers, name) for name in optimizers.__all__})
 Lamb, RAdam = optimizers.Lamb, optimizers.RAdam
 
-if TYPE_CHECKING:
-    # Each file of `optimizers` adds its class here; type checkers see the base.
-    def __getattr__(name: str) -> type[Optimizer]: ...
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]  # as in `__init__.pyi`, which tests/stubs.py makes

@@ -102,11 +102,11 @@ def convert(
         optimizer: an optimizer of `keras.optimizers`, `tf_keras.optimizers` or
             `tf_keras.optimizers.legacy`: of one of their classes, not of a subclass. An optimizer
             of tfopt is returned unchanged.
-        variables: all variables that the optimizer has trained, in the order that `weights` shall
-            have. Optimizers of Keras 3 know them; for the others you must pass them, once there
-            are slots.
+        variables: all variables that the optimizer has trained, in the order for `weights`.
+            Optimizers of Keras 3 know them. For all others you must pass them, once there are
+            slots.
         allow_different_formula: whether to convert even if the formula of tfopt's optimizer
-            differs. Then slots are taken over, and training continues by tfopt's formula.
+            differs. Then the slots are kept, and training continues by tfopt's formula.
 
     Returns:
         An optimizer of tfopt, built on `variables`.
@@ -210,7 +210,7 @@ def _difference(
         return ""
     clips = [c for c in ("clipnorm", "global_clipnorm") if config.get(c) is not None]
     if clips and config.get("clipvalue") is not None:
-        return f"`clipvalue` has no effect beside `{clips[0]}`"
+        return f"`clipvalue` has no effect together with `{clips[0]}`"
     if getattr(optimizer, "adaptive_epsilon", False):
         return "`adaptive_epsilon` corrects epsilon for bias"
     if config.get("gradient_accumulation_steps"):
@@ -288,7 +288,7 @@ def _state(
             try:
                 ours = made.get_slot(variable, slot)
             except KeyError:
-                continue  # a slot that this variable does not have
+                continue  # this variable does not have the slot
             theirs = _policy(optimizer, slot, ours)
             if theirs is None:
                 theirs = _slot(optimizer, library, name, variable, slot)

@@ -22,8 +22,8 @@ _LIBRARIES = [library for library in (keras, tf_keras) if library is not None]
 class EvaluationWeights(*_BASES):  # type: ignore[misc]
     """A callback that evaluates with the evaluation weights of the model's optimizer.
 
-    They are the model's weights in `evaluate`, in `predict` and in the validation of `fit`; then
-    the training weights are back. Callbacks that run after an epoch, such as `ModelCheckpoint`,
+    The model has these weights in `evaluate`, in `predict` and in the validation of `fit`. Then the
+    training weights are put back. Callbacks that run after an epoch, such as `ModelCheckpoint`,
     see the training weights, so that training can resume from their files. If an evaluation is
     interrupted by an exception, the training weights are put back when the callback is next used,
     or by `restore`.
@@ -92,14 +92,14 @@ def update_batch_norm(model: Any, batches: Iterable[Any]) -> None:
     """Computes the statistics of batch normalization anew, for evaluation weights.
 
     The moving means and variances of `BatchNormalization` belong to the training weights. Averages
-    of the weights need others: their means over some batches. Call it inside of
-    `optimizer.evaluation_weights()`, or after `finalize_variable_values`. It overwrites the moving
-    statistics, which do not come back at the end of `evaluation_weights`.
+    of the weights need statistics of their own. This function computes them as means over batches.
+    Call it inside of `optimizer.evaluation_weights()`, or after `finalize_variable_values`. It
+    overwrites the moving statistics, which do not come back at the end of `evaluation_weights`.
 
     Args:
         model: a model of Keras 3 or tf-keras.
-        batches: inputs of the model, batch by batch. A tuple begins with them, as in `fit`; for
-            several inputs it begins with a list.
+        batches: inputs of the model, batch by batch. If a batch is a tuple, as in `fit`, its first
+            element holds the inputs. Several inputs are a list.
 
     Raises:
         ValueError: if there are no batches.

@@ -46,8 +46,8 @@ def init(optimizer: Any, values: Any) -> State:
 
     Args:
         optimizer: an optimizer of tfopt. It is not changed.
-        values: the values to train: a nest of float tensors or variables. In a dict, the keys are
-            their paths, for groups; else a path is the position.
+        values: the values to train: a nest of float tensors or variables. The keys of dicts are the
+            paths that `groups` gets. In lists, positions take the place of keys.
 
     Returns:
         A `State`.
@@ -76,9 +76,9 @@ def step(
 ) -> tuple[Any, State]:
     """Makes one step, and returns its results.
 
-    Everything is differentiable with respect to gradients, values, state and hyperparameters, as
-    far as the formula is. Where it has a root of 0, as Adam has for a gradient that was always 0, a
-    derivative is not finite.
+    You can differentiate the results with respect to gradients, values, state and hyperparameters,
+    wherever the formula has a derivative. A square root has none at 0: for Adam this is where a
+    gradient was 0 in all steps.
 
     Args:
         optimizer: an optimizer of tfopt, as in `init`. It is not changed.

@@ -28,8 +28,9 @@ def layerwise(
         model: a model of Keras 3 or tf-keras that has its variables.
         decay: the factor from one layer to the one before it: above 0, at most 1.
         layers: the layers from input to output. An entry is a layer, a pattern, a function, or a
-            list of such, which get one factor. By default all layers that have variables, as
-            `model.layers` lists them, with the layers of nested models in their place.
+            list of these with one factor for all. By default these are all layers that have
+            variables, in the order of `model.layers`, with the layers of nested models in their
+            place.
 
     Returns:
         A mapping for the keyword `groups`, which may be one of several.

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import functools
 import numbers
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries.serialization import plain
 
-NEVER = object()  # a default that equals no hyperparameter
+NEVER = object()  # no hyperparameter has this value
+
+
+class _Scalar(Protocol):
+    """Tensors, variables and numbers of NumPy, by what all of them have."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+# What a hyperparameter takes: see `Hyper`. TensorFlow ships no types, so `tf.Tensor` in this union
+# would have type checkers accept anything.
+ScalarOrSchedule: TypeAlias = float | _Scalar | Callable[[], Any] | Callable[[Any], Any]
 
 
 class _Ranged:
@@ -60,7 +72,7 @@ class Hyper(_Ranged):
     """Declares a hyperparameter that may change while training.
 
     The value is a number, a scalar tensor, a `tf.Variable` (kept by reference), a callable or a
-    learning-rate schedule of tfopt, Keras 3 or tf-keras. A callable is called with the step if it
+    learning rate schedule of tfopt, Keras 3 or tf-keras. A callable is called with the step if it
     has one required positional argument, and without arguments otherwise.
 
     A number lives in a float32 variable. If you assign another number, functions that are already
@@ -78,9 +90,17 @@ class Hyper(_Ranged):
     """
 
     def __init__(
-        self, default: Any, *, off: Any = NEVER, tracked: bool | str = True, **bounds: float
+        self,
+        default: Any,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+        off: Any = NEVER,
+        tracked: bool | str = True,
     ):
-        super().__init__(default, **bounds)
+        super().__init__(default, low=low, high=high, above=above, below=below)
         self.off = off
         self._tracked = tracked
 
@@ -103,6 +123,11 @@ class Hyper(_Ranged):
         return twin
 
     @property
+    def annotation(self) -> str:
+        """The type of the constructor's argument."""
+        return "ScalarOrSchedule" if self.off is not None else "ScalarOrSchedule | None"
+
+    @property
     def tracked(self) -> str | None:
         """The name in checkpoints, or None."""
         return self.name if self._tracked is True else (self._tracked or None)
@@ -110,7 +135,7 @@ class Hyper(_Ranged):
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         return self if owner is None else attribute(owner, self.name)
 
-    def __set__(self, owner: Any, value: Any) -> None:
+    def __set__(self, owner: Any, value: ScalarOrSchedule | None) -> None:
         owner._engine.set_hyper(self.name, value)
 
 
@@ -127,12 +152,13 @@ class Static(_Ranged):
     """Declares a choice that decides about slots or about the graph: it is fixed once slots exist.
 
     Args:
-        default: the value when the user gives none. Its type is the rule: for a bool only a bool
-            is allowed, for a number only a number, for `None` anything.
+        default: the value when the user gives none. Values must have its type: for a bool only a
+            bool is allowed, for a number only a number. For `None` anything is allowed.
         choices: the values that are allowed, if there are few.
         whole: True if the value must be a whole number, or None if that is the default.
         in_config: False if no config can hold the value, such as a function; then `get_config`
             warns of it.
+        annotation: the type for type checkers, where the default does not tell it.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
@@ -143,10 +169,15 @@ class Static(_Ranged):
         choices: tuple[Any, ...] = (),
         whole: bool = False,
         in_config: bool = True,
-        **bounds: float,
+        annotation: str = "",
+        low: float | None = None,
+        high: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
     ):
-        super().__init__(default, **bounds)
+        super().__init__(default, low=low, high=high, above=above, below=below)
         self.choices = choices
+        self._annotation = annotation
         self.whole = whole
         self.in_config = in_config
 
@@ -155,6 +186,23 @@ class Static(_Ranged):
 
     def __set__(self, owner: Any, value: Any) -> None:
         owner._engine.set_static(self.name, self.check(value))
+
+    @property
+    def annotation(self) -> str:
+        """The type of the constructor's argument."""
+        if self._annotation:
+            return self._annotation
+        kinds = {type(each) for each in (self.default, *self.choices)}
+        words = ", ".join(f'"{each}"' for each in self.choices if isinstance(each, str))
+        number = "int" if self.whole else "float"
+        found = {
+            f"Literal[{words}]": bool(words),
+            "bool": bool in kinds,
+            number: self.whole or bool(kinds & {int, float}),
+            "None": type(None) in kinds,
+        }
+        names = [name for name, is_so in found.items() if is_so]
+        return "Any" if names == ["None"] else " | ".join(names)
 
     def check(self, value: Any) -> Any:
         """Returns the value, or raises an error that says what is allowed."""

@@ -51,18 +51,19 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
             least 0. If that norm is not finite, or overflows, finite numbers become 0.
         global_clipnorm: all gradients are scaled down by one factor, so that their joint norm
             is at most this; not together with `clipnorm`. If that norm is not finite, or
-            overflows, no scaled gradient is finite.
+            overflows, all gradients become NaN.
         weight_decay: decoupled weight decay: before the update, x becomes
             x - learning_rate * weight_decay * x. Where only the rows in the batch are updated,
             only these rows decay.
-        exclude_from_weight_decay: what does not decay: a list of variables, layers, functions of a
-            variable, and regular expressions that are searched for in paths. Also a method.
-        cautious: whether only those weights move whose step and gradient agree; not for all
-            optimizers. Gradients of rows are made dense, and `lazy=True` raises.
+        exclude_from_weight_decay: the variables that do not decay: a list of variables, layers,
+            functions of a variable, and regular expressions that are searched for in paths. There
+            is a method of this name, too.
+        cautious: whether only those weights move whose step and gradient agree in sign. Not all
+            optimizers support it. Gradients of rows are made dense, and `lazy=True` raises.
         cautious_weight_decay: whether only those weights decay that the step does not move away
             from 0.
-        groups: other numbers for parts of a model, such as {"encoder": {"learning_rate": 1e-5}}:
-            a mapping from such members to numbers, or a list of such mappings and of pairs. See
+        groups: parts of a model with numbers of their own: a mapping from members to numbers, such
+            as {"encoder": {"learning_rate": 1e-5}}, or a list of such mappings and of pairs. See
             the attribute `groups`, and `tfopt.groups`.
         gradient_aggregator: a function from (gradient, variable) pairs to such pairs, which is
             called in place of the sum over replicas.
@@ -82,8 +83,8 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
             gradients; at least 1. Gradients are summed over replicas, and `iterations`,
             schedules, clipping and averages advance, only at the last call. Calls are counted
             for each set of variables that was first seen together. Each variable should have
-            a gradient in all calls of a step, or in none: without one in the last call, its sum
-            waits for the last call of a later step that has one. End a step with the set of
+            a gradient in all calls of a step, or in none. If it has none in the last call, its sum
+            waits for a later step with a gradient in its last call. End a step with the set of
             variables with which it began: the mean divides by the calls of that set. See `flush`.
         use_ema: whether to keep an exponential moving average (EMA) of each variable. It starts
             as a copy of the variable; after each step it becomes
@@ -93,8 +94,8 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
         ema_dynamic_decay: whether step n uses at most (1 + n) / (10 + n) as momentum, so that the
             first values are soon forgotten.
         ema_start_step: until this step, at least 0, an average is the variable itself.
-        ema_overwrite_frequency: after every so many steps variables become their averages; None
-            for never.
+        ema_overwrite_frequency: after how many steps the averages replace the values of the
+            variables, again and again; None for never.
         loss_scale_factor: the number by which the loss was multiplied (see `scale_loss`); above
             0. Gradients are divided by it. `minimize` does both.
         skip_nonfinite: whether to skip a step, with nothing changed, if a gradient has an
@@ -102,8 +103,8 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
         master_weights: whether to keep variables of float16 and bfloat16 in float32 as well,
             so that small steps add up. If you assign a value to the variable, the next step
             starts from that value.
-        shard_slots: the name of a dimension of a DTensor mesh over which slots are split, while
-            variables stay as they are (ZeRO-1). Each device keeps a part of the slots and
+        shard_slots: the name of a dimension of a DTensor mesh. Slots are split over it, while
+            variables stay whole (ZeRO-1). Each device keeps a part of the slots and
             computes this part of the update; all devices get the whole variable. A slot is
             split along its first axis that divides evenly.
 
@@ -130,7 +131,7 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     lr = Alias("learning_rate")
     lazy = Static(None, choices=(None, True, False))
     jit_compile = Static("auto", choices=("auto", True, False))
-    shard_slots = Static(None)
+    shard_slots = Static(None, annotation="str | None")
 
     # --- a step -----------------------------------------------------------------------------------
 
@@ -150,10 +151,10 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
 
         Args:
             grads_and_vars: (gradient, variable) pairs. A gradient is a tensor, array, list or
-                `tf.IndexedSlices` of the variable's shape, or None. One of another float dtype is
-                cast. It becomes the value of a variable that has `overwrite_with_gradient` set, as
-                in Keras' float8 training; over calls of a window and over replicas, the largest
-                numbers do.
+                `tf.IndexedSlices` of the variable's shape, or None. A gradient of another float
+                dtype is cast. If a variable has `overwrite_with_gradient` set, as in Keras' float8
+                training, the largest gradient of all replicas, and of all calls of a window,
+                becomes its value.
             name: a name for the operation in a graph.
             experimental_aggregate_gradients: False if the gradients are summed already.
             skip_gradients_aggregation: the same for tf-keras: True if they are summed already.
@@ -230,9 +231,10 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
             policies: further policies that optimizers may use, which act after those of its base.
             paths: further ways to run updates, which are asked before those of its base.
             engine: the class of an optimizer's parts, for another order of a step.
-            uncalled: names that must not be defined since nothing calls them; with what is called.
+            uncalled: names that must not be defined, since nothing calls them, each with what is
+                called instead.
             reserved: further names that tfopt keeps for itself: subclasses must not redefine them.
-            tracks_attributes: False if checkpoints shall not save what is assigned to attributes.
+            tracks_attributes: False if checkpoints must not save what is assigned to attributes.
             shared: True if you promise that `begin` and `update` read only what the class declares.
                 Then its optimizers share what XLA compiles, as tfopt's own do.
             **kwargs: for other base classes.

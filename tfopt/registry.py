@@ -6,7 +6,7 @@ Only registered names can be used: a config cannot import or call anything else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -14,7 +14,9 @@ from tfopt._keras.optimizer import KerasOptimizer
 from tfopt._libraries import keras as keras_libraries
 from tfopt.optimizer import Optimizer
 
-_CLASSES: dict[str, type[Optimizer]] = {}
+Class = TypeVar("Class", bound=type[KerasOptimizer])
+
+_CLASSES: dict[str, Any] = {}
 _WRAPPERS: dict[type, type[Optimizer]] = {}  # by the class that they wrap
 _OTHER_NAMES = {
     "lossscaleoptimizerv3": "lossscaleoptimizer",  # of tf-keras
@@ -23,7 +25,7 @@ _OTHER_NAMES = {
 KERAS_MODULES = ("keras.optimizers", "tf_keras.optimizers")
 
 
-def register(cls: type[Optimizer], package: str = "tfopt") -> type[Optimizer]:
+def register(cls: Class, package: str = "tfopt") -> Class:
     """Registers a class under its name: in tfopt, and in Keras 3 and tf-keras for loading models.
 
     Args:

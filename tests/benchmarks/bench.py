@@ -8,7 +8,6 @@ of another checkout, and with nothing else.
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -21,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the limit here is the CPU's memory
 
 import before
+import frameworks
 import keras
 import numpy
 import report
@@ -130,8 +130,8 @@ def command(options):
 
 def versions():
     found = {package.__name__: package.__version__ for package in PACKAGES}
-    if importlib.util.find_spec("torch"):
-        found["torch"] = importlib.metadata.version("torch")
+    for name in frameworks.installed():
+        found[name] = importlib.metadata.version(name)
     return {"Python": platform.python_version(), **found}
 
 

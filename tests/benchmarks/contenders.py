@@ -51,21 +51,21 @@ OPTIMIZERS = {
     "Muon": (("Muon",), {}),
     "ScheduleFreeAdamW": (("ScheduleFreeAdamW",), {}),
 }
-# Those that other libraries do not have, with the passes over memory of a step, where AdamW has 7.
-ALONE = {
-    "ScheduleFreeSGD": 7,
-    "NAdamW": 7,
-    "AdEMAMix": 9,
-    "RectifiedAdam": 7,
-    "AdaBelief": 7,
-    "LARS": 6,
-    "Adan": 11,
-    "ADOPT": 7,
-    "NovoGrad": 6,
-    "Yogi": 7,
-    "ProximalAdagrad": 5,
-    "ConditionalGradient": 4,
-}
+# Those that neither Keras nor tf-keras has.
+ALONE = (
+    "ScheduleFreeSGD",
+    "NAdamW",
+    "AdEMAMix",
+    "RectifiedAdam",
+    "AdaBelief",
+    "LARS",
+    "Adan",
+    "ADOPT",
+    "NovoGrad",
+    "Yogi",
+    "ProximalAdagrad",
+    "ConditionalGradient",
+)
 OPTIMIZERS |= {name: ((name,), {}) for name in ALONE}
 
 

@@ -8,7 +8,16 @@ import rich.box
 import rich.table
 import targets
 
-PEERS = ("Keras 3", "legacy", "tf-keras", "PyTorch fused", "PyTorch foreach", "itself", "one group")
+PEERS = (
+    "Keras 3",
+    "legacy",
+    "tf-keras",
+    "PyTorch fused",
+    "PyTorch foreach",
+    "Optax",
+    "itself",
+    "one group",
+)
 SLOWER = 0.97  # a ratio below is a case in which tfopt is slower
 NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
@@ -32,8 +41,9 @@ How to read it:
 - All get the same variables and the same gradients. "Graph" is a step in a `tf.function`, of
   small variables five steps, since calling it takes as long as one; "eager" is a call of
   `apply_gradients` outside of any.
-- PyTorch has a process of its own, but its rounds are in turn with the others; it always runs
-  eagerly.
+- PyTorch and Optax each have a process of their own, and their rounds are in turn with the others.
+  PyTorch always runs eagerly; Optax' step is compiled by `jax.jit` and waited for. PyTorch's Muon
+  trains all matrices, and AdamW trains the rest.
 - "Of copy" is how near a step of tfopt is to the machine's limit: its gradients, read once, and
   its variables and slots, read and written once each, per second, over the bandwidth at which
   {threads} copied memory in the same rounds. Measured before them: {bandwidth}.
@@ -53,14 +63,14 @@ SECTIONS = {
     "import": "Import",
 }
 NOTES = {
-    "control": "tfopt's step beside an identical one, with Keras 3 and legacy between: how far "
+    "control": "tfopt's step next to an identical one, with Keras 3 and legacy between: how far "
     "from 1 chance takes a ratio on this machine.",
     "dense": "The matrix is 4096 x 4096; the transformer has 23 M parameters in 97 variables; "
     "small are 200 variables of 1,024 or 32 numbers.",
     "sparse": "Steps in a `tf.function` on a table of 64 columns, of 4,096 indices, some of them "
-    "repeated; eight batches take turns. The others are the same beside default and lazy tfopt.",
+    "repeated; eight batches take turns. The others are the same next to default and lazy tfopt.",
     "groups": "200 small variables in three groups, of which two have learning rates of their own, "
-    "beside the same variables in one.",
+    "compared with the same variables in one.",
     "mirrored": "Two replicas on two logical devices of one CPU, which share its cores.",
     "fit": "A step of training with Adam: two transformer layers of width 128, 20,000 words, "
     "batches of 32 x 32.",

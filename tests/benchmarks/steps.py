@@ -71,8 +71,8 @@ def _dense(title, optimizer, arguments, problem, mode, settings):
         contenders.DENSE, optimizer, arguments, values, batches, mode, repeats=repeats
     )
     everyone = {**steps, "copy": settings.copy}
-    if settings.torch is not None:
-        everyone |= settings.torch.contenders(optimizer, arguments, problem)
+    for framework in settings.frameworks:
+        everyone |= framework.contenders(optimizer, arguments, problem)
     first = warm_up(everyone)
     deviations = _deviations(steps, values)
     times = in_turn(everyone, settings.seconds, first=first)

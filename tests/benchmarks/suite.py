@@ -15,7 +15,7 @@ class Settings:
 
     seconds: float  # for the rounds of a case
     copy: Any  # the contender that copies memory
-    torch: Any  # the process that has PyTorch, or None
+    frameworks: list[Any]  # the processes of other frameworks that are installed
 
 
 @dataclasses.dataclass(frozen=True)

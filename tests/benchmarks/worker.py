@@ -11,6 +11,7 @@ from pathlib import Path
 import child
 import first
 import fit
+import frameworks
 import groups
 import imports
 import memory
@@ -18,7 +19,6 @@ import mirrored
 import steps
 from measure import Copy
 from suite import Settings, clean_up
-from torch_reference import Torch
 
 CASES = [
     case
@@ -61,7 +61,7 @@ def _resident(pid):
 
 @functools.cache
 def _settings(seconds, threads):
-    return Settings(seconds, Copy(threads), Torch.start())
+    return Settings(seconds, Copy(threads), frameworks.start())
 
 
 def _run(title, *settings):

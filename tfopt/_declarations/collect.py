@@ -31,10 +31,10 @@ class Declarations:
         is_hooked: whether updates are made by hooks that a subclass overrides, not by `update`.
         has_kernel: whether `fused` is defined in the same class as `update`, or in a subclass.
         goes_by_rows: whether `sparse` is declared for this `update`, not for a parent's.
-        begins: whether it overrides `begin`.
-        is_known: whether what it computes depends only on what it declares. This holds for
+        begins: whether the class overrides `begin`.
+        is_known: whether the update depends only on what the class declares. This is so for
             tfopt's own classes, and for those that promise it; others may read anything.
-        has_own_getattr: whether it defines a `__getattr__` of its own.
+        has_own_getattr: whether the class defines a `__getattr__` of its own.
     """
 
     fields: Mapping[str, Field]
@@ -60,9 +60,9 @@ class Declarations:
         return [name for name in own if name not in self.common]
 
     @property
-    def keywords(self) -> list[str]:
-        """The keywords of policies that are no fields."""
-        return [keyword for policy in self.policies for keyword in policy.keywords]
+    def keywords(self) -> dict[str, str]:
+        """The keywords of policies that are no fields, with their types."""
+        return {name: kind for policy in self.policies for name, kind in policy.keywords.items()}
 
 
 def lift(cls: type, policies: Sequence[type[Policy]]) -> None:
@@ -102,7 +102,7 @@ def collect(
         engine: the class of the optimizer's parts; None for that of the base class.
         uncalled: hooks that nothing calls; if empty, those of the base class.
         reserved: further names that tfopt keeps for itself.
-        tracks_attributes: False if what is assigned to attributes shall not be saved.
+        tracks_attributes: False if checkpoints must not save what is assigned to attributes.
         shared: whether the class promises to read only what it declares.
     """
     fields: dict[str, Field] = {}
@@ -131,11 +131,11 @@ def collect(
         reserved=frozenset(reserved) | (parent.reserved if parent else frozenset()),
         tracks_attributes=tracks_attributes and (parent is None or parent.tracks_attributes),
         is_hooked=any(hooked),
-        # A kernel does not know of an `update` that a subclass puts in place of its parent's.
+        # A kernel computes the `update` of its own class, not one that overrides it.
         has_kernel=all(
             _definer(cls, "fused") <= _definer(cls, name) for name in ("update", "begin", "slots")
         ),
-        # A parent's `sparse` does not say that this `update` works row by row.
+        # The `sparse` of a parent says nothing about an `update` that was overridden.
         goes_by_rows=not hooked[0] and _definer(cls, "sparse") <= first,
         begins=cls.begin is not base.begin,
         is_known=(shared or cls.__module__.startswith("tfopt."))

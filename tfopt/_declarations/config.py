@@ -9,7 +9,7 @@ from tfopt import schedules
 from tfopt._libraries.warnings import warn
 from tfopt.hyper import Hyper
 
-# A config with these keys is Keras'. One of tfopt never has both norms, and has no None.
+# A config with these keys is Keras'. A config of tfopt has neither both norms nor None.
 _KERAS_3_KEYS = {"gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm"}
 _TF_KERAS_KEYS = {"use_ema", "is_legacy_optimizer"}
 
@@ -22,7 +22,7 @@ def get_config(optimizer: Any) -> dict[str, Any]:
     for name, field in declared.fields.items():
         if isinstance(field, Hyper):
             if engine.hypers[name].home is not engine.state:
-                continue  # it is that of an optimizer inside, whose config has it
+                continue  # the config of the inner optimizer has it
             value = engine.hypers[name].config()
         elif field.in_config:
             value = engine.statics[name]

@@ -140,7 +140,7 @@ def _read_undeclared(optimizer: Any, name: str) -> Any:
     """Returns the value of a hyperparameter that `_set_hyper` added."""
     if name != "_engine" and "_engine" in optimizer.__dict__ and name in optimizer._engine.hypers:
         return attribute(optimizer, name)
-    # Python asks here after a descriptor has raised, and then its own error is lost.
+    # Python calls this after a descriptor has raised, and drops the error of the descriptor.
     not_offered = getattr(inspect.getattr_static(type(optimizer), name, None), "error", None)
     raise not_offered or AttributeError(
         f"{type(optimizer).__name__!r} object has no attribute {name!r}"
@@ -151,8 +151,8 @@ _MADE_HERE = {"_declared", "_positional", "__signature__"}
 
 
 def declare(cls: Any, base: type, **more: Any) -> None:
-    """Collects what a class declares, and makes its signature of that; for `__init_subclass__`."""
-    if "_declared" in vars(cls):  # the body is a copy of another class's, as wrappers make them
+    """Collects what a class declares, and makes its signature from it; for `__init_subclass__`."""
+    if "_declared" in vars(cls):  # a wrapper has copied another class's body
         for name in _MADE_HERE & vars(cls).keys():
             delattr(cls, name)
     declared = collect.collect(cls, base, getattr(cls, "_declared", None), **more)
@@ -160,12 +160,12 @@ def declare(cls: Any, base: type, **more: Any) -> None:
         for name in vars(cls).keys() & declared.reserved:
             raise name_is_reserved(cls, name)
     cls._declared = declared
-    if "_positional" not in vars(cls):  # those of its base class, then those that are new
+    if "_positional" not in vars(cls):  # first the arguments of its base class
         before = [name for name in cls._positional if name in declared.fields]
         own = [name for name in declared.fields if name not in declared.common]
         cls._positional = tuple(dict.fromkeys((*before, *own)))
     if cls.__init__ is Configurable.__init__:
-        cls.__signature__ = _signature(cls)
+        cls.__signature__ = signature(cls)
     for hook, instead in declared.uncalled.items():
         if hook in vars(cls):
             raise RuntimeError(
@@ -186,26 +186,32 @@ def start_engine(optimizer: Any, name: Any) -> Engine:
     return engine
 
 
-def _signature(cls: Any) -> inspect.Signature:
-    fields = cls._declared.fields
+def signature(cls: Any) -> inspect.Signature:
+    """Returns the signature that declarations make, with the types of its parameters."""
+    declared = cls._declared
+    fields = declared.fields
+    rest = sorted(fields.keys() - set(cls._positional), key=lambda n: (n in declared.common, n))
 
-    def parameter(name: str, default: Any, positional: bool = False) -> inspect.Parameter:
-        kind = inspect.Parameter
-        return inspect.Parameter(
-            name, kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY, default=default
-        )
+    def parameter(
+        name: str, default: Any, annotation: str, positional: bool = False
+    ) -> inspect.Parameter:
+        kinds = inspect.Parameter
+        kind = kinds.POSITIONAL_OR_KEYWORD if positional else kinds.KEYWORD_ONLY
+        return kinds(name, kind, default=default, annotation=annotation)
+
+    def of_field(name: str, positional: bool) -> inspect.Parameter:
+        return parameter(name, fields[name].default, fields[name].annotation, positional)
+
+    def kind_of(target: str) -> str:
+        return fields[target].annotation if target in fields else "ScalarOrSchedule"
 
     return inspect.Signature(
         [
-            *(parameter(name, fields[name].default, True) for name in cls._positional),
-            parameter("name", cls.__name__, positional=not cls._positional),
-            *(
-                parameter(name, field.default)
-                for name, field in sorted(fields.items())
-                if name not in cls._positional
-            ),
-            *(parameter(name, None) for name in cls._declared.keywords),
-            *(parameter(name, None) for name in cls._declared.aliases),
+            *(of_field(name, True) for name in cls._positional),
+            parameter("name", cls.__name__, "str | None", positional=not cls._positional),
+            *(of_field(name, False) for name in rest),
+            *(parameter(name, None, kind) for name, kind in declared.keywords.items()),
+            *(parameter(name, None, kind_of(target)) for name, target in declared.aliases.items()),
         ]
     )
 

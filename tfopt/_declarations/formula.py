@@ -17,7 +17,7 @@ class Formula:
     _engine: Engine
 
     # What happens to rows that are not in the batch, when the gradient is an `IndexedSlices`:
-    # rows: nothing; of the variable and its slots, only the rows in the batch are updated.
+    # rows: nothing; only the rows in the batch are updated, of the variable and of its slots.
     # exact: what a dense gradient would give; `update` works row by row.
     # rows_move: the weights stay as they are; slots change as with a dense gradient.
     # whole: the gradient is made dense first, since `update` needs the whole variable.
@@ -48,16 +48,16 @@ class Formula:
             x: the variable.
 
         Returns:
-            {name: how it starts}: `zeros(x)`, `zeros(x, axis=)` for means of `x` over an
-            axis, `full(x, value)`, `copy(x)`, or a value of any shape.
+            A dict with the initial value of each slot by name. It is `zeros(x)`, `full(x, value)`,
+            `copy(x)`, `zeros(x, axis=)` for means of `x` over an axis, or a value of any shape.
         """
         return {}
 
     def choose_role(self, x: Any) -> str:
         """Returns which of `roles` a variable has, by its shape and path.
 
-        `begin` and `update` get it as `h.role`; `slots` finds it by `role_of`. The keyword `roles`
-        of the constructor comes first.
+        `begin` and `update` read the role as `h.role`, and `slots` asks for it by `role_of`. If the
+        keyword `roles` of the constructor names the variable, this method is not asked.
 
         Args:
             x: the variable, as the user knows it: `tf.Variable` or `keras.Variable`.
@@ -69,7 +69,7 @@ class Formula:
         return str(self._engine.groups.of(x).role)
 
     def begin(self, h: Scalars, state: Scalars) -> None:
-        """Adds to `h` what all variables share, and advances `state`.
+        """Computes the scalars that all variables share, adds them to `h`, and advances `state`.
 
         A step calls it once for each dtype of arithmetic, and for each group with numbers of its
         own, which has a `state` of its own.
@@ -97,9 +97,9 @@ class Formula:
         )
 
     def evaluated(self, x: Any, s: Scalars, h: Scalars) -> Any:
-        """Returns the value with which a model is evaluated, if that is not what is trained.
+        """Returns the value with which a model is evaluated, if it differs from the trained value.
 
-        Override it in an optimizer that averages by itself: see `evaluation_weights`.
+        Override it in an optimizer that keeps an average of the weights: see `evaluation_weights`.
 
         Args:
             x: the value of one variable.
@@ -113,7 +113,7 @@ class Formula:
 
     @property
     def averages_itself(self) -> bool:
-        """Whether `evaluated` returns something else than the value."""
+        """Whether the class overrides `evaluated`, because it keeps an average of the weights."""
         return type(self).evaluated is not Formula.evaluated
 
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars) -> Any:

@@ -26,7 +26,7 @@ def apply(
 ) -> Any:
     """Makes one step, after all checks."""
     _check_that_it_may_step(engine)
-    replicas.require_replica_context()  # first: there a variable does not answer everything
+    replicas.require_replica_context()  # first: elsewhere variables cannot be asked
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     more = _taken(engine)
     if not works:
@@ -41,7 +41,7 @@ def apply(
         replicas.require_copies("`experimental_aggregate_gradients=False`")
     engine.build([work.original for work in works])
     works = engine.groups.moving(works)
-    if not works:  # all of them are left alone
+    if not works:  # groups leave all of them alone
         return _result(engine, replicas.read_alike(engine.state.iterations), name)
     values = engine.hypers.evaluate()
     if engine.runs_in_place():
@@ -75,7 +75,7 @@ def apply_through(
     """Makes one step by calling `apply`, which a subclass overrides, as Keras 3 does."""
     pairs = list(grads_and_vars)
     well_formed = all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs)
-    if not well_formed or _in_apply(engine):  # what is malformed raises in `apply` below
+    if not well_formed or _in_apply(engine):  # `apply` below raises for malformed pairs
         return apply(engine, pairs, name, aggregate)
     rest = functools.partial(apply, engine, name=name, aggregate=aggregate)
     with in_apply(engine, rest):
@@ -144,7 +144,7 @@ def _taken(engine: Engine) -> tuple[Policy, ...]:
 
 
 def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
-    """Makes one step for each window that a gate keeps open; such a step gets no gradients."""
+    """Makes one step for each window that a gate keeps open. It gets no further gradients."""
     _check_that_it_may_step(engine)
     gates, built = engine.policies.gates, engine.state.built
     if gates and not built and tf.inside_function():
@@ -156,7 +156,7 @@ def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
         return _result(engine, replicas.read_alike(engine.state.iterations), None)
     replicas.require_replica_context(engine.state.variables())
     flush = functools.partial(_flush_windows, engine, more)
-    if tf_variables.in_v1_graph():  # where only functions keep reads and writes in order
+    if tf_variables.in_v1_graph():  # only functions keep reads and writes in order there
         flush = tf.function(flush, autograph=False)
     return _result(engine, flush(), None)
 

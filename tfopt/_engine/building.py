@@ -80,8 +80,8 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
 def _blocks(engine: Engine, new: Mapping[Any, Any]) -> list[dict[Any, Any]]:
     """Returns the variables that are to get slots, in the sets in which they get them.
 
-    Those that began with a learning rate of 0 follow the others, also in an optimizer that was
-    loaded since, so that the order of `weights` is the same.
+    Variables that began with a learning rate of 0 come after the others, also in an optimizer that
+    was loaded since. So the order of `weights` stays the same.
     """
     blocks: tuple[dict[Any, Any], dict[Any, Any]] = {}, {}
     off = engine.groups.off()
@@ -111,7 +111,7 @@ def _create_block(engine: Engine, policies: Policies, new: dict[Any, Any]) -> No
 
 
 def _warn_of_unclaimed_slots(engine: Engine) -> None:
-    """Warns of slots that a checkpoint has, and this optimizer has not."""
+    """Warns of slots that a checkpoint has and this optimizer does not have."""
     names = engine.state.slots.unclaimed()
     if names:
         warn(
@@ -141,7 +141,7 @@ def create_declared(engine: Engine, var_list: Sequence[Any]) -> None:
 def _create_kept(
     engine: Engine, policies: Policies, all_new: Sequence[Any], updated: Sequence[Any]
 ) -> None:
-    """Creates the slots of policies; a policy that acts last in a step comes first.
+    """Creates the slots of policies. The policy that acts last in a step comes first.
 
     Args:
         engine: the optimizer's parts.
@@ -199,7 +199,7 @@ def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
 
 
 def _starts_plainly(engine: Engine, variable: Any, name: str) -> bool:
-    """Returns whether a declared slot has the dtype of arithmetic and no codec."""
+    """Returns whether a declared slot has the dtype of arithmetic, and no codec stores it."""
     if isinstance(variable, tf_variables.ShardedVariable):
         return True
     if engine.optimizer.roles and not engine.groups.has_seen(variable):

@@ -22,7 +22,8 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
 
     Args:
         grads_and_vars: what the user passed to `apply_gradients`.
-        warned: the sets of variables without gradients of which a warning was given; added to.
+        warned: the sets of variables for which a warning said that they have no gradient. New
+            sets are added.
         complex_numbers: whether the optimizer takes complex variables.
     """
     try:

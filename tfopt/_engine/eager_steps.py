@@ -1,8 +1,8 @@
 """Eager mode: one cached function runs a whole step over all its variables.
 
-A set of gradients that came once or twice is not worth a trace: its step runs op by op, if that
-gives the same bits. So a first step costs no trace, and sets that change all the time cost no
-traces either.
+A set of gradients that came once or twice is not worth a trace. Its step runs op by op, if that
+gives the same bits. So a first step is not traced, and neither are the steps of a loop whose sets
+change all the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 64  # how many functions are kept: one for each set of variables updated together
 TWICE = 2  # how often a set runs op by op before it is traced
-OFTEN = 4  # the same if the function replaces that of another set
+OFTEN = 4  # the same, if another function must be dropped for it
 Function = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
@@ -33,7 +33,7 @@ class EagerSteps:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._steps: dict[Any, Function] = {}
-        self._seen: dict[Any, int] = {}  # how often a set without a function came, the oldest first
+        self._seen: dict[Any, int] = {}  # how often a set without a function came; oldest first
 
     def __len__(self) -> int:
         return len(self._steps)

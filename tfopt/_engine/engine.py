@@ -30,7 +30,7 @@ SPARSE = ("rows", "exact", "rows_move", "whole")
 
 
 class Engine:
-    """Everything behind an optimizer's public face: its one private attribute.
+    """All parts of an optimizer that are not public; the optimizer has them as `_engine`.
 
     Args:
         optimizer: the optimizer, for its declarations and its formula.
@@ -80,7 +80,7 @@ class Engine:
 
     @property
     def policies(self) -> Policies:
-        """The policies in use: by the keywords; once there are slots, those in use at that time."""
+        """The policies that the keywords ask for. They are fixed when slots are created."""
         if self._policies_in_use is not None:
             return self._policies_in_use
         return Policies(
@@ -177,13 +177,13 @@ class Engine:
         self.statics[name] = value
 
     def sparse(self, role: str = "") -> str:
-        """Returns what is declared of rows: "whole" by a policy, or `sparse`, maybe by role."""
+        """Returns the declared `sparse` of a role, or "whole" if a policy needs whole variables."""
         declared = self.optimizer.sparse
         word = str(declared[role] if isinstance(declared, Mapping) else declared)
         return "whole" if any(p.needs_whole_variables for p in self.policies) else word
 
     def rows_word(self, role: str = "") -> str:
-        """Returns what happens to rows that are not in the batch: `sparse`, as `lazy` has it."""
+        """Returns what happens to rows that are not in the batch, by `sparse` and `lazy`."""
         word, lazy = self.sparse(role), self.statics["lazy"]
         return word if word == "whole" or lazy is None else "rows" if lazy else "exact"
 
@@ -201,7 +201,7 @@ class Engine:
         return word == "whole" or (word == "exact" and not self.declared.goes_by_rows)
 
     def is_own_slot(self, name: str) -> bool:
-        """Returns whether a slot is one of the formula: neither of a policy nor the variable."""
+        """Returns whether a slot belongs to the formula: not to a policy, nor to the variable."""
         return name != VALUE and name not in self.state.table.kept
 
     def copy_for(self, optimizer: Optimizer, memo: dict[int, Any]) -> Engine:

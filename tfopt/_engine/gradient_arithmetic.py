@@ -16,8 +16,8 @@ def clip(
 ) -> tuple[list[Any], list[Any]]:
     """Clips by value, then by the norm of each gradient or by the joint norm of all.
 
-    If the joint norm is not finite, no gradient is. If that of one gradient is not, its finite
-    numbers become 0, as in OptimizerV2.
+    If the joint norm is not finite, all gradients become NaN. If the norm of one gradient is not
+    finite, its finite numbers become 0. Both are as in OptimizerV2.
 
     Args:
         gradients: tensors and `IndexedSlices` without repeated indices.
@@ -62,7 +62,7 @@ def clip(
 def clipped(
     gradients: Sequence[Any], variables: Sequence[Any], value: Any, norm: Any, global_norm: Any
 ) -> list[Any]:
-    """Returns clipped gradients, none of which is still to be multiplied; None stays None."""
+    """Returns clipped gradients, with all clip factors applied. None stays None."""
     places = [place for place, gradient in enumerate(gradients) if gradient is not None]
     result = list(gradients)
     if places:
@@ -171,7 +171,7 @@ def _half_square_sum(gradient: Any) -> Any:
 
 
 def _of_whole_variables(sums: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
-    """Returns for each shard of a variable the sum over all of its shards."""
+    """Returns for each shard the sum over all shards of its variable."""
     owners = [
         place if variable is None else id(tensorflow_private.sharded_variable(variable))
         for place, variable in enumerate(variables)

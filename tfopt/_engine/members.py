@@ -18,8 +18,8 @@ from tfopt._libraries import tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state.matching import NAMED_AT_MOST, without_model
 
-ONE = {"path"}  # of a variable, in a config: a path,
-PLACED = {"path", "position", "variables", "names"}  # or its position among others, too
+ONE = {"path"}  # how a config names a variable: by a path,
+PLACED = {"path", "position", "variables", "names"}  # or by a path and its position
 MORE = {"shape", "layers"}  # what records of the first versions lack
 NAMED = {"function"}  # one of `FUNCTIONS`, in a config
 
@@ -46,7 +46,7 @@ def biases_and_norms(variable: Any) -> bool:
     return rank is not None and rank <= 1
 
 
-FUNCTIONS = {"biases_and_norms": biases_and_norms}  # those that a config can name
+FUNCTIONS = {"biases_and_norms": biases_and_norms}  # the functions that a config can name
 
 
 class Members:
@@ -54,7 +54,7 @@ class Members:
 
     Args:
         keyword: the keyword that they are given to, for messages.
-        entries: what is added first.
+        entries: the first entries.
     """
 
     def __init__(self, keyword: str, entries: Iterable[Any] = ()):
@@ -98,7 +98,7 @@ class Members:
         elif isinstance(entry, Mapping) and entry.keys() == NAMED:
             self._functions.append(FUNCTIONS[entry["function"]])
         elif is_layer(entry):
-            self._layers.append(entry)  # it may have no variables yet
+            self._layers.append(entry)  # a layer may have no variables yet
         elif callable(entry) and not isinstance(entry, type):
             self._functions.append(entry)
         else:
@@ -143,7 +143,7 @@ class Members:
 
     @property
     def are_objects(self) -> bool:
-        """Whether there are variables or layers among them, which only these objects match."""
+        """Whether variables or layers are among the entries, which match nothing but themselves."""
         return bool(self._variables or self._layers or self._recorded)
 
     def resolved(self, variables: Sequence[Any], first: bool) -> Members:
@@ -167,7 +167,7 @@ class Members:
         return twin
 
     def warn_of_missing(self, variables: Sequence[Any], first: bool, of_patterns: bool) -> None:
-        """Warns of what is not among variables that are new; it may still come.
+        """Warns of members that are not among the new variables; they may still come.
 
         A variable that nobody had seen when it was saved, such as that of a frozen layer, is
         missed only when others come later.
@@ -236,7 +236,7 @@ class Members:
 
 
 def as_entries(given: Any) -> list[Any]:
-    """Returns what a user gave as a list: one entry may come alone."""
+    """Returns what a user gave as a list. A single entry need not be in a list."""
     alone = isinstance(given, str | Mapping) or is_variable(given) or is_layer(given)
     if alone or callable(given) or not isinstance(given, Iterable):
         return [given]
@@ -244,7 +244,7 @@ def as_entries(given: Any) -> list[Any]:
 
 
 def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
-    """Returns pairs of members and what they are given: of a mapping, a list, or a config.
+    """Returns pairs of members and what they are given, from a mapping, a list or a config.
 
     Args:
         given: what the user passed.
@@ -293,8 +293,9 @@ def _position(
 ) -> int | None:
     """Returns which of some new variables a config has recorded; None if it is none of them.
 
-    By position, if these are the first variables, and as many as then; unless all of their layers
-    have the names of that time in another order. Else by path, with or without the model's name.
+    It goes by position if these are the first variables, and as many as were saved, unless the
+    layers have the saved names in another order. Otherwise it goes by path, with or without the
+    name of the model.
     """
     if first and record.get("variables") == len(paths):
         inside = without_model(paths)

@@ -1,8 +1,8 @@
 """Variables whose gradient is their new value, as in Keras' float8 training.
 
-Nothing else happens to them: they have no slots, and their gradients are neither unscaled, clipped
-nor transformed. Over the calls of a window, and over replicas, the largest numbers count: they are
-the ranges of what was seen.
+They have no slots, and their gradients are neither unscaled, clipped nor transformed. Such a
+variable holds the largest number that was seen. So the step takes the largest gradient of all
+replicas, and of all calls of a window of gradient accumulation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def split(works: Sequence[Work]) -> tuple[list[Work], list[Work]]:
 
 
 def agreed(works: Sequence[Work]) -> list[Work]:
-    """Returns the works with the same gradients on all replicas."""
+    """Returns the works with the largest gradients of all replicas."""
     return [work._replace(gradient=replicas.largest_over_replicas(work.gradient)) for work in works]
 
 

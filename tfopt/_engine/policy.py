@@ -31,15 +31,16 @@ class Policy:
 
     kept: ClassVar[Mapping[str, Kept]] = {}  # its slots and parts of codecs, by name
     offers: ClassVar[Mapping[str, Any]] = {}  # methods and properties that optimizers get
-    keywords: ClassVar[Sequence[str]] = ()  # which are no `Hyper` or `Static`: see `configure`
+    # Those of the constructor that are no `Hyper` or `Static`, with their types: see `configure`.
+    keywords: ClassVar[Mapping[str, str]] = {}
     by_group: ClassVar[Sequence[str]] = ()  # its hyperparameters that groups may change
-    is_pure = False  # whether it keeps and needs no variables: then `tfopt.functional` can use it
-    configured_first = False  # whether `configure` of other policies needs what it is given
+    is_pure = False  # whether it needs no variables, so that `tfopt.functional` can use it
+    configured_first = False  # whether other policies need what it is given in `configure`
     factor_name = ""  # what kernels call the policy's factor, if it has one
-    calls_functions_of_users = False  # then an eager step must not be traced: they may use Python
-    keeps_overwritten = False  # whether variables that their gradient overwrites have its slots
+    calls_functions_of_users = False  # they may use Python, so eager steps are not traced
+    keeps_overwritten = False  # whether variables overwritten by their gradient have its slots
     enters_gradient_only = False  # whether `enter_update` leaves the value as it is
-    needs_whole_variables = False  # whether it works on no rows alone: their gradient becomes dense
+    needs_whole_variables = False  # whether a gradient of rows must be made dense for it
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -69,7 +70,7 @@ class Policy:
 
     @classmethod
     def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
-        """Returns what the constructor is given for a keyword of which a config holds `value`."""
+        """Returns the argument of the constructor for a keyword, given its `value` in a config."""
         return value
 
     def note_call(self, works: Works, aggregate: bool) -> None:
@@ -107,7 +108,7 @@ class Policy:
         rest(works)
 
     def open_windows(self) -> list[tuple[Works, bool]]:
-        """Returns what its gate keeps, for `flush`: pairs of works and whether to aggregate."""
+        """Returns the works that its gate keeps for `flush`, each with whether to aggregate."""
         return []
 
     def aggregate(self, step: Step, works: Works) -> Works:
@@ -140,7 +141,7 @@ class Policy:
 
     @staticmethod
     def enter_update(factor: Any, g: Any, x: Any) -> tuple[Any, Any]:
-        """Returns gradient and value as the update shall get them. XLA compiles it with that."""
+        """Returns gradient and value for `update`. XLA compiles it together with `update`."""
         return g, x
 
     @staticmethod

@@ -20,16 +20,16 @@ class Rule:
     its weight decay from another. Two rules must not give the same number for one variable, unless
     both are factors and of different partitions. What one rule has off is off.
 
-    A learning rate of 0 from the start is no number of a step: it leaves the variables alone. They
-    have no slots, and no op. Once it is another number, it is a number like any other.
+    A learning rate that is 0 from the start leaves the variables alone: they have no slots, and no
+    op runs for them. Once it gets another value, it is a number like any other.
 
     Args:
         members: the variables for which it holds.
         factors: by hyperparameter, a factor: anything that a hyperparameter may be.
         values: by hyperparameter, a value that replaces it.
-        off: hyperparameters that these variables do without. This is part of the graph: there
-            is no op for them, while a factor of 0 would leave one.
-        owner: the policy that it is of.
+        off: hyperparameters that these variables do not have. The graph has no op for them, while
+            a factor of 0 would leave an op.
+        owner: the policy that made the rule.
         partition: rules of one partition are to cover different variables.
         role: the role that the optimizer gives to these variables; None for no change.
         began_off: whether the learning rate was 0 from the start, in the process that saved it.
@@ -52,11 +52,11 @@ class Rule:
         self.factors, self.values = dict(factors or {}), dict(values or {})
         self.off, self.owner, self.partition = frozenset(off), owner, partition
         self.role = role
-        self.names: dict[str, str] = {}  # of its numbers in the optimizer's hyperparameters
+        self.names: dict[str, str] = {}  # names of its numbers among the hyperparameters
         self.position = 0  # among the rules with numbers
-        self.part: str | None = None  # of which part of an optimizer it is; None: of the whole
+        self.part: str | None = None  # the part of an optimizer that it is for; None for the whole
         self.began_off = began_off
-        self._is_on = is_on  # for good, once its variables have slots
+        self._is_on = is_on  # permanently, once its variables have slots
         self.left_out = False  # whether a function of the user's was traced without its variables
 
     def copied(self) -> Rule:
@@ -86,7 +86,7 @@ class Rule:
         return {*self.factors, *self.values, *self.off, *(["role"] if self.role else [])}
 
     def start(self, hypers: Hypers) -> None:
-        """Notes whether it leaves its variables alone; its numbers are among `hypers` by now."""
+        """Notes whether it leaves its variables alone. Its numbers must be among `hypers`."""
         self._is_on = self._is_on or not self._rate_is_0(hypers)
         self.began_off = self.began_off or not self._is_on
 

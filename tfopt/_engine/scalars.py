@@ -46,7 +46,7 @@ def with_scalars(
     """
     engine, optimizer = step.engine, step.engine.optimizer
     keys = dict.fromkeys((*key, numeric(key[1])) for key in wanted)
-    if now:  # all groups and roles must be there, to advance theirs
+    if now:  # all groups and roles, because the state of each must advance
         groups, roles = engine.groups.numeric(), optimizer.roles or ("",)
         dtypes = dict.fromkeys(dtype for dtype, *_ in keys)
         keys |= {(d, own, role, own): None for d in dtypes for own in groups for role in roles}
@@ -70,7 +70,7 @@ def with_scalars(
                     f"not declared; declared are {sorted(names)}."
                 )
             for name, full in names.items():
-                if getattr(its, name) is not before[name]:  # a role may leave it to others
+                if getattr(its, name) is not before[name]:  # a role's `begin` may skip it
                     advanced[full][dtype] = getattr(its, name)
         h = Scalars(**vars(begun[dtype, own, role]))
         for policy in step.policies:
@@ -105,7 +105,7 @@ def hyperparameters(
         dtype: the dtype of arithmetic.
         group: the rules with numbers.
         role: how the optimizer treats the variables.
-        read: reads one of them, if several calls shall share what they read.
+        read: reads one of them. Several calls may share it, so that each is read once.
     """
     read = functools.partial(_read, step) if read is None else read
     of_rules = step.engine.groups.names()

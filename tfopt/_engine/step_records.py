@@ -57,7 +57,7 @@ def overwrites(original: Any) -> bool:
     """Returns whether a variable, as the user knows it, is overwritten with its gradient."""
     name = "overwrite_with_gradient"
     if isinstance(original, tf.distribute.DistributedValues):
-        # It would look for what it has not among its copies, and read the value of one for that.
+        # Asked for an attribute that it lacks, it would look in a copy, and read that copy's value.
         return bool(vars(original).get(name, False))
     return bool(getattr(original, name, False))
 

@@ -184,10 +184,10 @@ class Xla(Path):
         return devices.compiles(self.engine, update.x.variable)
 
     def run(self, updates: Sequence[Update], h: H) -> None:
-        """Launches small variables together; not of other shapes in eager steps, nor with sums.
+        """Launches small variables together: only those of one shape in eager steps and with sums.
 
-        A few light ones cost less as plain ops. In eager mode a function of TensorFlow runs these,
-        because TensorFlow rewrites plain ops of a graph, and so changes the last bit.
+        A few light updates cost less as plain ops. In eager mode a function of TensorFlow runs
+        them, because TensorFlow rewrites plain ops of a graph, and so changes the last bit.
         """
         light = [update for update in updates if _is_light(update)]
         plain = len(light) <= FEW and self.engine.statics["jit_compile"] == "auto"

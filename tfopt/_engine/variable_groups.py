@@ -84,7 +84,7 @@ class Sorting:
         return Seen(variable, group, role(variable, given))
 
     def keep(self, warns: bool = True) -> None:
-        """Lets the rules know what they have found; warns of what they have not."""
+        """Tells the rules which variables they have found, and warns of those that are missing."""
         for rule, members in self._members.items():
             rule.members = members
             if warns and self._variables:
@@ -95,7 +95,7 @@ class Sorting:
 def _check_that_both_hold(name: str, rule: Rule, other: Rule, variable: Any) -> None:
     both_factors = name in rule.factors and name in other.factors
     if both_factors and rule.partition != other.partition or name in rule.off | other.off:
-        return  # what is off has no number
+        return  # what is off needs no number
     how = ", or by factors in different mappings" if name in {*rule.factors, *rule.values} else ""
     raise ValueError(
         f"`{rule.members.keyword}` must give `{name}` once for each variable{how}; "

@@ -27,7 +27,7 @@ class NotOffered:
 
     @property
     def error(self) -> AttributeError:
-        """What reading it raises."""
+        """The error that is raised when the name is read."""
         return AttributeError(f"tfopt's optimizers have no `{self.name}`: {self.instead}.")
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
@@ -110,7 +110,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
                 and there is no tape.
         """
-        # A subclass may override `compute_gradients` without the arguments that it never gets.
+        # Only what was given: a subclass may override it with fewer arguments.
         given = {n: v for n, v in (("tape", tape), ("grad_loss", grad_loss)) if v is not None}
         return self.apply_gradients(self.compute_gradients(loss, var_list, **given), name=name)
 

@@ -222,11 +222,11 @@ def when(condition: Any, function: Callable[[], None]) -> None:
             before[key] = variable, next(values)
 
 
-# --- what cannot be -------------------------------------------------------------------------------
+# --- what DTensor does not support ----------------------------------------------------------------
 
 
 def check_split(split_over: Any, hooked_class: str | None) -> None:
-    """Raises if `shard_slots` is no name, or does not go with other choices.
+    """Raises if `shard_slots` is not a name, or cannot be combined with other arguments.
 
     Args:
         split_over: the value of `shard_slots`.
@@ -250,7 +250,7 @@ def check_averages(split_over: Any) -> None:
     """Raises if averages of the weights, split as `shard_slots` says, would be wrong."""
     if split_over is not None and not _AVERAGES_OF_SPLIT_SLOTS:
         raise NotImplementedError(
-            "`shard_slots` must be None beside `use_ema` before TensorFlow 2.18, whose "
+            "`shard_slots` must be None together with `use_ema` before TensorFlow 2.18, whose "
             f"DTensor averages some variables as they were before the step; got {split_over!r}."
         )
 

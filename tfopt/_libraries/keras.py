@@ -33,12 +33,12 @@ LIBRARIES: tuple[Any, ...] = tuple(filter(None, (keras, tf_keras)))
 BASES: tuple[type, ...] = (keras.Optimizer,)
 LEGACY_BASES: tuple[type, ...] = ()  # OptimizerV2, where it is there
 CALLBACKS: tuple[type, ...] = (keras.callbacks.Callback,)
-# What follows is told from other callables by `isinstance`, in both libraries.
+# Both libraries tell the following from other callables by `isinstance`.
 SCHEDULES: tuple[type, ...] = tuple(
     library.optimizers.schedules.LearningRateSchedule for library in LIBRARIES
 )
 INITIALIZERS: tuple[type, ...] = tuple(library.initializers.Initializer for library in LIBRARIES)
-VARIANCE_SCALING: Any = keras.initializers.VarianceScaling  # its layers tell it their axes
+VARIANCE_SCALING: Any = keras.initializers.VarianceScaling  # Keras' layers pass axes to it
 SEED_GENERATOR: Any = keras.random.SeedGenerator
 if tf_keras is not None:
     BASES += (tf_keras.optimizers.Optimizer,)

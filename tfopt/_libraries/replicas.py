@@ -50,7 +50,7 @@ def require_replica_context(variables: Iterable[Any] = ()) -> None:
 
 
 def require_copies(what: str) -> None:
-    """Raises if replicas share variables: an update would take only the first one's gradients."""
+    """Raises if replicas share variables: only the first replica's gradients would be applied."""
     strategy = tf.distribute.get_strategy()
     if isinstance(strategy, SHARING):
         raise NotImplementedError(
@@ -235,8 +235,8 @@ def holds_on_all_replicas(flag: Any) -> Any:
 def read_alike(variable: Any) -> Any:
     """Returns the value of a scalar, the same on all replicas.
 
-    Replicas that have no `merge_call` go their ways at different times. If the variable has no
-    copies, only the first replica reads and writes it, and the others get the value from there.
+    Replicas that have no `merge_call` run at different times. If the variable has no copies, only
+    the first replica reads and writes it, and sends the value to the others.
     """
     if not _is_foreign(variable):
         return dtensor.read(variable)
@@ -271,7 +271,7 @@ def _written_here(variable: Any) -> Sequence[Any]:
 
 
 def _copies_here(variable: Any) -> Sequence[Any]:
-    """Returns the copies of a variable that this code may touch: all, or one replica's."""
+    """Returns the copies of a variable that this code may read and write: all, or one replica's."""
     found = copies(variable)
     return [found[_place()]] if len(found) > 1 and _stays_in_replica() else found
 
@@ -319,7 +319,7 @@ def each_copy(works: Sequence[Work], function: Callable[[Any, Work], Any]) -> No
 
 
 def after_writes(variables: Iterable[Any]) -> AbstractContextManager[Any]:
-    """Returns a scope whose ops run after all earlier writes to these, and not if one fails.
+    """Returns a scope whose ops run after all earlier writes to these, and only if none failed.
 
     A write of rows fails for an index that is out of range. In a function, other ops would run.
     """

@@ -153,7 +153,7 @@ def decode(value: Any) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """Returns what comes back of a config that is written as JSON."""
+    """Returns a config as it is after it was written as JSON and read again."""
 
     def coded(other: Any) -> Any:
         return np.asarray(other).tolist() if hasattr(other, "dtype") else str(other)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -20,10 +20,14 @@ KERAS_VARIABLE = next(cls for cls in reversed(keras.Variable.__mro__) if "value"
 # A variable that is split along its first axis into several, for example on parameter servers.
 ShardedVariable = tf.__internal__.distribute.ShardedVariable
 
-# For methods that users' functions call: AutoGraph would rewrite them, and need not.
-plain_python = tf.autograph.experimental.do_not_convert
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _RAISE = object()
+
+
+def plain_python(function: Function) -> Function:
+    """Keeps AutoGraph from rewriting a method that users' functions call."""
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def unwrap(variable: Any) -> Any:

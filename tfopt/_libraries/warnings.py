@@ -9,7 +9,7 @@ _NOT_YOURS = {"tfopt", "tensorflow", "keras", "tf_keras"}
 
 
 class TfoptWarning(UserWarning):
-    """You probably use an optimizer in another way than you mean to."""
+    """A warning that an optimizer probably does not do what you mean."""
 
 
 def warn(message: str) -> None:

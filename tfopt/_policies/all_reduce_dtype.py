@@ -21,11 +21,11 @@ class AllReduceDtype(Policy):
 
     @classmethod
     def check(cls, engine: Engine) -> None:
-        """Raises if somebody else sums the gradients."""
+        """Raises if a function or method of the user sums the gradients."""
         value = engine.statics["all_reduce_dtype"]
         if value is not None and Aggregator.is_used_by(engine):
             raise ValueError(
-                "`all_reduce_dtype` must be None beside `gradient_aggregator` or your own method "
+                "`all_reduce_dtype` must be None together with `gradient_aggregator` or your own "
                 f"`aggregate_gradients`, which sums the gradients itself; got {value!r}."
             )
 

@@ -1,4 +1,4 @@
-"""Cautious updates and cautious weight decay: only where they agree with something else."""
+"""Cautious updates and cautious weight decay, which leave out weights where signs disagree."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tfopt._engine.step_records import H, Step, Update
 from tfopt._engine.variable_groups import Group
 from tfopt.hyper import Static
 
-LEAST_PART = 1e-3  # of a variable that moves, by which the rest of a step is enlarged
+LEAST_PART = 1e-3  # at least this part of a variable counts as moving, to limit the factor
 
 
 class CautiousUpdates(Policy):
-    """Moves only those weights whose step goes down the gradient, and them a little farther."""
+    """Moves only those weights whose step goes down the gradient, and moves these farther."""
 
     cautious = Static(False)
     is_pure = True

@@ -15,7 +15,7 @@ class Constraints(Policy):
     is_pure = True
 
     def slots(self, x: Any, first: bool) -> dict[str, Any]:
-        """Needs none. Raises for a constraint that other weights in slots would not obey."""
+        """Declares no slots. Raises if slots hold weights that would not obey the constraint."""
         constraint = getattr(self.engine.state.slots.original(x), "constraint", None)
         if constraint is not None and not self.engine.optimizer.takes_constraints:
             raise RuntimeError(
@@ -36,7 +36,7 @@ class Constraints(Policy):
                 )
 
     def after_update(self, step: Step, works: Works) -> None:
-        """Replaces the value of each variable by what its constraint makes of it."""
+        """Replaces the value of each variable by what its constraint returns for it."""
 
         def constrain(copy: Any, work: Work) -> None:
             value = dtensor.read(copy) if dtensor.passes_values_on() else copy

@@ -1,4 +1,4 @@
-"""Evaluation weights: what a model is evaluated with, where that is not what is trained.
+"""Evaluation weights: averages with which a model is evaluated in place of the trained weights.
 
 They are the averages of `use_ema`, or what the formula of an optimizer returns in `evaluated`.
 """
@@ -25,9 +25,9 @@ from tfopt._values.cells_and_codecs import VALUE
 def evaluation_weights(self: Any, var_list: Iterable[Any] | None = None) -> Iterator[None]:
     """Gives variables their evaluation weights inside a `with` block: to evaluate or to export.
 
-    These are averages, with `use_ema` or in an optimizer that averages by itself. At the end of the
-    block, also by an exception, the variables have their own values again. Do not train inside it.
-    It may be used in a `tf.function`, in which an exception does not put values back.
+    These are averages: those of `use_ema`, or those that the optimizer keeps itself. After the
+    block the variables have their own values again, also if an exception ended it. Do not train
+    inside the block. In a `tf.function`, an exception does not put the values back.
 
     A file that is saved inside the block holds evaluation weights. If you load it to train further,
     a warning says so: save outside of the block to resume.

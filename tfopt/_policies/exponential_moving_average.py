@@ -27,9 +27,9 @@ AVERAGE, STEP = "ema_average", "ema_step"
 
 
 def up_to_date(engine: Engine, var_list: Iterable[Any] | None = None) -> list[tuple[Any, Any]]:
-    """Returns (variable, average) pairs, and brings the averages up to date, also in the slots.
+    """Brings the averages up to date, also in the slots, and returns (variable, average) pairs.
 
-    Call it before variables change in another way than by a step.
+    Call it before something other than a step changes the variables.
     """
     if var_list is not None:
         engine.state.build_if_waiting(list(var_list))
@@ -88,7 +88,7 @@ class UpToDateAverages:
 
 
 class Averages(Policy):
-    """Updates the averages of a step's variables; every so many steps, puts them into these."""
+    """Updates the averages of a step's variables, and writes them into these every few steps."""
 
     use_ema = Static(False)
     ema_momentum = Static(0.99, low=0, high=1)
@@ -169,21 +169,21 @@ class Averages(Policy):
 
 
 class Decay(NamedTuple):
-    """How much of an average is kept, by step: the numbers are in the dtype of the average."""
+    """How much of an average each step keeps, in the dtype of the average."""
 
     momentum: Any
     dynamic: bool  # whether step n has at most (1 + n) / (10 + n)
     start: int  # until this step, the average is the variable
 
     def at(self, step: Any) -> Any:
-        """Returns what a step keeps, which is counted from 1."""
+        """Returns how much the step with this number keeps. The first step has the number 1."""
         kept, n = self.momentum, tf.cast(step, self.momentum.dtype) - self.start
         if self.dynamic:
             kept = tf.minimum(kept, (1 + n) / (10 + n))
         return tf.where(n <= 0, tf.zeros_like(kept), kept) if self.start else kept
 
     def over(self, first: Any, last: Any) -> Any:
-        """Returns what all steps after the first, to the last, keep together: by row."""
+        """Returns for each row how much all steps after `first`, up to `last`, keep together."""
         dtype = self.momentum.dtype
         if not self.dynamic and not self.start:
             return tf.pow(self.momentum, tf.cast(last - first, dtype))

@@ -79,7 +79,7 @@ class Accumulation(Policy):
         return slots
 
     def note_call(self, works: Works, aggregate: bool) -> None:
-        """Remembers the variables of a call, some of which may be of another block."""
+        """Remembers the variables of a call. Some of them may belong to another block."""
         targets = {
             tf_variables.key(work.variable): work._replace(gradient=_without_values(work))
             for work in works
@@ -122,7 +122,7 @@ class Accumulation(Policy):
             self._put_back(before)
 
     def _before_flush(self, work: Work, counter: Any) -> Work:
-        """Returns the work with whether the window has none of its gradients, and its values."""
+        """Returns the work, with its values and whether its window has no gradient of it."""
         total, _ = self._sum_and_flags(work)
         absent = replicas.holds_on_all_replicas(_is_empty(total.read()))
         stays = self._stays(work, counter)
@@ -130,9 +130,9 @@ class Accumulation(Policy):
         return work._replace(gradient=(absent, [dtensor.read(v) for v in self._changed(work)]))
 
     def _stays(self, work: Work, counter: Any) -> Any:
-        """Returns whether the variable is in a window of its own block, which is another one.
+        """Returns whether the variable is in a window of its own block, which is not this one.
 
-        None if it is of this block. Others have joined this window once, and may do so now.
+        None if it is of this block. A variable of another block may have joined this window.
         """
         own = self._counter([work])
         return None if own is counter else dtensor.read(own) > 0
@@ -156,9 +156,9 @@ class Accumulation(Policy):
         return [work.variable, *(slots[n] for n in slots if n not in (GRADIENT, ROWS, STEPS))]
 
     def open_windows(self) -> list[tuple[Works, bool]]:
-        """Returns all windows: those of a block, and the variables that may have joined it.
+        """Returns for each window its block and the variables of other blocks that may be in it.
 
-        These are all of later blocks: their sums say whether they have. So a copy, which does not
+        Any variable of a later block may have joined, and its sum tells. So a copy, which does not
         know the calls of the window, ends it in the same way.
         """
         blocks = [self._without_gradients(block) for block in self.engine.blocks()]

@@ -44,7 +44,7 @@ OVERRIDABLE = {
 class Aggregator(Policy):
     """Calls `gradient_aggregator`, or a subclass' method, in place of the sum over replicas."""
 
-    gradient_aggregator = Static(None, in_config=False)
+    gradient_aggregator = Static(None, in_config=False, annotation="Callable[..., Any] | None")
     offers = OVERRIDABLE
     calls_functions_of_users = True
 
@@ -73,7 +73,11 @@ class Aggregator(Policy):
 class Transformers(Policy):
     """Passes (gradient, variable) pairs through `gradient_transformers`, after clipping."""
 
-    gradient_transformers = Static(None, in_config=False)
+    gradient_transformers = Static(
+        None,
+        in_config=False,
+        annotation="Sequence[Callable[..., Any]] | None",
+    )
     calls_functions_of_users = True
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Groups: other numbers for parts of a model, such as a learning rate of its own for each."""
+"""Groups: parts of a model with numbers of their own, such as a learning rate for each part."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _groups(self: Any) -> GroupList:
 class Groups(Policy):
     """Other numbers for some variables. They act by the scalars of a step: see `add_scalars`."""
 
-    keywords = (KEYWORD,)
+    keywords = {KEYWORD: "Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None"}
     offers = {KEYWORD: property(_groups)}
 
     @classmethod
@@ -146,7 +146,7 @@ class Groups(Policy):
 
 
 def _partitions(given: Any) -> Iterator[list[tuple[Any, Any, dict[str, bool]]]]:
-    """Yields the groups of each mapping: members, numbers, and what else a config has saved."""
+    """Yields for each mapping its groups: members, numbers, and what a config has saved of them."""
     if given is None:
         return
     for part in [given] if isinstance(given, Mapping) else given:

@@ -16,7 +16,7 @@ KEYWORD = "roles"
 class Roles(Policy):
     """Gives variables other roles than those that the optimizer chooses by itself."""
 
-    keywords = (KEYWORD,)
+    keywords = {KEYWORD: "Mapping[Any, str] | Sequence[Any] | None"}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:

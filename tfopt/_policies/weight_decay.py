@@ -1,4 +1,4 @@
-"""Weight decay, decoupled from the gradient, and the variables that it leaves alone."""
+"""Decoupled weight decay, and the variables that are excluded from it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
     """Excludes variables from weight decay. Also a keyword of the constructor.
 
     Args:
-        var_list: variables, layers, and functions that tell of a variable whether it is
-            excluded; strings among them are taken as regular expressions.
+        var_list: variables, layers, and functions that return for a variable whether it is
+            excluded. Strings are taken as regular expressions.
         var_names: regular expressions that are searched for in variables' paths.
 
     Raises:
         ValueError: if the optimizer has seen variables already, and this excludes others.
     """
-    rule = self._engine.groups.rules_of(WeightDecay)[0]  # others are those of its parts
+    rule = self._engine.groups.rules_of(WeightDecay)[0]  # the rules of others belong to their parts
     for entries in (var_list, var_names):
         for entry in [] if entries is None else as_entries(entries):
-            if rule.members.holds(entry):  # each replica that runs a user's function says it
+            if rule.members.holds(entry):  # each replica calls it in a user's function
                 continue
             if self._engine.groups.seen():
                 raise ValueError(
@@ -48,7 +48,7 @@ class WeightDecay(Policy):
     """
 
     weight_decay = Hyper(None, off=None, low=0, tracked=False)
-    keywords: ClassVar[Sequence[str]] = (KEYWORD,)
+    keywords: ClassVar[Mapping[str, str]] = {KEYWORD: "Any"}
     by_group: ClassVar[Sequence[str]] = ("weight_decay",)
     offers: ClassVar[Mapping[str, Any]] = {KEYWORD: exclude_from_weight_decay}
     factor_name = "decay_rate"

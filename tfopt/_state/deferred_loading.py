@@ -53,7 +53,7 @@ class ValuesLoader(Loader):
 
     Args:
         origin: the call.
-        lenient: whether Keras loaded them: then a model must load whatever they are.
+        lenient: whether Keras loaded them. Then values that do not fit give a warning, no error.
         before: variables that were assigned already, and the values that they had.
     """
 
@@ -137,16 +137,16 @@ class Waiting:
         return any(not isinstance(loader, CopyLoader) for loader in self._loaders)
 
     def put(self, loader: Loader | None) -> None:
-        """Puts a loader in place of those that are there; None removes them."""
+        """Replaces all loaders by this one; None removes them."""
         copies = [each for each in self._loaders if isinstance(each, CopyLoader)]
         self._loaders = (*copies, *([] if loader is None else [loader]))
 
     def before(self) -> Pairs:
-        """Returns what the values that wait have replaced, which is not yet sure."""
+        """Returns the values to go back to if the values that wait turn out not to fit."""
         return [p for each in self._loaders if isinstance(each, ValuesLoader) for p in each.before]
 
     def _first_copy(self) -> CopyLoader | None:
-        """Returns the deep copy that is yet to be finished, if there is one: it comes first."""
+        """Returns the loader of a deep copy that is not finished yet, or None: it acts first."""
         first = next(iter(self._loaders), None)
         return first if isinstance(first, CopyLoader) else None
 

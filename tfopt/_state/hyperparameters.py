@@ -203,7 +203,7 @@ class Value:
             self.home.track(variable, self.hyper.tracked)
 
     def _is_symbolic_number(self, source: Any) -> bool:
-        """Returns whether traced code assigns a tensor to a number: an op, not a new source."""
+        """Returns whether traced code assigns a tensor to a number: an op, and no new source."""
         return (
             tf.is_tensor(source)
             and not isinstance(source, tf.Variable)
@@ -253,7 +253,7 @@ class Hypers(dict[str, Value]):
         self[hyper.name] = Value(self.home, hyper, given)
 
     def link(self, others: Hypers, prefix: str) -> None:
-        """Adds those of an optimizer that is a part of this one, which has them still."""
+        """Adds the hyperparameters of an optimizer that is a part of this one. Both share them."""
         self.update({f"{prefix}{name}": value for name, value in others.items()})
 
     def copy_for(self, home: Home, memo: dict[int, Any]) -> Hypers:

@@ -29,7 +29,7 @@ def schedules(hypers: Hypers) -> dict[str, Any]:
 def differences(
     hypers: Hypers, numbers: Mapping[str, np.ndarray], schedules: Mapping[str, Any]
 ) -> list[str]:
-    """Names the hyperparameters that are numbers here, and otherwise in a file.
+    """Names the hyperparameters that are numbers here, and differ in a file.
 
     Args:
         hypers: the hyperparameters of an optimizer.

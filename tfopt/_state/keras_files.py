@@ -43,8 +43,8 @@ def save(state: State, cls: str, store: Any) -> None:
 def load(state: State, cls: str, store: Any) -> None:
     """Reads what `save` wrote. A model must load, whatever the file holds of its optimizer.
 
-    An optimizer that is not built takes slots, but no hyperparameters, and the number of steps only
-    if its schedules are those of the file: what it was just given stays.
+    An optimizer that is not built takes slots, but keeps the hyperparameters that it was just
+    given. It takes the number of steps only if the file has the same schedules.
 
     Raises:
         ValueError: if the file is damaged.
@@ -88,7 +88,7 @@ _BUILD_FIRST = "call `optimizer.build(model.trainable_variables)` before `load_w
 
 
 def _may_go_on(state: State, steps: Any, schedules: Mapping[str, Any] | None) -> bool:
-    """Returns whether steps may be counted on from the file: not under another schedule."""
+    """Returns whether `iterations` may come from the file, which has the same schedule."""
     own, no_schedule = hyperparameters_in_files.schedules(state.hypers), "a number"
     there = {name: (schedules or {}).get(name, no_schedule) for name in own}
     unknown = [n for n in own if schedules is None or None in (own[n], there[n])]

@@ -34,11 +34,11 @@ Pairs = list[tuple[Owner, Owner]]
 
 
 class Matched(NamedTuple):
-    """What was found for slots that want values."""
+    """The slots and the loaded slots that belong together, and those that are left over."""
 
     pairs: list[tuple[Entry, Entry]]  # slots, and the loaded ones that they take
     missing: list[Entry]  # slots for which nothing was loaded
-    unknown: list[Entry]  # loaded slots of the same variables, of names that nobody wants
+    unknown: list[Entry]  # loaded slots of the same variables that no slot takes
 
     def message(self, name: str) -> str:
         """Says what begins afresh, and what has no place; empty if everything fits.
@@ -68,10 +68,10 @@ class Matched(NamedTuple):
 def match(wanted: Blocks, loaded: Blocks) -> Matched:
     """Matches slots with loaded ones.
 
-    By path, if the wanted paths are those of one or more loaded blocks, and all shapes agree. Else
-    by position, if a leading part of the loaded blocks has as many variables, with slots of the
-    same names and shapes. Else in part: each slot of which path and shape agree. Paths are also
-    compared without the name of the model.
+    They match by path if one or more loaded blocks have exactly these paths, and all shapes agree.
+    Otherwise they match by position, if the first of the loaded blocks have as many variables, with
+    slots of the same names and shapes. Otherwise each slot matches whose path and shape agree.
+    Paths are also compared without the name of the model.
 
     Args:
         wanted: the slots, block by block.

@@ -43,7 +43,7 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     Which of the two is known only when the whole deep copy is done: at the first use.
     """
     snapshot = optimizer._engine.state.snapshot()  # first: it creates what was restored
-    snapshot.hypers = {}  # the twin has them already, and they may be set before it is finished
+    snapshot.hypers = {}  # the copy needs them at once: you may set them before it is finished
     cls: Any = type(optimizer)
     twin = cls.__new__(cls)
     memo[id(optimizer)] = twin

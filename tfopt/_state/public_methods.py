@@ -71,8 +71,8 @@ class StateMethods:
             aggregation: how replicas' assignments are combined.
 
         Returns:
-            The variable. As in OptimizerV2, it is not in `weights`: declare `state` for scalars
-            that shall be.
+            The variable. As in OptimizerV2, it is not in `weights`. To have scalars there, declare
+            `state`.
 
         Raises:
             ValueError: if `trainable` is True, or the initializer is unknown.
@@ -142,7 +142,7 @@ class StateMethods:
 
     @property
     def built(self) -> bool:
-        """Whether the optimizer has seen variables."""
+        """Whether the optimizer has seen variables, by `build` or in a step."""
         return self._engine.state.built
 
     @plain_python

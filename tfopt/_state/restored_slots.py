@@ -15,7 +15,7 @@ class RestoredSlots:
         self.early: list[Any] = []  # slots that a checkpoint created
         self._positions: dict[tuple[str, Any], list[Any]] = {}  # in checkpoints, by name and key
         self._warned: frozenset[str] = frozenset()
-        self._size: tuple[int, ...] = ()  # of all tables, when they were last looked through
+        self._size: tuple[int, ...] = ()  # of all tables, when they were last searched
 
     def __bool__(self) -> bool:
         return bool(self.early or self._positions)
@@ -68,7 +68,7 @@ class RestoredSlots:
         for key, slots in by_key.items():
             for name, slot in slots.items() if key in variables else ():
                 (names if id(slot) in early else own).add(name)
-        names -= own  # a block has some slots once, and blocks may be others now
+        names -= own  # a block has only one of some slots, and blocks may have changed
         new = sorted(names - self._warned)
         self._warned |= names
         return new

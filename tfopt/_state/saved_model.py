@@ -20,9 +20,9 @@ tracking = tf.__internal__.tracking
 def children(state: State, tracked: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the children of an optimizer in a SavedModel: the object `state` with all variables.
 
-    If tf-keras is loaded, it revives any optimizer of its base class as one of its own. That one
-    refuses attributes such as `learning_rate`, and has a counter of steps, in two places, that
-    must be in the file.
+    If tf-keras is imported, it makes an optimizer of its own from any optimizer of its base class.
+    That optimizer refuses attributes such as `learning_rate`, and reads its counter of steps from
+    two places in the file.
 
     Args:
         state: the state of the optimizer.

@@ -236,8 +236,8 @@ class State:
         Args:
             snapshot: the state.
             origin: the call that loads it, for messages.
-            lenient: whether slots for which it has no value begin afresh, with a warning, and
-                values for which there are no slots are dropped. Else both raise.
+            lenient: whether slots without a value keep their initial values, with a warning, and
+                values without a slot are dropped. If not, both raise.
         """
         left = snapshot.copy()
         pairs = [(v, left.added[name]) for name, v in self.added.items() if name in left.added]

@@ -14,7 +14,7 @@ class CallableList(list[Any]):
 
 
 class Entry(NamedTuple):
-    """One slot: whose it is, its name, and its value or its variable."""
+    """One slot: the variable that it belongs to, its name, and its value or its own variable."""
 
     path: str  # of the variable that the slot belongs to
     slot: str

@@ -13,7 +13,7 @@ Class = TypeVar("Class", bound=type)
 class _Free:
     """An attribute that becomes a hyperparameter when `_set_hyper` is called with its name.
 
-    OptimizerV2 treats every attribute so. In tfopt's other optimizers, declarations decide.
+    OptimizerV2 treats every attribute in this way. tfopt's other optimizers declare theirs.
     """
 
     def __init__(self, name: str, default: Any):

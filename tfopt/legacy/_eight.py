@@ -218,8 +218,8 @@ class Nadam(Declared, nadam.Nadam):
     `one_minus_beta_1_t`, `one_minus_beta_2_t`, `one_minus_m_t`, `one_minus_m_schedule_new`,
     `one_minus_m_schedule_next` and `v_t_prime_denominator`. `_m_cache` is the momentum's product.
 
-    `decay`, or `schedule_decay`, is how fast the momentum's schedule rises, and no decay of the
-    learning rate. OptimizerV2 ignores it under the name `decay`.
+    `decay`, or `schedule_decay`, is the decay of the momentum schedule, and not of the learning
+    rate. OptimizerV2 ignores it under the name `decay`.
     """
 
     schedule_decay = Alias("decay")

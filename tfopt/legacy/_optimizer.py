@@ -214,7 +214,7 @@ class Optimizer(
     ) -> Any:
         """Makes one step. In eager mode it returns the new `iterations`, in a graph an operation.
 
-        tf-keras' loss scale for OptimizerV2 puts it into a branch whose other side is one.
+        A graph needs the operation: tf-keras' loss scale for OptimizerV2 calls this in a branch.
 
         See `tfopt.Optimizer.apply_gradients` for arguments and errors.
         """
@@ -350,7 +350,7 @@ def _unpickle(cls: Any, config: dict[str, Any], weights: Sequence[Any]) -> Any:
     return optimizer
 
 
-# Nothing calls it. A class body with this name would raise, as that of a subclass does.
+# Nothing calls it. It is set here, since a class body that has the name raises.
 _distributed_apply = NotOffered("tfopt updates every copy itself")
 _distributed_apply.__set_name__(Optimizer, "_distributed_apply")
 setattr(Optimizer, "_distributed_apply", _distributed_apply)  # noqa: B010

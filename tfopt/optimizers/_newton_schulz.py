@@ -17,7 +17,7 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 POLAR_EXPRESS_MARGIN = 1.02  # of the norm, so that rounding does no harm
-EPSILON = 1e-7  # beside the norm
+EPSILON = 1e-7  # added to the norm
 
 
 def orthogonal(u: Any, coefficients: Sequence[tuple[float, float, float]], margin: float) -> Any:

@@ -27,7 +27,7 @@ class COCOB(Optimizer):
     Args:
         alpha: $a$: at first at most the part $1/a$ of the wealth is bet; above 0.
         learning_rate: the part $\alpha$ of the way to $y$, at least 0. Leave it at 1, unless a
-            schedule or callback shall bring the training to rest.
+            schedule or callback is to bring the training to rest.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `weight_decay` raises:
             the next $y$ would take the decay back.

@@ -114,7 +114,7 @@ class Muon(Optimizer):
     adam_weight_decay = Hyper(None, low=0, off=None, tracked=False)
     epsilon = Hyper(1e-7, low=0, tracked=False)
     weight_decay = Hyper(0.004, low=0, off=None, tracked=False)
-    exclude_layers = Static(None)
+    exclude_layers = Static(None, annotation="Sequence[str] | None")
     exclude_embeddings = Static(True)
     muon_a = Static(3.4445)
     muon_b = Static(-4.7750)
@@ -167,7 +167,7 @@ class Muon(Optimizer):
         numbers = {name for rule in self._engine.groups.rules for name in rule.names}
         if self.uses("adam_weight_decay") and numbers & {"weight_decay", "weight_decay_factor"}:
             raise ValueError(
-                "`groups` must not have a `weight_decay` beside `adam_weight_decay`, which would "
+                "`groups` must not have a `weight_decay` next to `adam_weight_decay`, which would "
                 "overrule it: leave that out, or give `adam_weight_decay` in `groups`; got "
                 f"{self._serialize_hyperparameter('adam_weight_decay')!r}."
             )

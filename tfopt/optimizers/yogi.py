@@ -50,7 +50,7 @@ class Yogi(Optimizer):
 
     Source: Zaheer et al., "Adaptive methods for nonconvex optimization" (2018). Names, defaults
     and the place of $\epsilon$ are those of TensorFlow Addons; its regularization and its
-    `activation` are not offered. In Optax $m$ starts at $v_0$, too, and $\epsilon$ is added after
+    `activation` are not supported. In Optax $m$ starts at $v_0$, too, and $\epsilon$ is added after
     the bias correction.
     """
 

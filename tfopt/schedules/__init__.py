@@ -1,4 +1,4 @@
-"""Learning-rate schedules: warmup, cosine decay, one cycle, warmup-stable-decay and others.
+"""Learning rate schedules: warmup, cosine decay, one cycle, warmup-stable-decay and others.
 
 A schedule is called with the step, counted from 0, and returns the learning rate. It works
 eagerly, in a `tf.function`, under XLA and in a v1 graph. The rate is float32, unless the initial

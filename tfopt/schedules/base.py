@@ -18,7 +18,7 @@ MODULE = "tfopt.schedules"
 
 
 class LearningRateSchedule(Described, *BASES, abc.ABC):  # type: ignore[misc]
-    """Base class of learning-rate schedules: override `__call__`.
+    """Base class of learning rate schedules: override `__call__`.
 
     The config consists of the constructor's arguments, which are read from attributes of the same
     names. Override `get_config` if you keep them in another way.

@@ -17,7 +17,7 @@ from tfopt.schedules.serialization import deserialize_any, serialize_any
 
 
 class Composition(LearningRateSchedule):
-    """Base class of schedules whose arguments are schedules, which their configs hold as configs.
+    """Base class of schedules that have schedules as arguments, and their configs in their config.
 
     A step is split at boundaries. Integer steps stay integers where the boundaries are whole
     numbers, since schedules of yours may need that.
@@ -50,7 +50,7 @@ class Composition(LearningRateSchedule):
 
 @built_in
 class Warmup(Composition):
-    r"""Linear warmup before another learning-rate schedule.
+    r"""Linear warmup before another learning rate schedule.
 
     $$\eta_t = \eta_0 + (s_0 - \eta_0) \, t / W \quad (t < W), \qquad
     \eta_t = s_{t - W} \quad (t \ge W)$$
@@ -116,7 +116,7 @@ class Warmup(Composition):
 
 @built_in
 class Sequence(Composition):
-    r"""Several learning-rate schedules in sequence, each from its own step 0.
+    r"""Several learning rate schedules in sequence, each from its own step 0.
 
     $$\eta_t = s^k_{t - b_k}, \quad b_k \le t < b_{k + 1}$$
 

@@ -14,28 +14,28 @@ from tfopt.schedules.base import Formula, built_in
 
 @built_in
 class CosineDecay(Formula):
-    r"""Cosine decay of the learning rate, optionally after a linear warm-up.
+    r"""Cosine decay of the learning rate, optionally after a linear warmup.
 
     $$\eta_t = \eta_{\max} \left(\alpha + \frac{1 - \alpha}{2}
     \left(1 + \cos \frac{\pi \min(t - W, T)}{T}\right)\right)$$
 
     for $t \ge W$; before, $\eta_t = \eta_0 + (\eta_{\max} - \eta_0) \, t / W$. Without a
-    warm-up target, W is 0 and $\eta_{\max} = \eta_0$.
+    warmup target, W is 0 and $\eta_{\max} = \eta_0$.
 
     Args:
         initial_learning_rate: $\eta_0$, >= 0; a number, or a scalar tensor or array whose
             float dtype the rate takes.
-        decay_steps: T, > 0, in steps, counted from the end of the warm-up.
+        decay_steps: T, > 0, in steps, counted from the end of the warmup.
         alpha: $\alpha$, the last rate as a fraction of the highest, >= 0. Unitless.
         name: of the ops in a graph.
-        warmup_target: $\eta_{\max}$, >= 0; `None` for no warm-up.
+        warmup_target: $\eta_{\max}$, >= 0; `None` for no warmup.
         warmup_steps: W, >= 0, in steps; 0 without a target.
 
     Raises:
         ValueError: if an argument is out of range.
 
     Sources: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
-    Restarts", https://arxiv.org/abs/1608.03983; for the warm-up, Goyal et al. (2017),
+    Restarts", https://arxiv.org/abs/1608.03983; for the warmup, Goyal et al. (2017),
     "Accurate, Large Minibatch SGD", https://arxiv.org/abs/1706.02677
 
     >>> schedule = CosineDecay(0.0, decay_steps=10, warmup_target=0.1, warmup_steps=4)

@@ -26,8 +26,8 @@ class OneCycle(Formula):
 
     between the step $t_a$ with rate $\eta_a$ and the step $t_b$ with rate $\eta_b$. The steps are
     counted as in PyTorch's `OneCycleLR`: the maximum is at step $p T - 1$, not $p T$. So the last
-    of T steps, which is step $T - 1$, has the lowest rate. The rates are those of PyTorch, which
-    raises an error after T steps and cycles momentum, too; this schedule does neither.
+    of T steps, which is step $T - 1$, has the lowest rate. The rates are those of PyTorch. In
+    contrast to PyTorch, this schedule does not raise after T steps, and leaves momentum alone.
 
     With `three_phase`, the rate falls to $\eta_{\max} / d$ in step $2 p T - 2$, as fast as it rose,
     and then to $\eta_{\max} / (d \, d_T)$ in step $T - 1$.

@@ -14,7 +14,7 @@ class AllRowsWrapper(Wrapper):
 
     @property
     def sparse(self) -> Any:
-        """Whole where the inner optimizer needs that, else exact."""
+        """Returns "whole" if the inner optimizer needs whole variables, and "exact" otherwise."""
         words = super().sparse
         if isinstance(words, str):
             return _of_all_rows(words)

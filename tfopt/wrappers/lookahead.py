@@ -1,4 +1,4 @@
-"""Lookahead: slow weights that follow the fast ones of another optimizer."""
+"""Lookahead: slow weights that follow the fast weights of another optimizer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Lookahead(AllRowsWrapper):
 
     $$\phi \leftarrow \phi + \alpha (x - \phi), \qquad x \leftarrow \phi$$
 
-    Slots of the inner optimizer stay as they are. It makes training less sensitive to the inner
-    learning rate, and reduces the variance of the result.
+    The slots of the inner optimizer do not change then. Lookahead makes training less sensitive to
+    the inner learning rate, and reduces the variance of the result.
 
     Args:
         inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
@@ -32,8 +32,8 @@ class Lookahead(AllRowsWrapper):
         **kwargs: the keywords that all optimizers share; see `Optimizer`.
 
     Slots:
-        Those of the inner optimizer, and `slow`, of the variable's shape. Weights that you load
-        after the first step are drawn towards `slow`: load them before it.
+        Those of the inner optimizer, and `slow`, of the variable's shape. Load weights before the
+        first step: weights that you load later are drawn towards `slow`.
 
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense

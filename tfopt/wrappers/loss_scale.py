@@ -65,16 +65,16 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     `minimize` and `fit` do everything. In a loop of your own, scale the loss by `scale_loss` or
     `get_scaled_loss`; `apply_gradients` divides the gradients by the scale. If you call
-    `get_unscaled_gradients`, it divides them instead: call it, and the method that scales the
-    loss, where you call `apply_gradients`, in the same `tf.function` or outside of any.
+    `get_unscaled_gradients`, this method divides them instead. Then scale the loss, unscale the
+    gradients and apply them in the same `tf.function`, or all three outside of any `tf.function`.
 
-    Everything else is done by `inner_optimizer`. Do not use that directly.
+    The `inner_optimizer` does everything else. Do not use it directly.
 
     Args:
         inner_optimizer: an optimizer of tfopt, or an identifier for `tfopt.get`. It must not have a
             `loss_scale_factor`.
         initial_scale: the first scale, above 0. If `dynamic` is False, the scale never changes.
-        dynamic_growth_steps: after how many finite steps the scale is doubled, at least 1.
+        dynamic_growth_steps: after how many finite steps in a row the scale is doubled, at least 1.
         dynamic: whether the scale changes. If not, `initial_scale` must be given.
         name: a name.
 
@@ -103,7 +103,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
 
     def __init__(
         self,
-        inner_optimizer: Any,
+        inner_optimizer: Optimizer | str | Mapping[str, Any],
         initial_scale: float | None = None,
         dynamic_growth_steps: int | None = None,
         *,
@@ -422,7 +422,7 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
             store[name] = value
 
     def load_own_variables(self, store: Any) -> None:
-        """Reads what `save_own_variables` wrote; a model must load, so else it warns."""
+        """Reads what `save_own_variables` wrote, or warns if it cannot: a model must load."""
         values = [np.array(store[name]) for name in _OWN if name in store.keys()]  # noqa: SIM118
         if len(values) < len(_OWN):
             if self.built or list(store.keys()):

@@ -28,7 +28,8 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
             layers, functions of a variable, or lists of these. An optimizer is one of tfopt, or an
             identifier for `tfopt.get`; it may stand for several members. Also an `OptimizerMap`, or
             pairs in the order of TensorFlow Addons: (optimizer, layers).
-        default_optimizer: the optimizer of all other variables. Without one, there must be none.
+        default_optimizer: the optimizer of all other variables. Without it, a variable that no
+            member matches raises an error.
         learning_rate: the learning rates of all parts are multiplied by it; at least 0.
         name: a name.
         **kwargs: the keywords that all optimizers share, for all parts together, except
@@ -36,7 +37,7 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
             `exclude_from_weight_decay`, `decay` and `lazy`, and none of the others.
 
     Sparse gradients:
-        As the part does that updates the variable.
+        Each part treats the rows of its variables as it does alone.
 
     Raises:
         TypeError: if something is not an optimizer of tfopt.
@@ -62,7 +63,7 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
     def __init__(
         self,
         optimizers: Any = None,
-        default_optimizer: Any = None,
+        default_optimizer: Optimizer | str | Mapping[str, Any] | None = None,
         learning_rate: Any = 1.0,
         *,
         name: str = "MultiOptimizer",

@@ -1,4 +1,4 @@
-"""What an optimizer needs that has others as its parts: `MultiOptimizer`."""
+"""The engine and the policy of an optimizer that has others as its parts: `MultiOptimizer`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PartsEngine(Engine):
         super().__init__(*args)
 
     def take(self, parts: Mapping[str, Optimizer]) -> None:
-        """Makes optimizers the parts of this one: it takes the steps, with their numbers."""
+        """Makes optimizers the parts of this one, which from now on takes their steps."""
         self.parts = dict(parts)
         for role, part in self.parts.items():
             engine = part._engine
@@ -48,7 +48,7 @@ class PartsEngine(Engine):
         self.declared = dataclasses.replace(self.declared, is_known=known)
 
     def release(self) -> None:
-        """Gives the parts back, if the optimizer was not made after all."""
+        """Makes the parts independent again, if the constructor failed."""
         for part in self.parts.values():
             engine = part._engine
             engine.state.part_of = engine.groups.part_of = None
@@ -94,7 +94,10 @@ class Parts(WeightDecay):
     """The policy of the parts: their members, and the weight decay of each."""
 
     weight_decay = None  # each part has one
-    keywords: ClassVar[Sequence[str]] = (KEYWORD, DEFAULT)
+    keywords: ClassVar[Mapping[str, str]] = {
+        KEYWORD: "Any",
+        DEFAULT: "Optimizer | str | Mapping[str, Any] | None",
+    }
     offers: ClassVar[Mapping[str, Any]] = {}
     by_group: ClassVar[Sequence[str]] = ()
     configured_first = True

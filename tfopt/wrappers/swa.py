@@ -1,4 +1,4 @@
-"""SWA: stochastic weight averaging, the mean of weights along the way of another optimizer."""
+"""SWA: stochastic weight averaging, the mean of weights that another optimizer trains."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from tfopt.wrappers.all_rows import AllRowsWrapper
 class SWA(AllRowsWrapper):
     r"""SWA: stochastic weight averaging around any optimizer of tfopt.
 
-    The inner optimizer trains. From step `start_averaging` on, every `average_period` steps, the
-    weights enter a mean of equal parts, with which the model is evaluated:
+    The inner optimizer trains the weights. From step `start_averaging` on, every `average_period`
+    steps, the weights enter a mean in equal parts. The model is evaluated with this mean:
 
     $$\bar x \leftarrow \frac{n \bar x + x}{n + 1}$$
 
-    where n is how many weights it holds. Before the first of them the model is evaluated with its
-    own weights. Average late in the training, at a constant or cyclic learning rate.
+    where n counts the weights that have entered. Until the first weights have entered, the model is
+    evaluated with its own weights. Average late in the training, at a constant or cyclic learning
+    rate.
 
     **Evaluate the mean.** `fit` of Keras 3 and tf-keras leaves it in the model at its end. For
     validation during `fit` use the callback `tfopt.evaluation.EvaluationWeights`, and in a loop of
@@ -31,15 +32,16 @@ class SWA(AllRowsWrapper):
     Args:
         inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
             `tfopt.get`. See `Wrapper` for what it may have.
-        start_averaging: how many steps come before the first one that enters, at least 0.
-        average_period: in steps, at least 1.
+        start_averaging: how many steps come before the first weights enter, at least 0.
+        average_period: after how many steps the next weights enter, at least 1.
         name: a name for the optimizer.
         **kwargs: the keywords that all optimizers share; see `Optimizer`. `use_ema` raises, because
             the optimizer has an average of its own.
 
     Slots:
         Those of the inner optimizer; `average`, of the variable's shape; and the scalar `entered`,
-        how many weights it holds. A variable enters where it has a gradient.
+        which counts the weights in the average. A variable enters in steps in which it has a
+        gradient.
 
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense
@@ -62,7 +64,7 @@ class SWA(AllRowsWrapper):
     After `fit` has put the mean into the model, another `fit` begins there.
 
     Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization"
-    (2018). Names and defaults are those of TensorFlow Addons; there the mean is 0 before the first
+    (2018). Names and defaults are those of TensorFlow Addons, where the mean is 0 before the first
     weights enter.
     """
 

@@ -1,4 +1,4 @@
-"""Optimizers around another one, whose update they change: the base class for Lookahead and SWA."""
+"""Optimizers that change the update of another optimizer: the base class of Lookahead and SWA."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OF_THE_INNER = {"weight_decay", "decay"}  # common hyperparameters that the inne
 
 
 class WrapperEngine(Engine):
-    """The engine of an optimizer around another: it has the numbers and the rules of both."""
+    """The engine of a wrapper, which has the numbers and the rules of both optimizers."""
 
     inner: Any = None
 
     def take(self, inner: Optimizer) -> None:
-        """Takes the steps of an optimizer from now on, with its hyperparameters."""
+        """Makes an optimizer the inner one, whose steps this optimizer takes from now on."""
         engine, declared = inner._engine, self.declared
         numbers = {
             name: value
@@ -54,7 +54,7 @@ class WrapperEngine(Engine):
         self.declared = dataclasses.replace(declared, is_known=known)
 
     def release(self) -> None:
-        """Gives the inner optimizer back, if the optimizer was not made after all."""
+        """Makes the inner optimizer independent again, if the constructor failed."""
         if self.inner is not None:
             self.inner._engine.state.part_of = self.inner._engine.groups.part_of = None
 
@@ -79,7 +79,7 @@ class WrapperEngine(Engine):
 class Inner(Policy):
     """The policy that brings the inner optimizer."""
 
-    keywords = (KEYWORD,)
+    keywords = {KEYWORD: "Optimizer | str | Mapping[str, Any]"}
     configured_first = True
 
     @classmethod
@@ -115,25 +115,25 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
     """Base class of optimizers around another one, such as Lookahead.
 
     A subclass declares hyperparameters, `slots`, `state`, `begin` and `update`, as any optimizer
-    does. By `super()` it calls those of the inner optimizer. Everything else is done: one step, one
-    state, one config; hyperparameters of the inner optimizer are its own, too, so that callbacks
-    find `learning_rate`.
+    does. Its `super()` calls those of the inner optimizer. The two have one step, one state and one
+    config. The hyperparameters of the inner optimizer are also those of the wrapper, so that
+    callbacks find `learning_rate`.
 
-    Gradients of rows do what the inner optimizer's do. If `update` takes any rows of a variable,
-    say so by `sparse = tfopt.Wrapper.sparse`; else such gradients are made dense.
+    If your `update` works row by row, declare `sparse = tfopt.Wrapper.sparse`. Then sparse
+    gradients are treated as in the inner optimizer. Without this declaration they are made dense.
 
     Args:
         inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
             `tfopt.get`. It may have `weight_decay`, `exclude_from_weight_decay`, `decay`, `lazy`;
-            all other shared keywords belong here.
-        *args: what the subclass declares.
+            all other shared keywords are arguments of the wrapper.
+        *args: the hyperparameters that the subclass declares, by position.
         name: a name.
         **kwargs: the same by name, and the keywords that all optimizers share.
 
     Raises:
         TypeError: if `inner_optimizer` is not an optimizer of tfopt.
-        ValueError: if it has options that belong here, or a hyperparameter of a name that is
-            declared here.
+        ValueError: if the inner optimizer has options that belong to the wrapper, or both declare
+            a hyperparameter of the same name.
 
     >>> class Halfway(tfopt.Wrapper):
     ...     part = tfopt.Hyper(0.5, low=0, high=1)

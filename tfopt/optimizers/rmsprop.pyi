@@ -1,0 +1,57 @@
+# Made by `python tests/stubs.py` from the declarations. Do not edit.
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tfopt.hyper import Hyper, ScalarOrSchedule, Static
+from tfopt.optimizer import Optimizer
+
+class RMSprop(Optimizer):
+    """RMSprop: divides the gradient by the running root mean square of its past values."""
+
+    learning_rate: Hyper
+    """The step size alpha, at least 0."""
+    rho: Hyper
+    """The decay rate rho of the averages, in [0, 1]."""
+    momentum: Hyper
+    """The part mu of the last step that is kept, in [0, 1]."""
+    epsilon: Hyper
+    """The small number epsilon in the denominator, at least 0."""
+    centered: Static
+    """Whether to divide by the standard deviation of the gradient instead."""
+    def __init__(
+        self,
+        learning_rate: ScalarOrSchedule = 0.001,
+        rho: ScalarOrSchedule = 0.9,
+        momentum: ScalarOrSchedule = 0.0,
+        epsilon: ScalarOrSchedule = 1e-07,
+        centered: bool = False,
+        *,
+        name: str | None = "RMSprop",
+        all_reduce_dtype: Literal["bfloat16", "float16"] | None = None,
+        cautious: bool = False,
+        cautious_weight_decay: bool = False,
+        clipnorm: ScalarOrSchedule | None = None,
+        clipvalue: ScalarOrSchedule | None = None,
+        decay: ScalarOrSchedule = 0.0,
+        ema_dynamic_decay: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_start_step: float = 0,
+        global_clipnorm: ScalarOrSchedule | None = None,
+        gradient_accumulation_steps: int | None = None,
+        gradient_aggregator: Callable[..., Any] | None = None,
+        gradient_transformers: Sequence[Callable[..., Any]] | None = None,
+        jit_compile: Literal["auto"] | bool = "auto",
+        lazy: bool | None = None,
+        loss_scale_factor: ScalarOrSchedule | None = None,
+        master_weights: bool = False,
+        shard_slots: str | None = None,
+        skip_nonfinite: bool = False,
+        use_ema: bool = False,
+        weight_decay: ScalarOrSchedule | None = None,
+        roles: Mapping[Any, str] | Sequence[Any] | None = None,
+        groups: Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None = None,
+        exclude_from_weight_decay: Any = None,
+        lr: ScalarOrSchedule = ...,
+    ) -> None: ...

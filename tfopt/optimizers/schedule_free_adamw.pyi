@@ -1,0 +1,58 @@
+# Made by `python tests/stubs.py` from the declarations. Do not edit.
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tfopt.hyper import Hyper, ScalarOrSchedule
+from tfopt.optimizer import Optimizer
+from tfopt.optimizers._schedule_free import ScheduleFree
+
+class ScheduleFreeAdamW(ScheduleFree, Optimizer):
+    """Schedule-Free AdamW: no learning rate schedule, and no length of training to choose."""
+
+    learning_rate: Hyper
+    """The step size alpha, at least 0."""
+    beta_1: Hyper
+    """How close the variable is to the average, beta_1, in [0, 1]."""
+    beta_2: Hyper
+    """The decay rate beta_2 of the second moment, in [0, 1)."""
+    epsilon: Hyper
+    """The small number epsilon in the denominator, at least 0."""
+    def __init__(
+        self,
+        learning_rate: ScalarOrSchedule = 0.0025,
+        beta_1: ScalarOrSchedule = 0.9,
+        beta_2: ScalarOrSchedule = 0.999,
+        epsilon: ScalarOrSchedule = 1e-08,
+        warmup_steps: int = 0,
+        r: ScalarOrSchedule = 0.0,
+        weight_lr_power: ScalarOrSchedule = 2.0,
+        *,
+        name: str | None = "ScheduleFreeAdamW",
+        all_reduce_dtype: Literal["bfloat16", "float16"] | None = None,
+        cautious: bool = False,
+        cautious_weight_decay: bool = False,
+        clipnorm: ScalarOrSchedule | None = None,
+        clipvalue: ScalarOrSchedule | None = None,
+        decay: ScalarOrSchedule = 0.0,
+        ema_dynamic_decay: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_start_step: float = 0,
+        global_clipnorm: ScalarOrSchedule | None = None,
+        gradient_accumulation_steps: int | None = None,
+        gradient_aggregator: Callable[..., Any] | None = None,
+        gradient_transformers: Sequence[Callable[..., Any]] | None = None,
+        jit_compile: Literal["auto"] | bool = "auto",
+        lazy: bool | None = None,
+        loss_scale_factor: ScalarOrSchedule | None = None,
+        master_weights: bool = False,
+        shard_slots: str | None = None,
+        skip_nonfinite: bool = False,
+        use_ema: bool = False,
+        weight_decay: ScalarOrSchedule | None = None,
+        roles: Mapping[Any, str] | Sequence[Any] | None = None,
+        groups: Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None = None,
+        exclude_from_weight_decay: Any = None,
+        lr: ScalarOrSchedule = ...,
+    ) -> None: ...

@@ -1,0 +1,63 @@
+# Made by `python tests/stubs.py` from the declarations. Do not edit.
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tfopt.hyper import Alias, Hyper, ScalarOrSchedule, Static
+from tfopt.optimizer import Optimizer
+
+class Yogi(Optimizer):
+    """Yogi: Adam with a second moment that grows and falls slowly."""
+
+    learning_rate: Hyper
+    """The step size alpha, at least 0."""
+    beta_1: Hyper
+    """The decay rate beta_1 of the first moment, in [0, 1)."""
+    beta_2: Hyper
+    """The decay rate beta_2 of the second moment, in [0, 1)."""
+    epsilon: Hyper
+    """The small number epsilon in the denominator, at least 0."""
+    initial_accumulator_value: Static
+    """v_0, at least 0."""
+    beta1: Alias
+    """Another name for `beta_1`."""
+    beta2: Alias
+    """Another name for `beta_2`."""
+    def __init__(
+        self,
+        learning_rate: ScalarOrSchedule = 0.01,
+        beta_1: ScalarOrSchedule = 0.9,
+        beta_2: ScalarOrSchedule = 0.999,
+        epsilon: ScalarOrSchedule = 0.001,
+        initial_accumulator_value: float = 1e-06,
+        *,
+        name: str | None = "Yogi",
+        all_reduce_dtype: Literal["bfloat16", "float16"] | None = None,
+        cautious: bool = False,
+        cautious_weight_decay: bool = False,
+        clipnorm: ScalarOrSchedule | None = None,
+        clipvalue: ScalarOrSchedule | None = None,
+        decay: ScalarOrSchedule = 0.0,
+        ema_dynamic_decay: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        ema_start_step: float = 0,
+        global_clipnorm: ScalarOrSchedule | None = None,
+        gradient_accumulation_steps: int | None = None,
+        gradient_aggregator: Callable[..., Any] | None = None,
+        gradient_transformers: Sequence[Callable[..., Any]] | None = None,
+        jit_compile: Literal["auto"] | bool = "auto",
+        lazy: bool | None = None,
+        loss_scale_factor: ScalarOrSchedule | None = None,
+        master_weights: bool = False,
+        shard_slots: str | None = None,
+        skip_nonfinite: bool = False,
+        use_ema: bool = False,
+        weight_decay: ScalarOrSchedule | None = None,
+        roles: Mapping[Any, str] | Sequence[Any] | None = None,
+        groups: Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None = None,
+        exclude_from_weight_decay: Any = None,
+        lr: ScalarOrSchedule = ...,
+        beta1: ScalarOrSchedule = ...,
+        beta2: ScalarOrSchedule = ...,
+    ) -> None: ...
