@@ -21,7 +21,7 @@ PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-re
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5")
+demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5 --seed 1")
 	.venv/bin/python colab/digits.py $(DEMO_ARGS)
 
 test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)

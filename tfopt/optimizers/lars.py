@@ -80,6 +80,7 @@ class LARS(Optimizer):
     decays = "own"
     can_be_cautious = True
     roles = ("adapted", "plain")
+    roles_without_decay = ("plain",)
 
     def choose_role(self, x: Any) -> str:
         return "adapted" if len(x.shape) > 1 else "plain"
