@@ -82,7 +82,7 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 	.venv/bin/python tests/check_texts.py dist/*.whl
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated docs/tutorials/*.ipynb docs/tutorials/*.png dist build-again demo.png compare.html
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 
