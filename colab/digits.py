@@ -78,6 +78,7 @@ with without_log_lines():
 
 BATCH_SIZE = 64
 RESUMED_EPOCHS = 5
+EVERY = 2  # steps, of which one is recorded
 # How much lower than Keras' the accuracy may be, or than before it was saved: 13 of 450 digits.
 # Equal formulas differ in the last bit of a float32, which grows while a network trains.
 TOLERANCE = 0.03
@@ -117,7 +118,7 @@ def build_model(optimizer):
 
 
 class LiveProgress(keras.callbacks.Callback):
-    """Moves a progress bar, and keeps the figures of each step if they are recorded."""
+    """Moves a progress bar, and keeps the figures of steps if they are recorded."""
 
     def __init__(self, bar, label, recorder=None):
         super().__init__()
@@ -133,11 +134,11 @@ class LiveProgress(keras.callbacks.Callback):
             self.figures.append(self.recorder.watch.figures)
 
 
-def train(model, data, epochs, label):
-    """Trains, and returns the losses of each epoch, and the figures of each step of tfopt's."""
+def train(model, data, epochs, label, records=False):
+    """Trains; returns the losses of each epoch, and the figures after each step, if it records."""
     recorders = []
-    if isinstance(model.optimizer, tfopt.Optimizer):  # without a folder, it only records
-        recorders = [tfopt.inspect.TensorBoard(None, every=1, per_variable=True)]
+    if records:  # without a folder, the callback only records
+        recorders = [tfopt.inspect.TensorBoard(None, every=EVERY, per_variable=True)]
     columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.4f}"))
     with Progress(*columns, console=console) as bar:
         progress = LiveProgress(bar, label, *recorders)
@@ -165,7 +166,8 @@ def compare(args, data):
     }.items():
         keras.utils.set_random_seed(args.seed)  # initial weights, dropout, order of the batches
         models.append(build_model(optimizer))
-        losses[label], own_figures = train(models[-1], data, args.epochs, label)
+        is_ours = isinstance(optimizer, tfopt.Optimizer)
+        losses[label], own_figures = train(models[-1], data, args.epochs, label, records=is_ours)
         figures += own_figures
         loss, accuracy = models[-1].evaluate(*data[1], verbose=0)
         table.add_row(label, f"{accuracy:.4f}", f"{loss:.4f}")
@@ -222,7 +224,7 @@ def plot_losses(axes, losses, resumed):
         axes.plot(epochs, theirs[name], style, color=ORANGE, linewidth=5, alpha=0.55)
         axes.plot(epochs, ours[name], style, color=INK, linewidth=1.6)
         axes.plot(later, [ours[name][-1], *resumed[name]], style, color=GREEN, linewidth=1.6)
-    axes.axvline(epochs[-1], color=PALE, linewidth=1, linestyle=":")
+    axes.axvline(epochs[-1], ymax=0.75, color=PALE, linewidth=1, linestyle=":")
     for label, look in {
         "keras.optimizers.Adam": dict(color=ORANGE, linewidth=5, alpha=0.55),
         "tfopt.Adam": dict(color=INK, linewidth=1.6),
@@ -240,8 +242,14 @@ def plot_update_ratios(axes, figures):
     """Draws how far each step moved the weights of each layer, compared with their size."""
     for layer, color in LAYERS.items():
         name = f"update_ratio/model/{layer}/kernel"
-        steps = {step: each[name] for step, each in enumerate(figures, start=1) if name in each}
-        axes.plot(steps.keys(), steps.values(), color=color, linewidth=1.1, label=layer)
+        recorded = {number: each for number, each in enumerate(figures, 1) if number % EVERY == 0}
+        axes.plot(
+            recorded.keys(),
+            [each[name] for each in recorded.values()],
+            color=color,
+            linewidth=1.1,
+            label=layer,
+        )
     axes.axhline(1e-3, color=PALE, linewidth=1, linestyle=":")
     axes.annotate("about 0.1 % is usual", (0, 1e-3), (2, 4), color=INK, fontsize=9,
                   textcoords="offset points")  # fmt: skip
@@ -256,7 +264,7 @@ def plot(losses, resumed, figures, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    style = {"font.size": 10, "axes.titlesize": 10.5, "axes.titleweight": "bold",
+    style = {"font.size": 10, "axes.titlesize": 10, "axes.titleweight": "bold",
              "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": PALE,
              "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
              "grid.color": "#eceff1", "axes.grid": True, "axes.axisbelow": True}  # fmt: skip

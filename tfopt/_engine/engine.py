@@ -187,6 +187,10 @@ class Engine:
         word, lazy = self.sparse(role), self.statics["lazy"]
         return word if word == "whole" or lazy is None else "rows" if lazy else "exact"
 
+    def part(self, role: str) -> tuple[str, Optimizer, str]:
+        """Returns the name of a part, "" for the whole, the optimizer of it, and the role there."""
+        return "", self.optimizer, role
+
     def moves_rows(self, x: Any) -> bool:
         """Returns whether an `IndexedSlices` gradient of this variable moves only its rows."""
         word = self.rows_word(self.groups.of(x).role)

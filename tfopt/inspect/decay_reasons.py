@@ -5,7 +5,6 @@ from __future__ import annotations
 from tfopt._engine.variable_groups import Group, Seen
 from tfopt._state.hyperparameters import Value
 from tfopt.optimizer import Optimizer
-from tfopt.wrappers.parts import PartsEngine
 
 NAME = "weight_decay"
 
@@ -17,15 +16,13 @@ def why_undecayed(optimizer: Optimizer, known: Seen) -> str:
         optimizer: the optimizer.
         known: what its engine knows of the variable.
     """
-    engine, optimizer_of_part, role, part = optimizer._engine, optimizer, known.role, None
-    if isinstance(engine, PartsEngine):
-        part, optimizer_of_part, role = engine.part(known.role)
+    part, optimizer_of_part, role = optimizer._engine.part(known.role)
     if optimizer_of_part.decays is None:
         return f"{type(optimizer_of_part).__name__} has no weight decay"
     if not optimizer_of_part.uses(NAME):
         return f"{NAME} is not set"
     for rule in known.group:
-        if NAME in rule.off and (part is None or rule.part in (None, part)):
+        if NAME in rule.off and (not part or rule.part in (None, part)):
             entry = rule.members.entry_of(known.original)
             return f"excluded by {entry}" if entry else "excluded"
     if role in optimizer_of_part.roles_without_decay:
