@@ -31,7 +31,7 @@ ROOT = FOLDER.parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 COLUMNS = "88"  # the width of tables, as on the pages
 
-# Packages that a notebook needs beside tfopt and what `tfopt[inspect]` brings.
+# Packages that a notebook needs besides tfopt and what `tfopt[inspect]` brings.
 PACKAGES = {
     "compare_fairly": ["scikit-learn"],
     "fine_tuning": ["scikit-learn"],
