@@ -30,8 +30,10 @@ test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam"
 test-all: .venv/.installed-test ## run those that take more then: every optimizer, every format of state, killed processes
 	TFOPT_TESTS=$(TESTS) TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST) $(TAKE_MORE)
 
-docs: .venv/.installed-docs ## build the pages in docs/_build/html; warnings are errors
-	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+# -a: the search index has the index entries only of pages that are written in the same run
+docs: .venv/.installed-docs ## build the pages in docs/_build/html, and search them; warnings are errors
+	.venv/bin/python -m sphinx -W --keep-going -a -q -b html docs docs/_build/html
+	.venv/bin/python docs/check_search.py docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 bench: .venv/.installed-bench ## compare speed and memory with Keras and others, write docs/benchmarks.md (BENCH_ARGS="--quick")
@@ -82,7 +84,8 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 	.venv/bin/python tests/check_texts.py dist/*.whl
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html compare.json
+	rm -f docs/tutorials/*.ipynb docs/tutorials/*.png
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -29,7 +29,7 @@ OLDEST = {  # by test, what Keras 3.0 and TensorFlow 2.16 do otherwise
     r"test_training_resumes_from_a_backup\[keras\]": "`BackupAndRestore` begins anew",
     r"test_state_of_frozen_layers_waits_for_them\[keras\]": "files do not hold `trainable`",
     r"test_reading_legacy_checkpoints\[Keras 3\]": "optimizers are not trackable",
-    r"test_the_code_in_the_docs_runs\[state.md\]": "optimizers are not trackable",
+    r"test_the_code_in_the_docs_runs\[docs/state.md\]": "optimizers are not trackable",
     r"test_replicas_are_summed_before_they_are_clipped\[Keras 3\]": "gradients are not summed",
     r"test_policies_go_on\[\w+-keras-policy2\]": "`iterations` counts batches",
     r"get_test.*[Ll]amb": "there is no Lamb",

@@ -278,7 +278,7 @@ OUTCOMES = {
     "TensorFlow's": {
         "variable added": GOES_ON,
         "other head": "—TensorFlow refuses variables of another shape",
-        "other class": "does not have",
+        "other class": "was saved by Adam and is restored into RMSprop",
         "other rate": "was 1e-05 and is 0.05",
         "other schedule": "—schedules are not in it, as with OptimizerV2",
     },

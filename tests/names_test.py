@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt.groups import biases_and_norms
 
 DEMANDED = {  # private names of the class and of its instances, and by whom
     "_create_or_restore_slot_variable": "TensorFlow: checkpoints call it",
@@ -68,7 +69,11 @@ FREE = """
 def trained(cls):
     """The values after some steps with a copy between, and the optimizer."""
     x = tf.Variable(tf.ones([3, 2]))
-    arguments = {"weight_decay": 0.5, "clipnorm": 1.0, "exclude_from_weight_decay": ["bias"]}
+    arguments = {
+        "weight_decay": 0.5,
+        "clipnorm": 1.0,
+        "exclude_from_weight_decay": [biases_and_norms],
+    }
     optimizer = cls(0.25, use_ema=True, gradient_accumulation_steps=2, **arguments)
     for step in range(6):
         if step == 2:

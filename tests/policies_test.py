@@ -38,7 +38,8 @@ def test_every_policy_at_once_on_replicas(case, mirrored):
     steps = [[np.stack([g, -0.5 * g]) for g in grads] for grads in gradients(8)]
     with mirrored.scope():
         variables = start()
-    policies = {**EVERY_POLICY, "use_ema": not case.averages_itself}
+    averages = {"use_ema": False, "ema_momentum": 0.99} if case.averages_itself else {}
+    policies = {**EVERY_POLICY, **averages}
     optimizer = case.make(**policies)
     train_on_replicas(mirrored, optimizer, variables, steps)
     tf.function(lambda: mirrored.run(optimizer.flush))()
@@ -131,7 +132,11 @@ def test_policies_go_on_in_a_model(library, suffix, tmp_path):
         model.fit(*linear_data(20), 4, epochs=epochs, shuffle=False, verbose=0)
 
     def compiled():
-        options = {**EVERY_POLICY, "use_ema": False}  # `fit` would end with averages
+        options = {
+            **EVERY_POLICY,
+            "use_ema": False,
+            "ema_momentum": 0.99,
+        }  # `fit` would end with averages
         library.utils.set_random_seed(0)
         return linear_model(library, tfopt.Adam(0.01, **options))
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from tfopt._libraries.messages import shown
 from tfopt._libraries.serialization import plain
 
 NEVER = object()  # no hyperparameter has this value
@@ -44,8 +45,10 @@ class _Ranged:
         high: float | None = None,
         above: float | None = None,
         below: float | None = None,
+        needs: str | None = None,
     ):
         self.default = default
+        self.needs = needs
         self.rules = [
             (bound, holds, f"{symbol} {bound}")
             for bound, holds, symbol in (
@@ -87,6 +90,8 @@ class Hyper(_Ranged):
             switched on or off.
         tracked: the name under which a `tf.train.Checkpoint` saves the variable. True: the
             hyperparameter's own name. False: it is not saved.
+        needs: the name of another hyperparameter, without which this one has no effect. The
+            constructor warns if it is given alone.
     """
 
     def __init__(
@@ -99,8 +104,9 @@ class Hyper(_Ranged):
         below: float | None = None,
         off: Any = NEVER,
         tracked: bool | str = True,
+        needs: str | None = None,
     ):
-        super().__init__(default, low=low, high=high, above=above, below=below)
+        super().__init__(default, needs=needs, low=low, high=high, above=above, below=below)
         self.off = off
         self._tracked = tracked
 
@@ -159,6 +165,7 @@ class Static(_Ranged):
         in_config: False if no config can hold the value, such as a function; then `get_config`
             warns of it.
         annotation: the type for type checkers, where the default does not tell it.
+        needs: the name of another hyperparameter, as in `Hyper`.
         low, high, above, below: bounds of a number, as in `Hyper`.
     """
 
@@ -170,12 +177,13 @@ class Static(_Ranged):
         whole: bool = False,
         in_config: bool = True,
         annotation: str = "",
+        needs: str | None = None,
         low: float | None = None,
         high: float | None = None,
         above: float | None = None,
         below: float | None = None,
     ):
-        super().__init__(default, low=low, high=high, above=above, below=below)
+        super().__init__(default, needs=needs, low=low, high=high, above=above, below=below)
         self.choices = choices
         self._annotation = annotation
         self.whole = whole
@@ -212,22 +220,22 @@ class Static(_Ranged):
                 for choice in self.choices
             ):
                 allowed = ", ".join(map(repr, self.choices))
-                raise ValueError(f"`{self.name}` must be one of {allowed}; got {value!r}.")
+                raise ValueError(f"`{self.name}` must be one of {allowed}; got {shown(value)}.")
         elif isinstance(self.default, bool):
             if not isinstance(value, bool | np.bool_):
-                raise TypeError(f"`{self.name}` must be True or False; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be True or False; got {shown(value)}.")
             return bool(value)
         if self.whole:
             if value is None and self.default is None:
                 return None
             if not is_number(value) or not float(value).is_integer():
                 rule = "a whole number or None" if self.default is None else "a whole number"
-                raise TypeError(f"`{self.name}` must be {rule}; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be {rule}; got {shown(value)}.")
             self.check_range(value)
             return int(value)
         if isinstance(self.default, numbers.Number):
             if not is_number(value):
-                raise TypeError(f"`{self.name}` must be a number; got {value!r}.")
+                raise TypeError(f"`{self.name}` must be a number; got {shown(value)}.")
             self.check_range(value)
             return plain(value)
         return value

@@ -28,9 +28,7 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     variables of one shape share.
     """
     shard_slots: Static
-    """The name of a dimension of a DTensor mesh over which slots are split, while variables stay
-    as they are (ZeRO-1).
-    """
+    """The name of a dimension of a DTensor mesh."""
     loss_scale_factor: Hyper
     """The number by which the loss was multiplied (see `scale_loss`); above 0."""
     gradient_accumulation_steps: Static
@@ -64,7 +62,7 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     weight_decay: Hyper
     """Decoupled weight decay: before the update, x becomes x - learning_rate * weight_decay * x."""
     cautious: Static
-    """Whether only those weights move whose step and gradient agree; not for all optimizers."""
+    """Whether only those weights move whose step and gradient agree in sign."""
     cautious_weight_decay: Static
     """Whether only those weights decay that the step does not move away from 0."""
     use_ema: Static
@@ -78,7 +76,9 @@ class Optimizer(Formula, Configurable, StateMethods, KerasOptimizer):
     ema_start_step: Static
     """Until this step, at least 0, an average is the variable itself."""
     ema_overwrite_frequency: Static
-    """After every so many steps variables become their averages; None for never."""
+    """After how many steps the averages replace the values of the variables, again and again;
+    None for never.
+    """
     master_weights: Static
     """Whether to keep variables of float16 and bfloat16 in float32 as well, so that small steps
     add up.

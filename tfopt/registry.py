@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import keras
 
+from tfopt._declarations.misspelt import did_you_mean
 from tfopt._keras.optimizer import KerasOptimizer
 from tfopt._libraries import keras as keras_libraries
+from tfopt._libraries.messages import shown
 from tfopt.optimizer import Optimizer
 
 Class = TypeVar("Class", bound=type[KerasOptimizer])
@@ -84,7 +86,10 @@ def get(identifier: Any) -> Any:
     for kind, wrapper in _WRAPPERS.items():
         if isinstance(identifier, kind):
             return wrapper(identifier)
-    raise ValueError(f"Could not interpret the optimizer identifier: {identifier!r}.")
+    raise ValueError(
+        f"Could not interpret the optimizer identifier: {shown(identifier)}. It must be "
+        "the name of an optimizer, a config, or an optimizer of tfopt, Keras 3 or tf-keras."
+    )
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
         ValueError: if `optimizer` is not one of tfopt.
     """
     if not isinstance(optimizer, KerasOptimizer):
-        raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {optimizer!r}.")
+        raise ValueError(f"`optimizer` must be an optimizer of tfopt; got {shown(optimizer)}.")
     cls = type(optimizer)
     return {
         "module": cls.__module__,
@@ -127,11 +132,11 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     if not isinstance(config, Mapping) or not isinstance(config.get("class_name"), str):
         raise ValueError(
             "`config` must be a dict with `class_name`, a string, and `config`, a dict; "
-            f"got {config!r}."
+            f"got {shown(config)}."
         )
     arguments = config.get("config", {})
     if not isinstance(arguments, Mapping):
-        raise ValueError(f"`config` must hold a dict under `config`; got {config!r}.")
+        raise ValueError(f"`config` must hold a dict under `config`; got {shown(config)}.")
     name = config.get("registered_name") or config["class_name"]
     cls = (custom_objects or {}).get(config["class_name"]) or _lookup(
         name if isinstance(name, str) and ">" in name else config["class_name"]
@@ -143,9 +148,17 @@ def _lookup(name: str) -> type[Optimizer]:
     lower = _OTHER_NAMES.get(name.lower(), name.lower())
     found = _CLASSES.get(lower) or _CLASSES.get(f"tfopt>{lower}")
     if found is None:
-        known = ", ".join(sorted(cls.__name__ for cls in _CLASSES.values()))
-        raise ValueError(f"Unknown optimizer: {name!r}. Registered are: {known}.")
+        known = sorted({_name_for_get(registered) for registered in _CLASSES})
+        parts = [f"Unknown optimizer: {name!r}.", did_you_mean(name.rpartition(">")[2], known)]
+        parts.append(f"Registered are {', '.join(known)}.")
+        raise ValueError(" ".join(filter(None, parts)))
     return found
+
+
+def _name_for_get(registered: str) -> str:
+    """Returns the name by which `get` finds a class; those of tfopt need no package."""
+    package, cls = registered.split(">")[0], _CLASSES[registered].__name__
+    return cls if package.split(".")[0] == "tfopt" else f"{package}>{cls}"
 
 
 def _registered_name(cls: type) -> str | None:

@@ -23,9 +23,10 @@ NOT_RUN = "not run"
 SAME = 0.01  # weights of the same formula differ by less than this part of their way
 
 INTRODUCTION = """\
-# Benchmarks
+# Benchmarks on a CPU: {cpu}, {cores} cores, without a GPU
 
-Written by `{command}`, which measures everything anew and replaces this page.
+`{command}` measured these figures and wrote this page. No GPU was used, and none has been
+measured yet.
 
 {machine}.
 {versions}.
@@ -35,12 +36,12 @@ How to read it:
 - Times are medians, ± half the width of the middle half of the rounds. All contenders of a case
   are in one process and do a few steps in turn, in orders in which each stands equally often
   in each place and after each other one.
-- The other columns are their time over tfopt's: above 1, tfopt is faster. A ratio is the median
-  of the rounds' ratios. "legacy" is `tf_keras.optimizers.legacy`, "tf-keras" is
+- The other columns are the time of another library over tfopt's: above 1, tfopt is faster. A ratio
+  is the median of the rounds' ratios. "legacy" is `tf_keras.optimizers.legacy`, "tf-keras" is
   `tf_keras.optimizers`; "-" is what a library does not have.
-- All get the same variables and the same gradients. "Graph" is a step in a `tf.function`, of
-  small variables five steps, since calling it takes as long as one; "eager" is a call of
-  `apply_gradients` outside of any.
+- All libraries get the same variables and the same gradients. "Graph" is a step in a
+  `tf.function`, of small variables five steps, since calling it takes as long as one; "eager" is a
+  call of `apply_gradients` outside of any `tf.function`.
 - PyTorch and Optax each have a process of their own, and their rounds are in turn with the others.
   PyTorch always runs eagerly; Optax' step is compiled by `jax.jit` and waited for. PyTorch's Muon
   trains all matrices, and AdamW trains the rest.
@@ -95,7 +96,6 @@ class Table(NamedTuple):
 def tables(results):
     """All tables of a run."""
     rows = results["rows"]
-    yield _targets(rows)
     yield _slower(rows)
     for section, heading in SECTIONS.items():
         of_section = [row for row in rows if row["section"] == section]
@@ -106,6 +106,7 @@ def tables(results):
                 make = _memory if section == "memory" else _times
                 yield make(title, note, members)
                 note = ""
+    yield _targets(rows)
 
 
 def _grouped(rows):
@@ -155,7 +156,8 @@ def _targets(rows):
         by = "" if value is None else f" by {abs(margin):.0%}"
         measured = "-" if value is None else f"{value:.3g}{target.unit}"
         body.append([target.text, bound, measured, verdict + by])
-    return Table("Targets", "", ["", "target", "measured", "verdict"], body)
+    note = "For the maintainers of tfopt: what a step should reach, and whether this run did."
+    return Table("Targets", note, ["", "target", "measured", "verdict"], body)
 
 
 def _slower(rows):
@@ -221,6 +223,8 @@ def write_docs(results, folder):
     text = [
         INTRODUCTION.format(
             command=results["command"],
+            cpu=machine["cpu"],
+            cores=machine["cores"],
             machine=f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']:.0f} GiB; "
             f"{machine['system']}",
             versions=", ".join(f"{name} {version}" for name, version in versions.items()),

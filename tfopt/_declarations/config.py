@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfopt import schedules
-from tfopt._libraries.warnings import warn
+from tfopt._libraries.warnings import remaking, warn
 from tfopt.hyper import Hyper
 
 # A config with these keys is Keras'. A config of tfopt has neither both norms nor None.
@@ -56,7 +56,8 @@ def from_config(
         for name in policy.keywords:
             if name in config:
                 config[name] = policy.from_config(config[name], custom_objects)
-    optimizer = cls(**config)
+    with remaking():
+        optimizer = cls(**config)
     difference = optimizer._formula_differs_in_keras() if origin else ""
     if difference:
         warn(

@@ -8,11 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._declarations import collect
+from tfopt._declarations import collect, misspelt, other_libraries
 from tfopt._declarations import config as config_module
 from tfopt._declarations.collect import Declarations
 from tfopt._engine.engine import Engine
+from tfopt._engine.members import is_layer, is_variable
 from tfopt._libraries import tf_variables
+from tfopt._libraries.messages import shown
+from tfopt._libraries.warnings import warn_of_arguments
 from tfopt.hyper import Hyper, attribute
 
 
@@ -46,6 +49,7 @@ class Configurable:
         for policy in sorted(declared.policies, key=lambda policy: not policy.configured_first):
             policy.configure(engine, {n: v for n, v in others.items() if n in policy.keywords})
         engine.check()
+        _warn_of_no_effect(self, engine, others)
 
     # --- hyperparameters, as OptimizerV2's subclasses set and read them ---------------------------
 
@@ -86,6 +90,7 @@ class Configurable:
         elif "_engine" in self.__dict__ and name in self._engine.hypers:
             self._engine.set_hyper(name, value)
         elif self._declared.tracks_attributes:
+            misspelt.warn_of_attribute(self, name, value)
             tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
         else:
             object.__setattr__(self, name, value)
@@ -95,7 +100,11 @@ class Configurable:
         return sorted({*super().__dir__(), *hypers})
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        texts = {name: repr(value) for name, value in self.get_config().items()}
+        texts |= {name: text for name, text in self._engine.hypers.texts().items() if name in texts}
+        inside = {name: getattr(self, name, None) for name in self._declared.keywords}
+        texts |= {n: repr(value) for n, value in inside.items() if isinstance(value, Configurable)}
+        arguments = ", ".join(f"{name}={text}" for name, text in texts.items())
         return f"tfopt.{type(self).__name__}({arguments})"
 
     # --- config -----------------------------------------------------------------------------------
@@ -219,10 +228,12 @@ def signature(cls: Any) -> inspect.Signature:
 def _bound_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Returns the constructor's arguments by canonical name."""
     declared = cls._declared
+    if args and _are_variables(args[0]):
+        raise TypeError(f"{other_libraries.VARIABLES} Got {shown(args[0])} for {cls.__name__}.")
     if len(args) > len(cls._positional):
         raise TypeError(
             f"{cls.__name__} takes at most {len(cls._positional)} positional arguments "
-            f"({', '.join(cls._positional)}); got {len(args)}: {args!r}."
+            f"({', '.join(cls._positional)}); got {len(args)}: {shown(args)}."
         )
     bound = dict(zip(cls._positional, args, strict=False))
     for name, value in kwargs.items():
@@ -231,17 +242,46 @@ def _bound_arguments(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             names = [target, *(a for a, t in declared.aliases.items() if t == target)]
             raise TypeError(
                 f"`{target}` was given twice ({' and '.join(names)} are one): "
-                f"{bound[target]!r} and {value!r}."
+                f"{shown(bound[target])} and {shown(value)}."
             )
         if target not in declared.fields:
-            known = ", ".join(sorted({*declared.fields, *declared.aliases, "name"}))
-            more = "".join(f", {keyword}" for keyword in declared.keywords)
-            raise TypeError(
-                f"{cls.__name__} has no keyword `{name}` (got {name}={value!r}). "
-                f"It takes: {known}{more}."
-            )
+            raise misspelt.unknown_keyword(cls, declared, name, value)
         bound[target] = value
     return bound
+
+
+def _are_variables(given: Any) -> bool:
+    """Returns whether a value is a model, or holds variables, as PyTorch's optimizers take them."""
+    if isinstance(given, list | tuple):
+        return any(map(is_variable, given))
+    return is_layer(given)
+
+
+def _warn_of_no_effect(optimizer: Any, engine: Engine, others: Mapping[str, Any]) -> None:
+    """Warns of keywords that have no effect without another one.
+
+    They raise nowhere: Keras 3 and tf-keras take them.
+    """
+    missing: dict[str, list[str]] = {}
+    for name, field in engine.declared.fields.items():
+        needs = field.needs
+        if needs is not None and _is_off(engine, needs):
+            value = engine.hypers[name].config() if name in engine.hypers else engine.statics[name]
+            if value != field.default:
+                missing.setdefault(needs, []).append(f"{name}={shown(value)}")
+    for policy in engine.declared.policies:
+        for name, needs in policy.without_effect(engine, others):
+            missing.setdefault(needs, []).append(f"{name}={shown(others[name])}")
+    for needs, given in missing.items():
+        warn_of_arguments(
+            f"{' and '.join(given)} of {type(optimizer).__name__} "
+            f"{'has' if len(given) == 1 else 'have'} no effect without `{needs}`."
+        )
+
+
+def _is_off(engine: Engine, name: str) -> bool:
+    """Returns whether an option is not used: a number that is off, or a choice of nothing."""
+    return not (engine.uses(name) if name in engine.hypers else engine.statics[name])
 
 
 def name_is_reserved(cls: type, name: str) -> AttributeError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine import check_gradients
+from tfopt._engine import check_gradients, malformed_pairs
 from tfopt._libraries import replicas, tf_variables
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def apply(
 ) -> Any:
     """Makes one step, after all checks."""
     _check_that_it_may_step(engine)
+    if name is not None and not isinstance(name, str):
+        raise malformed_pairs.no_name(name)
     replicas.require_replica_context()  # first: elsewhere variables cannot be asked
     works = check_gradients.check(grads_and_vars, engine.warned, engine.optimizer.complex_numbers)
     more = _taken(engine)

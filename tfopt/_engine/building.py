@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfopt._engine.members import Members
 from tfopt._engine.policy import Policies
 from tfopt._engine.step_records import overwrites
 from tfopt._engine.variable_groups import suffix_of
 from tfopt._libraries import dtensor, tensorflow_private, tf_variables
+from tfopt._libraries.messages import called
 from tfopt._libraries.warnings import warn
 from tfopt._state.hyperparameters_in_files import warn_of_restored
 from tfopt._values.cells_and_codecs import VALUE
@@ -59,7 +61,8 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
         warn_of_restored(engine.hypers, engine.name)
     if not new:
         return
-    policies, mark = engine.policies, slots.mark()
+    _warn_of_repeated(engine, variables)
+    policies, mark, first = engine.policies, slots.mark(), not engine.groups.seen()
     try:
         slots.note_paths(var_list)
         with engine.groups.sorted([slots.original(variable) for variable in new.values()]):
@@ -71,10 +74,38 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     except Exception:
         slots.reset(mark)
         raise
+    if first:
+        _warn_of_patterns(engine)
     engine.groups.wake(variable for block in blocks for variable in block.values())
     if blocks:
         engine.freeze_choices(policies)
     engine.expose()
+
+
+def _warn_of_repeated(engine: Engine, variables: Sequence[Any]) -> None:
+    """Warns of variables that are listed more than once: each of their gradients makes a step."""
+    keys = [tf_variables.key(variable) for variable in variables]
+    repeated = (
+        {
+            key: called(v, keys.index(key))
+            for key, v in zip(keys, variables, strict=True)
+            if keys.count(key) > 1
+        }
+        if len(set(keys)) < len(keys)
+        else {}
+    )
+    if repeated:
+        warn(
+            f"`{engine.name}` is given {', '.join(repeated.values())} more than once in one call: "
+            "each gradient makes a step of its own. Add them up first to make one step."
+        )
+
+
+def _warn_of_patterns(engine: Engine) -> None:
+    """Warns of patterns by which the formula tells variables apart, if none of these matches."""
+    for keyword in engine.optimizer.pattern_keywords:
+        patterns = Members(keyword, engine.statics[keyword] or ())
+        patterns.warn_of_missing(engine.groups.seen(), first=True, lenient=True)
 
 
 def _blocks(engine: Engine, new: Mapping[Any, Any]) -> list[dict[Any, Any]]:
@@ -113,7 +144,7 @@ def _create_block(engine: Engine, policies: Policies, new: dict[Any, Any]) -> No
 def _warn_of_unclaimed_slots(engine: Engine) -> None:
     """Warns of slots that a checkpoint has and this optimizer does not have."""
     names = engine.state.slots.unclaimed()
-    if names:
+    if names and not engine.state.origin.is_another:  # else that was said
         warn(
             f"The checkpoint has the slots {', '.join(names)}, which `{engine.name}` does not "
             "have: it may be of another optimizer, or of other options."
@@ -187,6 +218,7 @@ def _codec(engine: Engine, variable: Any, name: str) -> Any:
 def restore(engine: Engine, variable: Any, name: str, position: Any) -> Any:
     """Returns the slot for which a checkpoint has a value; None to wait until it is created."""
     unwrapped = tf_variables.unwrap(variable)
+    engine.state.origin.note(position)
     with engine.state.lock:
         slots = engine.state.slots
         if engine.declared.is_hooked:  # the dtype with which `add_slot` will create it

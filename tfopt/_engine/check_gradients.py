@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfopt._engine import gradient_arithmetic
+from tfopt._engine import gradient_arithmetic, malformed_pairs
 from tfopt._engine.step_records import Work, deduplicated
 from tfopt._libraries import tf_variables
-from tfopt._libraries.tf_variables import variable_path as path_of
+from tfopt._libraries.messages import called, kind_of, shown
 from tfopt._libraries.warnings import warn
 
 FLOATING = frozenset((tf.float16, tf.bfloat16, tf.float32, tf.float64))
@@ -22,49 +22,56 @@ def check(grads_and_vars: Iterable[Any], warned: set[Any], complex_numbers: bool
 
     Args:
         grads_and_vars: what the user passed to `apply_gradients`.
-        warned: the sets of variables for which a warning said that they have no gradient. New
-            sets are added.
+        warned: what a warning was given of, such as sets of variables without gradients. New
+            ones are added.
         complex_numbers: whether the optimizer takes complex variables.
     """
-    try:
-        entries = [tuple(entry) for entry in grads_and_vars]
-    except TypeError:
-        raise TypeError(
-            f"`grads_and_vars` must list (gradient, variable) pairs; got {grads_and_vars!r}."
-        ) from None
+    entries = _listed(grads_and_vars)
     works, without = [], []
-    for entry in entries:
+    for position, entry in enumerate(entries):
+        if type(entry) is not tuple:
+            entry = malformed_pairs.as_tuple(entry)
         if len(entry) != 2:
-            raise TypeError(
-                f"`grads_and_vars` must hold (gradient, variable) pairs; got {entry!r}."
-            )
+            raise malformed_pairs.malformed(entries, position)
         gradient, original = entry
         variable = tf_variables.unwrap(original)
         if not isinstance(variable, tf.Variable):
-            raise TypeError(
-                "`grads_and_vars` must hold a variable second in each pair, one shard of a "
-                "sharded one; "
-                f"got {type(original).__name__}: {original!r}."
-            )
+            raise malformed_pairs.malformed(entries, position)
         if not hasattr(variable, "handle"):
             raise TypeError(
-                f"Variable `{path_of(original)}` must be a resource variable: create it with "
-                "use_resource=True."
+                f"Variable `{called(original, position)}` must be a resource variable: create it "
+                "with use_resource=True."
             )
         if gradient is None:
-            without.append(path_of(original))
+            without.append(called(original, position))
             continue
-        gradient = checked_gradient(gradient, variable, original, complex_numbers)
+        gradient = checked_gradient(gradient, variable, original, complex_numbers, position)
         work = Work(gradient, variable, original, getattr(original, "constraint", None))
         if work.overwrites and work.is_sparse:
             work = work._replace(gradient=tf.convert_to_tensor(gradient))
         works.append(work)
+    if not entries and isinstance(grads_and_vars, Iterator) and "empty" not in warned:
+        warned.add("empty")
+        warn(
+            "`grads_and_vars` is an iterator without pairs: no variable changes. What `zip` "
+            "returns can be read once only: write `zip(gradients, variables)` anew for each call."
+        )
     if entries and not works:
         raise ValueError(f"No gradients provided for any variable: {', '.join(without)}.")
     if without and tuple(without) not in warned:
         warned.add(tuple(without))
         warn(f"No gradients for the variables {', '.join(without)}: they are left as they are.")
     return works
+
+
+def _listed(grads_and_vars: Iterable[Any]) -> list[Any]:
+    """Returns what the user passed as a list; raises if it is none."""
+    if isinstance(grads_and_vars, tf.Tensor | tf.Variable):
+        raise malformed_pairs.no_list(grads_and_vars)
+    try:
+        return list(grads_and_vars)
+    except TypeError:
+        raise malformed_pairs.no_list(grads_and_vars) from None
 
 
 def checked(works: Sequence[Work], gradients: Sequence[Any], function: str) -> list[Work]:
@@ -82,14 +89,19 @@ def checked(works: Sequence[Work], gradients: Sequence[Any], function: str) -> l
     for work, gradient in zip(works, gradients, strict=True):
         if gradient is not work.gradient:
             of = f"What {function} returns as the gradient"
-            gradient = checked_gradient(gradient, work.variable, work.original, True, of)
+            gradient = checked_gradient(gradient, work.variable, work.original, True, None, of)
             work = deduplicated(work._replace(gradient=gradient))
         new.append(work)
     return new
 
 
 def checked_gradient(
-    gradient: Any, variable: Any, original: Any, complex_numbers: bool, of: str = "The gradient"
+    gradient: Any,
+    variable: Any,
+    original: Any,
+    complex_numbers: bool,
+    position: int | None = None,
+    of: str = "The gradient",
 ) -> Any:
     """Returns the gradient as a tensor or `IndexedSlices`. It is fast, for eager steps.
 
@@ -98,15 +110,17 @@ def checked_gradient(
         variable: its `tf.Variable`.
         original: the same variable, as the user knows it.
         complex_numbers: whether the optimizer takes complex variables.
-        of: where the gradient comes from, for messages.
+        position: where it is in the user's list, for messages.
+        of: where it comes from, for messages.
     """
     dtype = variable.dtype
     if dtype not in FLOATING and not (dtype.is_complex and complex_numbers):
         rule = "floating-point or complex" if complex_numbers else "floating-point"
         raise ValueError(
-            f"Variable `{path_of(original)}` must be {rule} for this optimizer; got {dtype.name}."
+            f"Variable `{called(original, position)}` must be {rule} for this optimizer; got "
+            f"{dtype.name}."
         )
-    of = f"{of} of `{path_of(original)}`"
+    of = f"{of} of `{called(original, position)}`"
     if not isinstance(gradient, tf.Tensor | tf.IndexedSlices):
         gradient = _as_tensor(gradient, dtype, of)
     if isinstance(gradient, tf.Tensor):
@@ -136,13 +150,15 @@ def _as_tensor(gradient: Any, dtype: tf.DType, of: str) -> Any:
     """Returns an array, list, number or variable as a tensor."""
     gradient = tf_variables.unwrap(gradient)
     if not isinstance(gradient, list | tuple | int | float | np.ndarray | np.generic | tf.Variable):
-        raise TypeError(f"{of} must be a tensor or tf.IndexedSlices; got {gradient!r}.")
+        raise TypeError(f"{of} must be a tensor or tf.IndexedSlices; got {kind_of(gradient)}.")
     try:
         if isinstance(gradient, tf.Variable):
             return gradient.read_value()
         return tf.convert_to_tensor(gradient, dtype)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{of} must hold numbers of {dtype.name}; got {gradient!r}.") from error
+        raise TypeError(
+            f"{of} must hold numbers of {dtype.name}; got {shown(gradient)}."
+        ) from error
 
 
 def _with_tensors(gradient: tf.IndexedSlices, dtype: tf.DType, of: str) -> tf.IndexedSlices:
@@ -153,7 +169,7 @@ def _with_tensors(gradient: tf.IndexedSlices, dtype: tf.DType, of: str) -> tf.In
     if not tf.is_tensor(indices):
         indices = tf.convert_to_tensor(indices)
     if indices.dtype not in (tf.int32, tf.int64):
-        raise TypeError(f"{of} must have indices of int32 or int64; got {gradient.indices!r}.")
+        raise TypeError(f"{of} must have indices of int32 or int64; got {indices.dtype.name}.")
     if shape is not None and not tf.is_tensor(shape):
         shape = tf.convert_to_tensor(shape, indices.dtype)
     return tf.IndexedSlices(values, indices, shape)

@@ -16,7 +16,7 @@ from tfopt._engine.step_records import Step, Work
 from tfopt._engine.variable_groups import Grouping
 from tfopt._engine.xla_functions import Compiled
 from tfopt._libraries import dtensor, replicas, tf_variables
-from tfopt._libraries.warnings import warn
+from tfopt._libraries.warnings import a_library_calls, warn
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.state import State
 from tfopt._values.cells_and_codecs import VALUE
@@ -160,11 +160,11 @@ class Engine:
         self.hypers.add(hyper, value)
 
     def _warn_of_number(self, name: str) -> None:
-        if ("replaced", name) not in self.warned:
+        if a_library_calls() and ("replaced", name) not in self.warned:
             self.warned.add(("replaced", name))
             warn(
-                f"`{name}` is now {self.hypers[name].number!r}: the number replaces the schedule "
-                "or function from now on."
+                f"A callback has set `{name}` to {self.hypers[name].number!r}: the number replaces "
+                "the schedule or function from now on. Use either the callback or the schedule."
             )
 
     def set_static(self, name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ Keras made up the names, and their positions among the variables that the optimi
 from __future__ import annotations
 
 import copy
+import difflib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
+from tfopt._libraries.messages import shown
 from tfopt._libraries.warnings import warn
 from tfopt._state.matching import NAMED_AT_MOST, without_model
 
@@ -104,7 +106,7 @@ class Members:
         else:
             raise TypeError(
                 f"`{self.keyword}` must hold variables, layers, regular expressions and "
-                f"functions of a variable; got {entry!r}."
+                f"functions of a variable; got {shown(entry)}."
             )
 
     def holds(self, entry: Any) -> bool:
@@ -166,11 +168,17 @@ class Members:
         twin._recorded = left
         return twin
 
-    def warn_of_missing(self, variables: Sequence[Any], first: bool, of_patterns: bool) -> None:
+    def warn_of_missing(self, variables: Sequence[Any], first: bool, lenient: bool) -> None:
         """Warns of members that are not among the new variables; they may still come.
 
         A variable that nobody had seen when it was saved, such as that of a frozen layer, is
         missed only when others come later.
+
+        Args:
+            variables: the new variables.
+            first: whether no others were seen before.
+            lenient: whether the patterns may be a list for models of many kinds. If one of them
+                matches, another one is missed only if it looks misspelt.
         """
         paths = [tf_variables.variable_path(variable) for variable in variables]
         gone = [r["path"] for r in self._recorded if (PLACED <= r.keys()) is first]
@@ -180,7 +188,13 @@ class Members:
                 f"variables {_named(paths)}: nothing is {_done(self.keyword)} for them."
             )
         unmatched = [p for p in self._patterns if not any(re.search(p, path) for path in paths)]
-        if unmatched and first and of_patterns:
+        if lenient:
+            covers = self.test()
+            left = [path for path, v in zip(paths, variables, strict=True) if not covers(v)]
+            if len(left) < len(paths):
+                parts = {part for path in left for part in path.split("/")}
+                unmatched = [p for p in unmatched if difflib.get_close_matches(p, parts)]
+        if unmatched and first:
             warn(
                 f"`{self.keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
                 f"variables matches: {_named(paths)}."
@@ -255,7 +269,8 @@ def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
         return list(given.items())
     if given is not None and not isinstance(given, tuple | list):
         raise TypeError(
-            f"`{keyword}` must map members to {what}, or be a list of such pairs; got {given!r}."
+            f"`{keyword}` must map members to {what}, or be a list of such pairs; "
+            f"got {shown(given)}."
         )
     found = []
     for pair in given or ():
@@ -265,7 +280,8 @@ def pairs(given: Any, keyword: str, what: str) -> list[tuple[Any, Any]]:
             found.append((pair[0], pair[1]))
         else:
             raise TypeError(
-                f"`{keyword}` must map members to {what}, or be a list of such pairs; got {pair!r}."
+                f"`{keyword}` must map members to {what}, or be a list of such pairs; "
+                f"got {shown(pair)}."
             )
     return found
 

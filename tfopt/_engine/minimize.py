@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt._libraries import replicas, tf_variables
+from tfopt._libraries.messages import kind_of, shown
 
 
 def compute_gradients(
@@ -16,7 +17,14 @@ def compute_gradients(
     replicas.require_replica_context()
     if not callable(loss) and tape is None:
         raise ValueError(
-            f"`tape` must be given when `loss` is a tensor; got loss={loss!r} and no tape."
+            f"`tape` must be given when `loss` is no function; got {kind_of(loss)} and no tape. "
+            "Pass a function without arguments that returns the loss, or compute the loss under a "
+            "tf.GradientTape and pass that as `tape`."
+        )
+    if var_list is None:
+        raise TypeError(
+            "`var_list` must be given: which variables to update. Write "
+            "`minimize(loss, model.trainable_variables)`."
         )
     tape = tf.GradientTape() if tape is None else tape
     if callable(loss):
@@ -51,5 +59,5 @@ def checked_variables(var_list: Any) -> list[Any]:
     variables = tf_variables.shards(tf.nest.flatten(var_list))
     for variable in variables:
         if not isinstance(tf_variables.unwrap(variable), tf.Variable):
-            raise ValueError(f"`var_list` must hold variables; got {variable!r}.")
+            raise ValueError(f"`var_list` must hold variables; got {shown(variable)}.")
     return variables

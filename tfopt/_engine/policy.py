@@ -73,6 +73,11 @@ class Policy:
         """Returns the argument of the constructor for a keyword, given its `value` in a config."""
         return value
 
+    @classmethod
+    def without_effect(cls, engine: Engine, given: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Returns which of its `keywords` have no effect, each with the keyword that it needs."""
+        return []
+
     def note_call(self, works: Works, aggregate: bool) -> None:
         """Is called for each step that runs in a function which was traced earlier."""
 

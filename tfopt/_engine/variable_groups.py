@@ -88,8 +88,7 @@ class Sorting:
         for rule, members in self._members.items():
             rule.members = members
             if warns and self._variables:
-                of_patterns = rule.partition is not None
-                members.warn_of_missing(self._variables, self._first, of_patterns)
+                members.warn_of_missing(self._variables, self._first, rule.partition is None)
 
 
 def _check_that_both_hold(name: str, rule: Rule, other: Rule, variable: Any) -> None:

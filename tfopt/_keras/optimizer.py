@@ -87,7 +87,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
     def minimize(
         self,
         loss: Any,
-        var_list: Any,
+        var_list: Any = None,
         grad_loss: Any = None,
         name: str | None = None,
         tape: tf.GradientTape | None = None,
@@ -98,7 +98,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             loss: a function without arguments that returns the loss, or a tensor that was computed
                 under `tape`.
             var_list: the variables to update, or a function without arguments that returns them,
-                which is called after `loss`.
+                which is called after `loss`. It must be given.
             grad_loss: the gradient with respect to the loss; ones by default.
             name: a name for the operation in a graph.
             tape: the tape to use; needed if `loss` is a tensor.
@@ -107,6 +107,7 @@ class KerasOptimizer(tf.Module, *BASES):  # type: ignore[misc]
             The same as `apply_gradients`.
 
         Raises:
+            TypeError: if there is no `var_list`.
             ValueError: if something in `var_list` is not a variable, or `loss` is a tensor
                 and there is no tape.
         """
@@ -218,6 +219,11 @@ def paired(
     """Pairs gradients with their variables; without variables, with all that were seen."""
     if trainable_variables is None:
         trainable_variables = optimizer._engine.groups.seen()
+        if not trainable_variables:
+            raise ValueError(
+                "`trainable_variables` must be given until the optimizer has seen variables; got "
+                "None. Write `apply(grads, variables)`, or call `build(variables)` first."
+            )
     grads, variables = list(grads), list(trainable_variables)
     if len(grads) != len(variables):
         raise ValueError(

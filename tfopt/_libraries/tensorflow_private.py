@@ -36,6 +36,16 @@ def is_awaited(owner: Any, name: str) -> bool:
     return name in getattr(owner, "_self_unconditional_deferred_dependencies", {})
 
 
+def awaited(owner: Any, name: str) -> Sequence[Any]:
+    """Returns the places of a variable in checkpoints that were restored earlier."""
+    return getattr(owner, "_self_unconditional_deferred_dependencies", {}).get(name, ())
+
+
+def saved_name(position: Any) -> str:
+    """Returns the name with which the variable at a place of a checkpoint was saved."""
+    return next((saved.full_name for saved in position.object_proto.attributes), "")
+
+
 # --- variables ------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 
-_NOT_YOURS = {"tfopt", "tensorflow", "keras", "tf_keras"}
+_LIBRARIES = {"tensorflow", "keras", "tf_keras"}
+_IS_REMAKING: ContextVar[bool] = ContextVar("is_remaking", default=False)
 
 
 class TfoptWarning(UserWarning):
@@ -15,9 +19,36 @@ class TfoptWarning(UserWarning):
 def warn(message: str) -> None:
     """Warns, pointing at the first caller outside of tfopt, TensorFlow, Keras 3 and tf-keras."""
     frame, level = inspect.currentframe(), 1
-    while frame is not None and _package(frame.f_globals) in _NOT_YOURS:
+    while frame is not None and _package(frame.f_globals) in {"tfopt", *_LIBRARIES}:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, TfoptWarning, stacklevel=level)
+
+
+def warn_of_arguments(message: str) -> None:
+    """Warns of what an optimizer is given, unless it is made anew from a config or as a copy."""
+    if not _IS_REMAKING.get():
+        warn(message)
+
+
+@contextlib.contextmanager
+def remaking() -> Iterator[None]:
+    """Is entered while an optimizer is made anew: nobody chooses its arguments at that time."""
+    token = _IS_REMAKING.set(True)
+    try:
+        yield
+    finally:
+        _IS_REMAKING.reset(token)
+
+
+def a_library_calls() -> bool:
+    """Returns whether TensorFlow, Keras 3 or tf-keras calls tfopt, rather than the user's code.
+
+    What users write themselves they mean; what a callback does they may not know.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and _package(frame.f_globals) == "tfopt":
+        frame = frame.f_back
+    return frame is not None and _package(frame.f_globals) in _LIBRARIES
 
 
 def _package(names: dict[str, object]) -> str:

@@ -91,10 +91,10 @@ class Averages(Policy):
     """Updates the averages of a step's variables, and writes them into these every few steps."""
 
     use_ema = Static(False)
-    ema_momentum = Static(0.99, low=0, high=1)
-    ema_dynamic_decay = Static(False)
-    ema_start_step = Static(0, low=0)
-    ema_overwrite_frequency = Static(None, whole=True, low=1)
+    ema_momentum = Static(0.99, low=0, high=1, needs="use_ema")
+    ema_dynamic_decay = Static(False, needs="use_ema")
+    ema_start_step = Static(0, low=0, needs="use_ema")
+    ema_overwrite_frequency = Static(None, whole=True, low=1, needs="use_ema")
     kept = {AVERAGE: Kept(), STEP: Kept(tf.int64)}
 
     @classmethod

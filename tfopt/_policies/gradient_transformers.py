@@ -11,6 +11,7 @@ from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
 from tfopt._libraries import replicas
+from tfopt._libraries.messages import shown
 from tfopt._libraries.tf_variables import plain_python
 from tfopt.hyper import Static
 
@@ -53,7 +54,7 @@ class Aggregator(Policy):
         """Raises if `gradient_aggregator` is neither a function nor None."""
         aggregator = engine.statics["gradient_aggregator"]
         if aggregator is not None and not callable(aggregator):
-            raise TypeError(f"`gradient_aggregator` must be a function; got {aggregator!r}.")
+            raise TypeError(f"`gradient_aggregator` must be a function; got {shown(aggregator)}.")
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
@@ -88,7 +89,7 @@ class Transformers(Policy):
             isinstance(transformers, list | tuple) and all(map(callable, transformers))
         ):
             raise TypeError(
-                f"`gradient_transformers` must be a list of functions; got {transformers!r}."
+                f"`gradient_transformers` must be a list of functions; got {shown(transformers)}."
             )
 
     @classmethod

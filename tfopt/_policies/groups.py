@@ -10,6 +10,7 @@ from tfopt._engine.engine import Engine
 from tfopt._engine.members import Members, as_entries
 from tfopt._engine.policy import Policy
 from tfopt._engine.rules import Rule
+from tfopt._libraries.messages import shown
 from tfopt._libraries.warnings import warn
 from tfopt.hyper import attribute
 
@@ -165,7 +166,7 @@ def _partitions(given: Any) -> Iterator[list[tuple[Any, Any, dict[str, bool]]]]:
         else:
             raise TypeError(
                 f"`{KEYWORD}` must be a mapping from members to numbers, or a list of such "
-                f"mappings and of pairs (members, numbers); got {part!r}."
+                f"mappings and of pairs (members, numbers); got {shown(part)}."
             )
 
 
@@ -179,7 +180,7 @@ def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, An
     if not isinstance(numbers, Mapping) or not numbers:
         raise TypeError(
             f"`{KEYWORD}` must map members to numbers by name, such as "
-            f"{{'learning_rate_factor': 0.1}}; got {numbers!r}."
+            f"{{'learning_rate_factor': 0.1}}; got {shown(numbers)}."
         )
     declared = engine.declared
     shared = {name for policy in declared.policies for name in policy.by_group}
@@ -199,10 +200,12 @@ def _numbers(engine: Engine, numbers: Any) -> tuple[dict[str, Any], dict[str, An
             raise ValueError(
                 f"`{KEYWORD}` can change only what the optimizer uses: `{base}` of "
                 f"{type(engine.optimizer).__name__} is {engine.hypers[base].config()!r}; "
-                f"got {name!r}: {number!r}."
+                f"got {name!r}: {shown(number)}."
             )
         if base in factors or base in values:
-            raise ValueError(f"`{KEYWORD}` must give `{base}` once for a group; got {numbers!r}.")
+            raise ValueError(
+                f"`{KEYWORD}` must give `{base}` once for a group; got {shown(numbers)}."
+            )
         if number is None:
             raise TypeError(f"`{KEYWORD}` must map {name!r} to a number; got None.")
         (factors if is_factor else values)[base] = number

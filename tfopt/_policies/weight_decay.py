@@ -13,6 +13,7 @@ from tfopt._engine.policy import Policy
 from tfopt._engine.rules import Rule
 from tfopt._engine.step_records import H, Step, Update
 from tfopt._engine.variable_groups import Group
+from tfopt._libraries.messages import shown
 from tfopt.hyper import Hyper
 
 KEYWORD = "exclude_from_weight_decay"
@@ -36,7 +37,8 @@ def exclude_from_weight_decay(self: Any, var_list: Any = None, var_names: Any = 
                 continue
             if self._engine.groups.seen():
                 raise ValueError(
-                    f"`{KEYWORD}` must come before the optimizer sees variables; got {entry!r}."
+                    f"`{KEYWORD}` must come before the optimizer sees variables; "
+                    f"got {shown(entry)}."
                 )
             rule.members.add(entry)
 
@@ -79,6 +81,13 @@ class WeightDecay(Policy):
         """Takes the exclusions that the constructor was given."""
         if values.get(KEYWORD) is not None:
             engine.optimizer.exclude_from_weight_decay(values[KEYWORD])
+
+    @classmethod
+    def without_effect(cls, engine: Engine, given: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Returns the exclusions, if nothing decays: neither here nor in an optimizer inside."""
+        rates = [v for n, v in engine.hypers.items() if n.rpartition(".")[2] == "weight_decay"]
+        unused = bool(given.get(KEYWORD)) and not any(rate.active for rate in rates)
+        return [(KEYWORD, "weight_decay")] if unused else []
 
     @classmethod
     def config(cls, engine: Engine) -> dict[str, Any]:

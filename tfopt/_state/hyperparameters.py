@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,9 +11,11 @@ import tensorflow as tf
 
 from tfopt import schedules
 from tfopt._libraries import replicas, tf_variables
-from tfopt._libraries.serialization import plain
+from tfopt._libraries.messages import shown
+from tfopt._libraries.serialization import as_call, plain
 from tfopt._libraries.warnings import warn
-from tfopt.hyper import NEVER, Hyper, is_number
+from tfopt._state import given_values
+from tfopt.hyper import NEVER, Hyper
 
 
 class Home(Protocol):
@@ -60,16 +60,16 @@ class Value:
 
     def set(self, given: Any) -> None:
         """Sets a new value; raises, with nothing changed, if the value is not allowed."""
-        number, source = self._interpret(given)
+        number, source = given_values.interpreted(self.hyper, given)
         active = source is not None or number != self.hyper.off
         if self.frozen is False and active:
             raise ValueError(
                 f"`{self.hyper.name}` cannot change from {self.hyper.off!r} once slots exist, "
-                f"since functions traced earlier would not see it; got {given!r}."
+                f"since functions traced earlier would not see it; got {shown(given)}."
             )
         if self.frozen is True and number is None and source is None:
             raise ValueError(
-                f"`{self.hyper.name}` cannot be taken away once slots exist; got {given!r}."
+                f"`{self.hyper.name}` cannot be taken away once slots exist; got {shown(given)}."
             )
         if source is None and isinstance(self.source, tf.Variable):
             tf_variables.assign_all([(self.source, number)])
@@ -122,7 +122,7 @@ class Value:
                 if _takes_step(value)
                 else value()
             )
-        value = tf.cast(value, tf.float32) if not tf.is_tensor(value) else value
+        value = value if tf.is_tensor(value) else given_values.as_tensor(self.hyper.name, value)
         if tf.executing_eagerly() or not tf.compat.v1.executing_eagerly_outside_functions():
             return value
         # Tracing a user's function: leave a way for a number to take over later.
@@ -212,34 +212,6 @@ class Value:
             and self.number is not None
         )
 
-    def _interpret(self, given: Any) -> tuple[Any, Any]:
-        """Splits the user's value into (number, source); raises if it is neither."""
-        name = self.hyper.name
-        given = tf_variables.unwrap(given)
-        if given is None:
-            if self.hyper.off is not None:
-                raise TypeError(f"`{name}` must not be None.")
-            return None, None
-        if isinstance(given, tf.Variable) or tf.is_tensor(given):
-            if given.shape.rank not in (0, None) or not given.dtype.is_floating:
-                raise ValueError(f"`{name}` must be a scalar of a float dtype; got {given!r}.")
-            if not isinstance(given, tf.Variable) and hasattr(given, "numpy"):
-                with contextlib.suppress(NotImplementedError, AttributeError):
-                    given = given.numpy().item()
-        if isinstance(given, np.ndarray) and given.ndim == 0:
-            given = given.item()
-        if is_number(given):
-            self.hyper.check_range(given)
-            # A fraction is kept as a float, which NumPy and JSON take.
-            exact = isinstance(given, numbers.Rational) and not isinstance(given, numbers.Integral)
-            return (float(given) if exact else given), None
-        if isinstance(given, tf.Variable) or tf.is_tensor(given) or callable(given):
-            return None, given
-        raise TypeError(
-            f"`{name}` must be a number, scalar tensor, variable, callable or "
-            f"learning-rate schedule; got {given!r}."
-        )
-
 
 class Hypers(dict[str, Value]):
     """The hyperparameters of one optimizer, by name."""
@@ -277,6 +249,14 @@ class Hypers(dict[str, Value]):
         """Creates the variables of numbers for which a checkpoint has values."""
         for value in self.values():
             value.restore()
+
+    def texts(self) -> dict[str, str]:
+        """Returns the `repr` of those that are schedules, by name."""
+        return {
+            name: _text(value.source)
+            for name, value in self.items()
+            if callable(value.source) and hasattr(value.source, "get_config")
+        }
 
     def freeze(self) -> None:
         """Fixes which hyperparameters are off."""
@@ -325,6 +305,12 @@ class Hypers(dict[str, Value]):
             if value.source is not None:
                 values[name] = tf.convert_to_tensor(value.read())
         return values
+
+
+def _text(schedule: Any) -> str:
+    """Returns the `repr` of a schedule; for one that has no own, the call that makes it."""
+    by_object = inspect.getattr_static(type(schedule), "__repr__") == vars(object)["__repr__"]
+    return as_call(schedule, schedule.get_config()) if by_object else repr(schedule)
 
 
 def _takes_step(function: Callable[..., Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfopt._libraries import dtensor, tf_variables
+from tfopt._libraries.warnings import remaking
 from tfopt._state.deferred_loading import CopyLoader
 from tfopt._state.snapshot import Snapshot
 
@@ -49,9 +50,10 @@ def copied(optimizer: Any, memo: dict[int, Any]) -> Any:
     memo[id(optimizer)] = twin
     engine = optimizer._engine.copy_for(twin, memo)
     twin.__dict__.update(_name=optimizer.name, _scope_name=optimizer._scope_name, _engine=engine)
-    for name, value in optimizer.__dict__.items():
-        if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
-            setattr(twin, name, copy.deepcopy(value, memo))
+    with remaking():
+        for name, value in optimizer.__dict__.items():
+            if name not in engine.ATTRIBUTES and not name.startswith("_self_"):
+                setattr(twin, name, copy.deepcopy(value, memo))
     old, new = optimizer._engine.state, engine.state
     dtensor.place_scalars_like(new, old)
     for name, variable in old.added.items():

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfopt import initializers
 from tfopt._libraries import tf_variables
+from tfopt._libraries.messages import shown
 from tfopt._libraries.tf_variables import plain_python
 from tfopt._libraries.warnings import warn
 from tfopt._state import keras_files, pickle_and_deepcopy, saved_model
@@ -40,11 +41,11 @@ class StateMethods:
     def iterations(self, variable: Any) -> None:
         variable, state = tf_variables.unwrap(variable), self._engine.state
         if not isinstance(variable, tf.Variable) or not variable.dtype.is_integer:
-            raise TypeError(f"`iterations` must be an integer tf.Variable; got {variable!r}.")
+            raise TypeError(f"`iterations` must be an integer tf.Variable; got {shown(variable)}.")
         if state.step_counter is not None:
             raise RuntimeError(
                 "`iterations` can only be replaced before the optimizer is used; "
-                f"it is {state.step_counter!r} already; got {variable!r}."
+                f"it is {shown(state.step_counter)} already; got {shown(variable)}."
             )
         state.count_steps_in(variable)
 
@@ -115,7 +116,7 @@ class StateMethods:
             KeyError: if it does not exist (yet): slots are created when `var` is first updated.
         """
         if not isinstance(tf_variables.unwrap(var), tf.Variable | tf_variables.ShardedVariable):
-            raise KeyError(f"Not a variable: {var!r}.")  # checkpoints ask with every object
+            raise KeyError(f"Not a variable: {shown(var)}.")  # checkpoints ask with every object
         slot = self._engine.state.slots.get(var, slot_name)
         if slot is None:
             raise KeyError(

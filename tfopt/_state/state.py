@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfopt._libraries import replicas, tensorflow_private, tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._state import weight_lists
+from tfopt._state.checkpoint_origin import Origin
 from tfopt._state.deferred_loading import ListLoader, Pairs, Rule, SnapshotLoader, Waiting, matched
 from tfopt._state.hyperparameters import Hypers
 from tfopt._state.slots import Slots
@@ -57,7 +58,7 @@ class State:
         self.added: dict[str, Any] = {}  # the variables of `add_weight`, by name
         self.layout: Any = None  # for scalars on a DTensor mesh
         self.home = replicas.Home()  # for scalars under a strategy
-        self.waiting = Waiting(self.lock)
+        self.waiting, self.origin = Waiting(self.lock), Origin(owner)
         self._iterations: Any = None
         self.is_evaluated = False  # whether variables have their evaluation weights
         self.part_of: State | None = None  # of an optimizer that takes the steps of this one
@@ -88,6 +89,7 @@ class State:
         if self._iterations is None:
             with self.lock:
                 if self._iterations is None:
+                    self.origin.note_awaited("iter")
                     self.count_steps_in(self.create_scalar("iter", 0, tf.int64))
         return self._iterations
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._engine.members import Members
 from tfopt._libraries.tf_variables import variable_path
 from tfopt._values.initial_values import zeros
 from tfopt.hyper import Hyper, Static
@@ -54,6 +55,11 @@ class Muon(Optimizer):
     **Name your output layer**, since the authors train it by AdamW and nothing tells it apart:
     `roles={"head": "adamw"}`, which warns if it finds nothing, or `exclude_layers=["head"]`.
 
+    When to use:
+        Transformers and other models of large hidden matrices, if you have time to try: it learns
+        in fewer steps, and a step costs a few matrix products more. Begin at AdamW's learning rate
+        and weight decay, with the output layer in `exclude_layers`.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         adam_beta_1: the decay rate of AdamW's first moment, in [0, 1).
@@ -87,6 +93,13 @@ class Muon(Optimizer):
     Sparse gradients:
         Whole for matrices, exact for what AdamW trains: embeddings. `lazy=True` updates only the
         rows in the batch of these.
+
+    Other libraries:
+        Keras 3: kernels of convolutions and attention are trained by AdamW; with `rms_rate=None`
+            there is no factor.
+        tf-keras: has none.
+        PyTorch: takes matrices only; `weight_decay` is 0.1 by default.
+        Optax: `optax.contrib.muon` corrects the momentum for bias.
 
     Raises:
         ValueError: if a number is out of its range; if `polar_express` is True and coefficients are
@@ -130,6 +143,7 @@ class Muon(Optimizer):
     roles = ("matrix", "projection", "adamw")
     sparse = {"matrix": "whole", "projection": "whole", "adamw": "exact"}
     can_be_cautious = True
+    pattern_keywords = ("exclude_layers",)
     _positional = (
         "learning_rate",
         "adam_beta_1",
@@ -164,6 +178,7 @@ class Muon(Optimizer):
                 "`weight_decay` must be a number, which may be 0, for `adam_weight_decay` to have "
                 "an effect; got None."
             )
+        Members("exclude_layers", names or ())  # raises for what is no regular expression
         numbers = {name for rule in self._engine.groups.rules for name in rule.names}
         if self.uses("adam_weight_decay") and numbers & {"weight_decay", "weight_decay_factor"}:
             raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import registry
+from tfopt._declarations import misspelt
 from tfopt._engine import apply_gradients, building, gradient_arithmetic
 from tfopt._engine.policy import Policy, Works
 from tfopt._engine.step_records import Step
@@ -319,6 +320,8 @@ class LossScaleOptimizer(KerasOptimizer, *_BASES):  # type: ignore[misc]
         elif not name.startswith("_") and hasattr(self._inner, name):
             setattr(self._inner, name, value)
         else:
+            if "_inner" in self.__dict__:
+                misspelt.warn_of_attribute(self._inner, name, value)
             tf.__internal__.tracking.AutoTrackable.__setattr__(self, name, value)
 
     @property

@@ -11,9 +11,9 @@ class SWA(AllRowsWrapper):
     """SWA: stochastic weight averaging around any optimizer of tfopt."""
 
     start_averaging: Static
-    """How many steps come before the first one that enters, at least 0."""
+    """How many steps come before the first weights enter, at least 0."""
     average_period: Static
-    """In steps, at least 1."""
+    """After how many steps the next weights enter, at least 1."""
     def __init__(
         self,
         inner_optimizer: Optimizer | str | Mapping[str, Any],
