@@ -166,7 +166,7 @@ class Parts(WeightDecay):
 
         Exclusions of a part hold for its own variables, those of the whole for all.
         """
-        name, part, _ = self.engine.part(h.role)  # type: ignore[attr-defined]
+        name, part, _ = self.engine.part(h.role)
         if not part.uses("weight_decay"):
             return
         off = any(_excludes(rule, name) for rule in group)
