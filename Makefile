@@ -21,7 +21,7 @@ PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-re
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5")
+demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, write demo.png (DEMO_ARGS="--epochs 5 --seed 1")
 	.venv/bin/python colab/digits.py $(DEMO_ARGS)
 
 test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
@@ -84,7 +84,8 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 	.venv/bin/python tests/check_texts.py dist/*.whl
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html compare.json
+	rm -f docs/tutorials/*.ipynb docs/tutorials/*.png
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -33,13 +33,19 @@ def floors() -> list[list[str]]:
     return [[name.strip().removeprefix("tfopt.") for name in row.split("|")] for row in layers]
 
 
+def box(module: str) -> str:
+    """The name of the box that a module is in."""
+    package, _, rest = module.partition(".")
+    return rest.split(".")[0] if package == "tfopt" else package
+
+
 def arrows(names: set[str]) -> list[tuple[str, str, int]]:
-    """(from, to, number of imports) between the children of tfopt."""
-    graph = grimp.build_graph("tfopt", exclude_type_checking_imports=True)
+    """(from, to, number of imports) between the children of tfopt, and with tfopt_command."""
+    graph = grimp.build_graph("tfopt", "tfopt_command", exclude_type_checking_imports=True)
     counts: dict[tuple[str, str], int] = {}
     for importer in graph.modules:
         for imported in graph.find_modules_directly_imported_by(importer):
-            pair = tuple((module.split(".") + [""])[1] for module in (importer, imported))
+            pair = tuple(map(box, (importer, imported)))
             if pair[0] != pair[1] and set(pair) <= names:
                 counts[pair] = counts.get(pair, 0) + 1
     return sorted((*pair, count) for pair, count in counts.items())

@@ -31,7 +31,7 @@ def code(path):
 def test_private_packages_hold_all_that_users_do_not_meet():
     files = [path.name for path in PACKAGE.glob("_*.py")]
     assert sorted(files) == ["__init__.py", "__main__.py"]
-    assert len(PRIVATE_PACKAGES) == 7
+    assert len(PRIVATE_PACKAGES) == 8
 
 
 @pytest.mark.parametrize("package", PRIVATE_PACKAGES, ids=lambda path: path.name)

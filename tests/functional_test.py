@@ -257,3 +257,19 @@ def test_what_does_not_fit_raises():
         tfopt.functional.init(grouped, values)
     with pytest.raises(TypeError, match="`momentum` is no hyperparameter"):
         tfopt.functional.step(optimizer, values, values, state, momentum=0.5)
+
+
+def test_a_traced_step_logs_nothing(caplog):
+    """AutoGraph would try to rewrite what a step calls, and fail at methods without a body."""
+
+    @tf.function
+    def train(values, state):
+        return tfopt.functional.step(optimizer, values, values, state)
+
+    optimizer, values = tfopt.SGD(0.5, momentum=0.5), [tf.constant([1.0])]
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        train(values, tfopt.functional.init(optimizer, values))
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.messages

@@ -1,10 +1,9 @@
 """What `tfopt.inspect` says of an optimizer is what the optimizer does."""
 
 import io
-import pathlib
+import sys
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -12,8 +11,6 @@ from rich.console import Console
 from training import each_case
 
 import tfopt
-
-# --- the table ------------------------------------------------------------------------------------
 
 
 def ops_of(function):
@@ -111,7 +108,15 @@ def test_summary_prints_a_model(library):
     out = io.StringIO()
     tfopt.inspect.summary(tfopt.Adam(0.5), model, console=Console(file=out, width=160))
     text = out.getvalue()
-    for part in ("first/kernel", "2 × 3 float32", "m, v", "48", "exact", "fused", "2 variables"):
+    for part in (
+        "first/kernel",
+        "2 × 3",
+        "m, v",
+        "48",
+        "exact",
+        "fused",
+        "2 variables, 9 parameters",
+    ):
         assert part in text, part
 
 
@@ -135,248 +140,111 @@ def test_what_is_no_optimizer_or_no_variable_raises():
         tfopt.inspect.describe(tfopt.Adam(), [1.0])
 
 
-def test_a_missing_package_says_what_to_install(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "rich.table", None)
-    with pytest.raises(ImportError, match=r"needs rich.*pip install 'tfopt\[inspect\]'"):
-        tfopt.inspect.summary(tfopt.Adam(), [tf.Variable(1.0)])
-
-
-# --- figures --------------------------------------------------------------------------------------
+def text_of(optimizer, variables, width=80):
+    """The summary as a text, of which every line fits."""
+    text = tfopt.inspect.summary(optimizer, variables, as_text=True, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    return text
 
 
-def quadratic(x):
-    return lambda: tf.reduce_sum(x * x) / 2  # its gradient is x
+def named(*paths, shape=(4, 8)):
+    """Variables of these names, of which those that end in `bias` have one axis."""
+    shapes = [shape[-1:] if path.endswith("bias") else shape for path in paths]
+    return [tf.Variable(tf.ones(s), name=p) for p, s in zip(paths, shapes, strict=True)]
 
 
-@pytest.mark.parametrize("traced", [False, True], ids=["eager", "function"])
-@pytest.mark.parametrize(
-    "clip, changed",
-    [({}, 0), ({"clipnorm": 1.0}, 1), ({"global_clipnorm": 6.0}, 2), ({"clipvalue": 2.5}, 2)],
-    ids=str,
-)
-def test_figures_are_those_of_the_step(clip, changed, traced):
-    x, y = tf.Variable([3.0, 0.0], name="x"), tf.Variable([0.0, 4.0, 12.0], name="y")
-    if clip == {"clipnorm": 1.0}:
-        x.assign([0.6, 0.0])
-    optimizer = tfopt.SGD(0.5, decay=1.0, **clip)
-
-    def step():
-        return optimizer.minimize(lambda: quadratic(x)() + quadratic(y)(), [x, y])
-
-    step = tf.function(step) if traced else step
-    with tfopt.inspect.Watch(optimizer, variables=[x, y], per_variable=True) as watch:
-        for t in range(3):
-            before = [x.numpy(), y.numpy()]
-            with watch.step():
-                step()
-            change = [v.numpy() - old for v, old in zip((x, y), before, strict=True)]
-            norms = [np.linalg.norm(part) for part in before]
-            moves = [np.linalg.norm(part) for part in change]
-            figures = watch.figures
-            np.testing.assert_allclose(figures["learning_rate"], 0.5 / (1 + t), rtol=1e-6)
-            np.testing.assert_allclose(figures["gradient_norm"], np.hypot(*norms), rtol=1e-6)
-            ratio = np.hypot(*moves) / np.hypot(*norms)
-            np.testing.assert_allclose(figures["update_ratio"], ratio, rtol=1e-6)
-            np.testing.assert_allclose(figures["update_ratio/y"], moves[1] / norms[1], rtol=1e-6)
-            if t == 0:
-                assert figures["clipped_gradients"] == changed
+LAYERS = [
+    f"encoder/block_{n}/self_attention/{name}" for n in range(2) for name in ("query", "bias")
+]
 
 
-def test_clips_are_counted_between_records():
-    x = tf.Variable([3.0, 4.0])
-    optimizer = tfopt.SGD(1.0, clipnorm=1.0)
-    with tfopt.inspect.Watch(optimizer, every=3) as watch:
-        counts = []
-        for _ in range(6):  # norms 5, 4, 3; then 2, 1, 0
-            with watch.step():
-                optimizer.minimize(quadratic(x), [x])
-            counts.append(watch.figures.get("clipped_gradients"))
-    assert counts == [None, None, 3, 3, 3, 1]
+def test_long_names_are_folded_and_no_word_is_broken():
+    variables = named("a_very_long_name_of_a_head/bias", *LAYERS)
+    words = {
+        word for v in variables for word in v.name.removesuffix(":0").replace("_", "/").split("/")
+    }
+    for width in (120, 80, 60):
+        text = text_of(tfopt.AdamW(exclude_from_weight_decay=["bias"]), variables, width)
+        assert words <= set(text.replace("_", "/").replace("/", " ").split())
+        if width < 100:
+            assert text.count("encoder/") == 1  # once, above those that share it
+    assert "encoder/block_1/self_attention/query" in text_of(tfopt.Adam(), variables, 120)
 
 
-def test_sparse_gradients_have_norms_too():
-    table = tf.Variable(tf.ones([10, 1]))
-    optimizer = tfopt.Adagrad(0.5, clipnorm=1.0)
-    with tfopt.inspect.Watch(optimizer) as watch, watch.step():
-        rows = tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), tf.constant([1, 1, 3]))
-        optimizer.apply_gradients([(rows, table)])
-    assert watch.figures["gradient_norm"] == 5.0  # of the sums of repeated rows
-    assert watch.figures["clipped_gradients"] == 1
+def test_what_is_alike_is_said_once_and_the_rest_is_summed_up():
+    text = text_of(tfopt.Adam(), named("w", "bias"))
+    assert "All variables: dtype float32; slots m, v; decay no: weight_decay is not set;" in text
+    assert "2 variables, 40 parameters, 320 bytes of slots, 8 for each parameter." in text
 
 
-def test_watching_changes_no_bit_and_unwatched_steps_hold_nothing():
-    def train(watched):
-        x = tf.Variable(tf.range(1.0, 7.0))
-        optimizer = tfopt.Adam(0.1, global_clipnorm=1.0)
-        watch = tfopt.inspect.Watch(optimizer) if watched else None
-        for _ in range(5):
-            optimizer.minimize(quadratic(x), [x])
-        if watch:
-            watch.close()
-        step = tf.function(lambda: optimizer.minimize(quadratic(x), [x]))
-        return x.numpy(), step.get_concrete_function(), optimizer
+def test_each_reason_not_to_decay_is_told():
+    w, bias = named("w", "bias")
 
-    unwatched, function, optimizer = train(False)
-    watched, after, closed = train(True)
-    assert np.array_equal(unwatched, watched)
-    assert len(list(ops_of(function))) == len(list(ops_of(after)))
-    assert len(optimizer.weights) == len(closed.weights)
-    assert len(tf.train.Checkpoint(o=optimizer).save_counter.shape) == 0
-    with tfopt.inspect.Watch(closed):
-        x = tf.Variable([1.0])
-        step = tf.function(lambda: closed.minimize(quadratic(x), [x]))
-        assert len(list(ops_of(step.get_concrete_function()))) > len(list(ops_of(function)))
+    def reasons(optimizer):
+        rows = tfopt.inspect.describe(optimizer, [w, bias])
+        assert [row.decays for row in rows] == [not row.undecayed_because for row in rows]
+        return [row.undecayed_because for row in rows]
 
+    def adam(**keywords):
+        return tfopt.AdamW(**keywords)
 
-def test_replicas_are_watched_as_one(mirrored):
-    with mirrored.scope():
-        x = tf.Variable([0.0, 0.0])
-    optimizer = tfopt.SGD(1.0, clipnorm=1.0)
-
-    @tf.function
-    def step():
-        def replica():
-            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-            gradient = tf.where(first, [3.0, 0.0], [0.0, 4.0])
-            optimizer.apply_gradients([(gradient, x)])
-
-        mirrored.run(replica)
-
-    with tfopt.inspect.Watch(optimizer) as watch:
-        for _ in range(2):
-            with watch.step():
-                step()
-    assert watch.figures["gradient_norm"] == 5.0
-    assert watch.figures["clipped_gradients"] == 1
+    layer = keras.layers.Dense(8)
+    layer.build((None, 4))
+    by_function = tfopt.groups.biases_and_norms
+    assert reasons(tfopt.Adam()) == ["weight_decay is not set"] * 2
+    assert reasons(tfopt.Ftrl()) == ["Ftrl has no weight decay"] * 2
+    assert reasons(adam(weight_decay=0.0)) == ["weight_decay is 0"] * 2
+    for entry, reason in (
+        ("b.as", "excluded by 'b.as'"),
+        (by_function, "excluded by biases_and_norms"),
+        (bias, "excluded"),
+    ):
+        assert reasons(adam(exclude_from_weight_decay=[entry])) == ["", reason]
+    [_, of_layer] = tfopt.inspect.describe(
+        adam(exclude_from_weight_decay=[layer]), [w, layer.kernel]
+    )
+    assert of_layer.undecayed_because == "excluded by its layer"
+    in_group = "weight_decay is 0 in its group"
+    assert reasons(adam(groups={"bias": {"weight_decay": 0.0}})) == ["", in_group]
+    assert reasons(adam(groups={"bias": {"weight_decay_factor": 0.0}})) == ["", in_group]
+    assert reasons(adam(weight_decay=0.0, groups={"w": {"weight_decay": 1.0}})) == [
+        "",
+        "weight_decay is 0",
+    ]
+    assert reasons(adam(groups={"w": {"learning_rate": 0.0}})) == ["its learning rate is 0", ""]
+    parts = tfopt.MultiOptimizer({"w": tfopt.Lion()}, tfopt.LARS(weight_decay=0.1))
+    assert reasons(parts) == ["weight_decay is not set", "its role is 'plain'"]
+    around = tfopt.Lookahead(tfopt.LARS(weight_decay=0.1))
+    assert reasons(around) == ["", "its role is 'plain'"]
 
 
-def test_accumulation_is_watched_where_it_is_applied():
-    x = tf.Variable([3.0, 4.0])
-    optimizer = tfopt.SGD(0.5, gradient_accumulation_steps=2, clipnorm=1.0)
-    with tfopt.inspect.Watch(optimizer, variables=[x]) as watch:
-        seen = []
-        for _ in range(4):
-            with watch.step():
-                optimizer.minimize(quadratic(x), [x])
-            seen.append((watch.figures.get("gradient_norm"), watch.figures["update_ratio"]))
-    np.testing.assert_allclose([ratio for _, ratio in seen], [0, 0.1, 0, 0.5 / 4.5], rtol=1e-6)
-    assert [norm for norm, _ in seen] == [None, 5.0, None, 4.5]
+def test_variables_of_lars_that_do_not_decay_are_told():
+    variables, optimizer = named("w", "bias"), tfopt.LARS(1.0, weight_decay=0.5)
+    rows = tfopt.inspect.describe(optimizer, variables)
+    optimizer.apply_gradients([(1e-9 * tf.ones_like(v), v) for v in variables])
+    assert [row.decays for row in rows] == [
+        float(v[..., 0].numpy().ravel()[0]) < 0.9999 for v in variables
+    ]
 
 
-def test_a_wrapper_stands_for_what_it_wraps():
-    x = tf.Variable([3.0, 4.0])
-    optimizer = tfopt.LossScaleOptimizer(tfopt.SGD(0.5), initial_scale=8.0)
-    assert tfopt.inspect.describe(optimizer, [x])[0].path == "fused"
-    with tfopt.inspect.Watch(optimizer) as watch, watch.step():
-        optimizer.minimize(quadratic(x), [x])
-    assert watch.figures["gradient_norm"] == 5.0  # of what was divided by the scale
+def test_biases_that_decay_are_pointed_out():
+    variables = named("w", "layer/bias")
+    hint = "exclude_from_weight_decay=tfopt.groups.biases_and_norms"
+    assert hint in text_of(tfopt.AdamW(), variables) and hint not in text_of(
+        tfopt.Adam(), variables
+    )
+    without = tfopt.AdamW(exclude_from_weight_decay=tfopt.groups.biases_and_norms)
+    assert text_of(without, variables).count("biases_and_norms") == 2  # the repr, and the reason
 
 
-def test_a_function_traced_before_is_told_of():
-    x = tf.Variable([1.0])
-    optimizer = tfopt.SGD(0.5)
-    step = tf.function(lambda: optimizer.minimize(quadratic(x), [x]))
-    step()
-    with tfopt.inspect.Watch(optimizer) as watch:
-        with pytest.warns(tfopt.TfoptWarning, match="traced before Watch was made"):
-            with watch.step():
-                step()
-    assert watch.figures == {"learning_rate": 0.5, "update_ratio": 0.5}
+def test_long_reasons_stand_below_a_narrow_table():
+    optimizer = tfopt.AdamW(exclude_from_weight_decay=["self_attention.*bias"])
+    text = text_of(optimizer, named(*LAYERS), 60)
+    assert text.count("no (a)") == 2
+    assert "(a) does not decay: excluded by 'self_attention.*bias'." in text
 
 
-def test_one_watch_at_a_time_and_arguments_are_checked():
-    optimizer = tfopt.SGD()
-    with tfopt.inspect.Watch(optimizer):
-        with pytest.raises(ValueError, match="`optimizer` must not be watched already"):
-            tfopt.inspect.Watch(optimizer)
-    tfopt.inspect.Watch(optimizer).close()
-    with pytest.raises(ValueError, match="`every` must be an integer >= 1; got 0"):
-        tfopt.inspect.Watch(optimizer, every=0)
-    with pytest.raises(ValueError, match="`every` must be an integer >= 1; got 0"):
-        tfopt.inspect.TensorBoard("logs", every=0)
-    with pytest.raises(TypeError, match="`optimizer` must be a tfopt.Optimizer"):
-        tfopt.inspect.Watch(keras.optimizers.Adam())
-
-
-def scalars_in(folder):
-    """{tag: {step: value}} of the events in a folder."""
-    found = {}
-    for path in pathlib.Path(folder).rglob("events*"):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                found.setdefault(value.tag, {})[event.step] = number
-    return found
-
-
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-def test_the_callback_writes_what_tensorboard_reads(library, tmp_path):
-    model = library.Sequential([library.layers.Dense(1, name="only")])
-    optimizer = tfopt.SGD(0.125, clipnorm=1e-6)
-    model.compile(optimizer, loss=library.losses.MeanSquaredError())
-    x, y = np.ones([12, 2], "float32"), np.full([12, 1], 100.0, "float32")
-    model.fit(x, y, batch_size=4, verbose=0)  # traced before the callback is there
-    callback = tfopt.inspect.TensorBoard(tmp_path, every=2, per_variable=True)
-    model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
-    found = scalars_in(tmp_path)
-    kernel = next(tag for tag in found if tag.endswith("/kernel") or tag.endswith("kernel:0"))
-    assert set(found) >= {
-        f"optimizer/{name}"
-        for name in ("learning_rate", "gradient_norm", "update_ratio", "clipped_gradients")
-    } | {kernel}
-    assert found["optimizer/learning_rate"] == {5: 0.125, 7: 0.125, 9: 0.125}
-    assert found["optimizer/clipped_gradients"] == {5: 4, 7: 4, 9: 4}  # two of each step
-    assert all(norm > 1 for norm in found["optimizer/gradient_norm"].values())
-    # Gone again: another one may watch, and the train function was made anew.
-    tfopt.inspect.Watch(optimizer).close()
-    function = model.train_function
-    model.fit(x, y, batch_size=4, verbose=0)
-    assert model.train_function is function
-
-
-def test_the_callback_finds_the_optimizer_in_a_loss_scale_wrapper(tmp_path):
-    model = keras.Sequential([keras.layers.Dense(1)])
-    wrapper = keras.optimizers.LossScaleOptimizer(tfopt.SGD(0.5), initial_scale=2.0)
-    model.compile(wrapper, loss=keras.losses.MeanSquaredError())
-    callback = tfopt.inspect.TensorBoard(tmp_path, every=1)
-    model.fit(np.ones([4, 2]), np.ones([4, 1]), verbose=0, callbacks=[callback])
-    assert scalars_in(tmp_path)["optimizer/learning_rate"] == {1: 0.5}
-
-
-# --- paths ----------------------------------------------------------------------------------------
-
-
-def bowl(x, y):
-    return x * x + 4 * y * y
-
-
-def test_trajectories_are_the_optimizers_own():
-    path = tfopt.inspect.trajectory(tfopt.SGD(0.125), bowl, (2, 1), 3)
-    np.testing.assert_array_equal(path, [(2 * 0.75**t, 1.0 if t == 0 else 0.0) for t in range(4)])
-
-
-def test_optimizers_are_left_as_they_are_and_drawn():
-    ours, theirs = tfopt.Adam(0.1), keras.optimizers.Adam(0.1)
-    optimizers = {"ours": ours, "theirs": theirs}
-    axes = tfopt.inspect.plot_trajectories(optimizers, bowl, (2, 1), steps=5)
-    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
-    assert lines["ours"].shape == (6, 2)
-    np.testing.assert_allclose(lines["ours"], lines["theirs"], rtol=1e-5)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "theirs"]
-    left, right = axes.get_xlim()
-    assert left < lines["ours"][:, 0].min() and right > 2
-    assert not ours.built and int(np.array(theirs.iterations)) == 0
-
-
-def test_a_list_is_labelled_by_names_and_wrong_arguments_raise():
-    axes = tfopt.inspect.plot_trajectories([tfopt.SGD(0.1, name="a")], bowl, (2, 1), steps=1)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a"]
-    with pytest.raises(ValueError, match="`optimizers` must hold one at least"):
-        tfopt.inspect.plot_trajectories([], bowl, (2, 1))
-    with pytest.raises(ValueError, match="`start` must be two numbers; got 2"):
-        tfopt.inspect.trajectory(tfopt.SGD(), bowl, 2, 1)
-    with pytest.raises(ValueError, match="`steps` must be an integer >= 0; got -1"):
-        tfopt.inspect.trajectory(tfopt.SGD(), bowl, (2, 1), -1)
+def test_without_rich_the_same_is_printed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    tfopt.inspect.summary(tfopt.Adam(), named("w"), width=80)
+    assert capsys.readouterr().out == text_of(tfopt.Adam(), named("w")) + "\n"

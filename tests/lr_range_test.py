@@ -221,7 +221,7 @@ def test_it_is_drawn(monkeypatch):
     assert axes.get_xscale() == "log"
     assert found.plot(axes) is axes
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"needs matplotlib.*pip install 'tfopt\[inspect\]'"):
+    with pytest.raises(ImportError, match=r"needs matplotlib.*: pip install matplotlib"):
         found.plot()
 
 

@@ -11,7 +11,9 @@ import pytest
 import tfopt
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted((ROOT / "tfopt").rglob("*.py"))
+SOURCES = sorted(
+    path for name in ("tfopt", "tfopt_command") for path in (ROOT / name).rglob("*.py")
+)
 OPTIMIZERS = [getattr(tfopt, name) for name in tfopt.optimizers.__all__]
 
 

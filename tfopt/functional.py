@@ -41,6 +41,7 @@ class State(NamedTuple):
     slots: tuple[dict[str, Any], ...]
 
 
+@tf_variables.plain_python
 def init(optimizer: Any, values: Any) -> State:
     """Returns the state of an optimizer before its first step.
 
@@ -71,6 +72,7 @@ def init(optimizer: Any, values: Any) -> State:
     return State(tf.zeros([], tf.int64), scalars, tuple(slots))
 
 
+@tf_variables.plain_python
 def step(
     optimizer: Any, gradients: Any, values: Any, state: State, **hyperparameters: Any
 ) -> tuple[Any, State]:

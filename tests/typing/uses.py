@@ -111,7 +111,6 @@ def steps(optimizer: tfopt.Optimizer, model: keras.Model, x: tf.Variable) -> Non
     optimizer.apply_gradients([1.0, 2.0])  # wrong: no pairs
     optimizer.apply_gradients([1.0], [x])  # wrong: two lists in place of pairs
     optimizer.apply_gradients()  # wrong: without gradients
-    optimizer.minimize(lambda: x * x)  # wrong: without variables
     optimizer.minimize(lambda: x * x, [x], tapes=None)  # wrong: a misspelt keyword
     with optimizer.evaluation_weights() as value:
         assert_type(value, None)

@@ -29,6 +29,7 @@ class Formula:
     slot_order = "slot"  # in `weights`: "slot" after slot, or "variable" after variable
     roles: Sequence[str] = ()  # the parts of a model that it treats differently: `choose_role`
     pattern_keywords: Sequence[str] = ()  # which hold regular expressions for paths of variables
+    roles_without_decay: Sequence[str] = ()  # the roles in which `update` uses no weight decay
     # Whether `cautious` may be used: steps follow a momentum, which may point against the gradient,
     # and no slot depends on where they lead.
     can_be_cautious: Any = False

@@ -13,7 +13,7 @@ from tfopt._engine.policy import Policies, Policy
 from tfopt._engine.scalars import ScalarsOfSteps
 from tfopt._engine.step_in_progress import step_of
 from tfopt._engine.step_records import Step, Work
-from tfopt._engine.variable_groups import Grouping, Seen
+from tfopt._engine.variable_groups import Grouping
 from tfopt._engine.xla_functions import Compiled
 from tfopt._libraries import dtensor, replicas, tf_variables
 from tfopt._libraries.warnings import a_library_calls, warn
@@ -187,10 +187,9 @@ class Engine:
         word, lazy = self.sparse(role), self.statics["lazy"]
         return word if word == "whole" or lazy is None else "rows" if lazy else "exact"
 
-    def decays(self, known: Seen) -> bool:
-        """Returns whether weight decay moves a variable."""
-        excluded = any("weight_decay" in rule.off for rule in known.group)
-        return self.uses("weight_decay") and not excluded
+    def part(self, role: str) -> tuple[str, Optimizer, str]:
+        """Returns the name of a part, "" for the whole, the optimizer of it, and the role there."""
+        return "", self.optimizer, role
 
     def moves_rows(self, x: Any) -> bool:
         """Returns whether an `IndexedSlices` gradient of this variable moves only its rows."""

@@ -132,6 +132,17 @@ class Members:
 
         return covers
 
+    def entry_of(self, variable: Any) -> str:
+        """Says which entry selects a variable, for messages; "" if the variable is the entry."""
+        path = tf_variables.variable_path(variable)
+        for pattern in self._patterns:
+            if re.search(pattern, path):
+                return repr(pattern)
+        for function in self._functions:
+            if function(variable):
+                return str(getattr(function, "__name__", function))
+        return "" if tf_variables.key(variable) in self._variables else "its layer"
+
     @property
     def are_objects(self) -> bool:
         """Whether variables or layers are among the entries, which match nothing but themselves."""

@@ -1,7 +1,7 @@
-"""Trains one model with several optimizers from one seed, and shows which learns how fast.
+"""Trains one model with several optimizers, from the same seeds, and compares them.
 
-Run it as `tfopt compare`. What it draws with (rich, Matplotlib) comes with
-`pip install 'tfopt[inspect]'`; the digits that it trains on by default are scikit-learn's.
+Run it as `tfopt compare`. The digits that it trains on by default come with scikit-learn. rich
+makes the table prettier and Matplotlib draws the curves, if you have them.
 """
 
 from __future__ import annotations

@@ -1,102 +1,145 @@
-"""The command `tfopt compare`: its arguments, its progress bars and what it prints."""
+"""The command `tfopt compare`: trains, shows how far it is, prints a table and writes a page."""
 
 from __future__ import annotations
 
 import argparse
-import pkgutil
-import sys
-from collections.abc import Callable
+import datetime
+import hashlib
+import inspect
+import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfopt.compare.contest import DEFAULT_OPTIMIZERS, Run, compare
+import tensorflow as tf
+
+from tfopt.compare.contest import Run, plan, train
 from tfopt.compare.html_page import page
-from tfopt.compare.optimizer_text import optimizer
-from tfopt.compare.results_table import headings_and_rows
-from tfopt.inspect.optional_imports import import_optional
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of `tfopt compare`."""
-    parser.add_argument(
-        "optimizers",
-        nargs="*",
-        default=list(DEFAULT_OPTIMIZERS),
-        help="such as adam sgd,learning_rate=0.1,momentum=0.9 keras.adam; "
-        f"by default {' '.join(DEFAULT_OPTIMIZERS)}",
-    )
-    parser.add_argument(
-        "--problem",
-        default="tfopt.compare:digits",
-        help="module:function; the function takes an optimizer, and returns a compiled model, the "
-        "data to fit, (x, y) or a tf.data.Dataset, and, if it likes, test data",
-    )
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=32, help="for data that are arrays")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page to write")
+from tfopt.compare.problem_function import problem_function
+from tfopt.compare.progress import HAS_RICH, progress
+from tfopt.compare.remarks import remarks
+from tfopt.compare.results_file import ResultsFile
+from tfopt.compare.results_table import caption, headings_and_rows, plain_text
+from tfopt_command.compare_arguments import DEFAULT_OPTIMIZERS
+from tfopt_command.optimizer_text import OptimizerText, Setting, parse, with_sweeps
+from tfopt_command.versions import versions
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Trains, shows how it goes, prints the table of results and writes the page.
+    """Runs the command.
 
     Args:
-        arguments: what `add_arguments` declares.
+        arguments: what `tfopt_command.compare_arguments` declares.
 
     Raises:
-        SystemExit: with a line for the user, if an argument is wrong or a package is missing.
+        SystemExit: with a text for the user, if an argument is wrong or the user interrupts it.
     """
-    try:  # now, and not after all the training
-        rich = import_optional("rich.console", "rich.progress", "rich.table")
-        import_optional("matplotlib.figure")
-        problem = _problem_function(arguments.problem)
-        for text in arguments.optimizers:
-            optimizer(text)
-    except (ImportError, ValueError) as error:
-        raise SystemExit(f"tfopt compare: {error}") from error
-    console = rich.console.Console()
-    columns = rich.progress.Progress.get_default_columns()
-    loss_column = rich.progress.TextColumn("loss {task.fields[loss]:.4f}")
-    with rich.progress.Progress(*columns, loss_column, console=console) as progress:
-
-        def show(run: Run, total: int, loss: float) -> None:
-            if len(run.losses) == 1:
-                progress.add_task(run.label, total=total or None, loss=loss)
-            progress.update(progress.task_ids[-1], advance=1, loss=loss)
-
-        runs = compare(
-            arguments.optimizers,
-            problem,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            seed=arguments.seed,
-            watch=show,
-        )
-    headings, rows = headings_and_rows(runs)
-    table = rich.table.Table(caption="loss: the mean of the last epoch's batches")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    html = page(runs, f"{arguments.problem}, seed {arguments.seed}")
-    arguments.out.write_text(html, encoding="utf-8")
-    console.print(f"Curves: {arguments.out}")
-
-
-def _problem_function(name: str) -> Callable[..., Any]:
-    """The function that `module:function` names.
-
-    Raises:
-        ValueError: if there is no such function.
-    """
-    sys.path.insert(0, "")  # the folder that the command runs in
+    sweeps = dict(arguments.sweep)
+    texts = arguments.optimizers or [_without(text, sweeps) for text in DEFAULT_OPTIMIZERS]
     try:
-        function = pkgutil.resolve_name(name)
-    except (AttributeError, ModuleNotFoundError, ValueError) as error:
-        raise ValueError(f"`problem` must be module:function; got {name!r}: {error}.") from error
-    finally:
-        sys.path.remove("")
-    if ":" not in name or not callable(function):
-        raise ValueError(f"`problem` must be module:function; got {name!r}.")
-    return function
+        problem = problem_function(arguments.problem)
+        planned = plan(with_sweeps(texts, sweeps), arguments.seed, arguments.seeds)
+    except ValueError as error:
+        raise SystemExit(f"tfopt compare: {error}") from error
+    file = ResultsFile(arguments.out.with_suffix(".json"), _about(arguments, problem))
+    try:
+        runs = _train_all(arguments, planned, problem, file)
+    except ImportError as error:  # a problem that needs another package, such as the digits
+        raise SystemExit(f"tfopt compare: {error}") from error
+    arguments.out.write_text(_page(arguments, runs), encoding="utf-8")
+    file.write(runs, complete=True)
+    _print_table(runs)
+    for remark in remarks(runs):
+        print(remark)
+    print(f"Page: {arguments.out}")
+
+
+def _without(text: str, names: Sequence[str] | dict[str, Any]) -> str:
+    """Returns an optimizer without its own values of the arguments that are swept."""
+    name, given = parse(text)
+    return str(OptimizerText(name, {n: v for n, v in given.items() if n not in names}))
+
+
+def _about(arguments: argparse.Namespace, problem: Callable[..., Any]) -> dict[str, Any]:
+    """Returns what the results depend on besides optimizers and seeds."""
+    try:
+        source = Path(inspect.getsourcefile(problem) or "").read_bytes()
+    except (OSError, TypeError):
+        source = b""
+    return {
+        "problem": arguments.problem,
+        "source": hashlib.sha256(source).hexdigest(),
+        "epochs": arguments.epochs,
+        "batch size": arguments.batch_size,
+        "versions": versions(),
+    }
+
+
+def _train_all(
+    arguments: argparse.Namespace,
+    planned: Sequence[tuple[Setting, int]],
+    problem: Callable[..., Any],
+    file: ResultsFile,
+) -> list[Run]:
+    """Trains what is not finished yet, and keeps each run in the file as soon as it is finished."""
+    finished = {} if arguments.restart else {(r.label, r.seed): r for r in file.finished()}
+    keys = [(setting.text, seed) for setting, seed in planned]
+    runs = {key: finished[key] for key in keys if key in finished}
+    if runs:
+        print(f"Continuing: {len(runs)} of {len(planned)} trainings are in {file.path}.")
+    with progress(len(planned), len(runs), arguments.epochs) as show:
+        for setting, seed in planned:
+            key = setting.text, seed
+            if key in runs:
+                continue
+            try:
+                runs[key] = train(
+                    setting,
+                    problem,
+                    epochs=arguments.epochs,
+                    batch_size=arguments.batch_size,
+                    seed=seed,
+                    watch=show.batch,
+                )
+            except KeyboardInterrupt:
+                raise SystemExit(
+                    f"\ntfopt compare: interrupted. {len(runs)} of {len(planned)} trainings are "
+                    f"kept in {file.path}; the same command continues from there."
+                ) from None
+            file.write(list(runs.values()))
+            show.done(runs[key])
+    return [runs[key] for key in keys]
+
+
+def _page(arguments: argparse.Namespace, runs: Sequence[Run]) -> str:
+    last = arguments.seed + arguments.seeds - 1
+    seeds = f"seeds {arguments.seed} to {last}" if arguments.seeds > 1 else f"seed {last}"
+    gpus = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+    devices = f"{len(gpus)} GPU" if gpus else "no GPU"
+    details = {
+        "command": arguments.command_line,
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "model": ", ".join(dict.fromkeys(run.model for run in runs)),
+        "training": f"{arguments.epochs} epochs, batch size {arguments.batch_size}, {seeds}",
+        "versions": versions(),
+        "machine": f"{platform.system()} {platform.machine()}, {devices}",
+    }
+    return page(runs, f"Optimizers compared on {arguments.problem}", details)
+
+
+def _print_table(runs: Sequence[Run]) -> None:
+    headings, rows = headings_and_rows(runs)
+    if not HAS_RICH:
+        print(plain_text(headings, rows), caption(runs), sep="\n")
+        return
+    import rich.box
+    import rich.console
+    import rich.markup
+    import rich.table
+
+    table = rich.table.Table(caption=caption(runs), box=rich.box.SIMPLE_HEAD)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number > 0, justify="right" if number else "left")
+    for label, *numbers in rows:  # a long label may go on in the next line after a comma
+        table.add_row(rich.markup.escape(label.replace(",", ", ")), *numbers)
+    rich.console.Console().print(table)

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 
 from tfopt.compare.contest import Run
+from tfopt.compare.results import has_sweep, results, with_spread
+
+CAPTION = "Loss is the mean of the last epoch's batches; times are of whole training steps."
+SEEDS_CAPTION = "After ± stands the standard deviation over the seeds."
+SWEEP_CAPTION = "* marks the best of a sweep."
 
 
-def headings_and_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """The headings and the rows of the table of results. The lowest loss comes first."""
-    names = list(dict.fromkeys(name for run in runs for name in run.test))
+def headings_and_rows(runs: Iterable[Run]) -> tuple[list[str], list[list[str]]]:
+    """Returns the headings and the rows of the table. The lowest loss comes first."""
+    found = results(runs)
+    names = list(
+        dict.fromkeys(name for result in found for run in result.runs for name in run.test)
+    )
     headings = ["optimizer", "loss", *(f"test {name}" for name in names), "ms a step", "first step"]
-    ordered = sorted(runs, key=lambda run: (math.isnan(run.loss), run.loss))
     return headings, [
         [
-            run.label,
-            f"{run.loss:.4g}",
-            *(f"{run.test.get(name, math.nan):.4f}" for name in names),
-            f"{run.milliseconds:.2f}",
-            f"{run.first:.2f} s",
+            f"{result.label} *" if result.is_best_of_sweep else result.label,
+            with_spread([run.loss for run in result.runs], ".4g"),
+            *(with_spread([r.test.get(n, math.nan) for r in result.runs], ".4f") for n in names),
+            f"{statistics.median(run.milliseconds for run in result.runs):.2f}",
+            f"{statistics.median(run.first for run in result.runs):.2f} s",
         ]
-        for run in ordered
+        for result in found
     ]
+
+
+def caption(runs: Iterable[Run]) -> str:
+    """Returns what one must know to read the table."""
+    found = results(runs)
+    lines = [CAPTION]
+    if any(len(result.runs) > 1 for result in found):
+        lines.append(SEEDS_CAPTION)
+    if has_sweep(found):
+        lines.append(SWEEP_CAPTION)
+    return " ".join(lines)
+
+
+def plain_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns the table as lines of text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    lines = []
+    for cells in [headings, ["-" * width for width in widths], *rows]:
+        first, *others = zip(cells, widths, strict=True)
+        lines.append("  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)]))
+    return "\n".join(lines)

@@ -1,14 +1,17 @@
-"""What an optimizer is doing, for people: a table, figures of its steps, paths, learning rates.
+"""What an optimizer is doing, for people: tables, figures of its steps, paths, learning rates.
 
-Training code imports nothing from here. The packages that draw (rich, Matplotlib, TensorBoard)
-are imported only when they are used: `pip install 'tfopt[inspect]'` installs them.
+Training code imports nothing from here. Packages that draw are imported only when they are used:
+Matplotlib by the functions that plot, TensorBoard by `Watch` with a `log_dir`. `summary` uses the
+styles of rich where it is installed. `pip install matplotlib tensorboard rich` installs them.
 """
 
 from __future__ import annotations
 
 from tfopt.inspect.copies import Difference, replicas
 from tfopt.inspect.learning_rate_range import LearningRateRange, lr_range
-from tfopt.inspect.table import Row, describe, summary
+from tfopt.inspect.printed_table import summary
+from tfopt.inspect.schedule_curves import plot_schedule
+from tfopt.inspect.table import Row, describe
 from tfopt.inspect.tensorboard import TensorBoard
 from tfopt.inspect.trajectories import plot_trajectories, trajectory
 from tfopt.inspect.watch import Watch
@@ -21,6 +24,7 @@ __all__ = [
     "Watch",
     "describe",
     "lr_range",
+    "plot_schedule",
     "plot_trajectories",
     "replicas",
     "summary",

@@ -52,7 +52,7 @@ def replicas(optimizer: Any) -> list[Difference]:
             `tfopt.LossScaleOptimizer` is compared, too; that of Keras' wrappers is not.
 
     Returns:
-        The differences: an empty list if all copies are equal, or if there are no copies.
+        The differences, an empty list if all copies are equal, or if there are no copies.
 
     Raises:
         TypeError: if `optimizer` is not one of tfopt's.

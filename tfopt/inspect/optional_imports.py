@@ -18,6 +18,6 @@ def import_optional(*modules: str) -> Any:
             importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"This needs {package}, which is not installed: pip install 'tfopt[inspect]'."
+            f"This needs {package}, which is not installed: pip install {package}."
         ) from error
     return importlib.import_module(package)

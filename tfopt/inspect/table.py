@@ -1,8 +1,9 @@
-"""What an optimizer does with each variable, as rows and as a printed table."""
+"""What an optimizer does with each variable, as Python objects."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tfopt._engine.variable_groups import Group, Seen
 from tfopt._libraries import dtensor, tf_variables
 from tfopt._values.initial_values import Initial
 from tfopt.inspect.argument_checks import unwrapped_optimizer
-from tfopt.inspect.optional_imports import import_optional
+from tfopt.inspect.decay_reasons import why_undecayed
 from tfopt.optimizer import Optimizer
 
 
@@ -31,6 +32,7 @@ class Row:
         slots: the shape of each slot, by name.
         slot_bytes: how much memory one copy of the slots takes.
         decays: whether weight decay moves the variable.
+        undecayed_because: why weight decay does not move it; empty if it does.
         sparse: what an `IndexedSlices` gradient does: "rows" (lazy: the gradient's rows only),
             "rows_move", "exact" or "whole".
         path: how a dense gradient is applied: "fused" (one TensorFlow kernel), "XLA" (compiled;
@@ -54,6 +56,12 @@ class Row:
     path: str
     numbers: tuple[str, ...] = ()
     role: str = ""
+    undecayed_because: str = ""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the variable holds; 0 if its shape is not fully known."""
+        return math.prod(size or 0 for size in self.shape)
 
 
 def describe(optimizer: Any, variables: Any = None) -> list[Row]:
@@ -96,68 +104,26 @@ def describe(optimizer: Any, variables: Any = None) -> list[Row]:
     ]
 
 
-def summary(optimizer: Any, variables: Any = None, *, console: Any = None) -> None:
-    """Prints what an optimizer does, or would do, with each variable, as a table.
-
-    Args:
-        optimizer: one of tfopt's, or a loss-scale wrapper of one.
-        variables: a model, or a list of variables; by default those that the optimizer has
-            seen.
-        console: the `rich.console.Console` to print to; standard output by default.
-
-    Raises:
-        ImportError: without rich.
-        TypeError: if `optimizer` is not one of tfopt's.
-        ValueError: if there are no variables.
-    """
-    rich = import_optional("rich.console", "rich.table")
-    rows = describe(optimizer, variables)
-    table = rich.table.Table(title=repr(optimizer), title_justify="left")
-    headings = ["variable", "shape", "slots", "bytes", "decay", "sparse", "path"]
-    more = {"group": [", ".join(row.numbers) for row in rows], "role": [row.role for row in rows]}
-    more = {heading: texts for heading, texts in more.items() if any(texts)}
-    for heading in (*headings, *more):
-        table.add_column(
-            heading, justify="right" if heading == "bytes" else "left", overflow="fold"
-        )
-    for row, *others in zip(rows, *more.values(), strict=True):
-        table.add_row(
-            row.variable,
-            f"{_shape_text(row.shape)} {row.dtype}",
-            ", ".join(
-                name if shape == row.shape else f"{name} {_shape_text(shape)}"
-                for name, shape in row.slots.items()
-            ),
-            f"{row.slot_bytes:,}",
-            "yes" if row.decays else "no",
-            "rows (lazy)" if row.sparse == "rows" else row.sparse,
-            row.path,
-            *others,
-        )
-    table.caption = f"{len(rows)} variables, {sum(row.slot_bytes for row in rows):,} bytes of slots"
-    (console or rich.console.Console()).print(table)
-
-
-def _shape_text(shape: Sequence[int | None]) -> str:
-    return " × ".join("?" if size is None else str(size) for size in shape) or "scalar"
-
-
 def _row(optimizer: Optimizer, known: Seen, planned_slots: Mapping[str, Any], path: str) -> Row:
     original, group, role = known
     engine, variable = optimizer._engine, tf_variables.unwrap(original)
     slots = engine.state.slots.of(variable) or planned_slots
+    undecayed_because = why_undecayed(optimizer, known)
+    if path == "off":
+        undecayed_because = undecayed_because or "its learning rate is 0"
     return Row(
         variable=tf_variables.variable_path(original),
         shape=tuple(variable.shape),
         dtype=variable.dtype.name,
         slots={name: tuple(slot.shape) for name, slot in slots.items()},
         slot_bytes=sum(s.dtype.size * (s.shape.num_elements() or 0) for s in slots.values()),
-        decays=engine.decays(known) and path != "off",
+        decays=not undecayed_because,
         sparse=engine.rows_word(role),
         # The plan is made for a variable that is on no mesh.
         path="plain" if path == "XLA" and dtensor.is_on_mesh(variable) else path,
         numbers=tuple(_numbers(engine, group)),
         role=role,
+        undecayed_because=undecayed_because,
     )
 
 

@@ -11,12 +11,15 @@ import tensorflow as tf
 
 from tfopt._engine import gradient_arithmetic
 from tfopt._engine.engine import Engine
+from tfopt._engine.members import biases_and_norms
 from tfopt._engine.policy import Policies, Policy, Works
 from tfopt._engine.step_records import Step
 from tfopt._libraries import tf_variables
 from tfopt._libraries.warnings import warn
 from tfopt._policies.clipping import Clipping
 from tfopt.inspect.argument_checks import check_integer_at_least, unwrapped_optimizer
+from tfopt.inspect.optional_imports import import_optional
+from tfopt.inspect.update_ratios import UpdateRatios, health
 
 
 class Watch:
@@ -37,6 +40,11 @@ class Watch:
       with `per_variable` for each variable too, as `update_ratio/<path>`. It costs a copy of
       the weights, in recorded steps only.
 
+    `health` says in words which variables take steps that are much too large or too small.
+
+    An optimizer has one `Watch` at a time. A new one closes the one before, which may be left from
+    a cell of a notebook that was interrupted.
+
     Args:
         optimizer: one of tfopt's, or a loss-scale wrapper of one.
         log_dir: the folder for TensorBoard, or a `tf.summary.SummaryWriter`; by default nothing
@@ -49,7 +57,8 @@ class Watch:
 
     Raises:
         TypeError: if `optimizer` is not one of tfopt's.
-        ValueError: if it is watched already, or `every` is less than 1.
+        ValueError: if `every` is less than 1.
+        ImportError: if `log_dir` is a path, and TensorBoard is not installed.
 
     >>> x = tf.Variable([3.0, 4.0])
     >>> opt = tfopt.SGD(0.5, clipnorm=1.0)
@@ -70,10 +79,6 @@ class Watch:
         per_variable: bool = False,
     ):
         optimizer = unwrapped_optimizer(optimizer)
-        if optimizer._engine.watch is not None:
-            raise ValueError(
-                f"`optimizer` must not be watched already: close its Watch; got {optimizer!r}."
-            )
         check_integer_at_least("every", every, 1)
         self.optimizer = optimizer
         self.every = every
@@ -81,10 +86,17 @@ class Watch:
         self._variables = getattr(variables, "trainable_variables", variables)
         self._per_variable = per_variable
         is_path = log_dir is not None and not hasattr(log_dir, "as_default")
+        if is_path:
+            import_optional("tensorboard")  # which `tf.summary` asks for at the first record only
         self._writer = tf.summary.create_file_writer(str(log_dir)) if is_path else log_dir
         self._steps_begun = 0
+        self._is_open = True
+        self._ratios = UpdateRatios()
+        self._with_rows: set[str] = set()  # paths of variables that had gradients of rows
         self._recorded: dict[str, Any] = {}  # the variables that `record` writes, by name
         self._clipped_at_last_record = 0
+        if optimizer._engine.watch is not None:
+            optimizer._engine.watch.stop()
         optimizer._engine.watch = self
 
     def __enter__(self) -> Watch:
@@ -95,7 +107,16 @@ class Watch:
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
-        """Surrounds one training step, however it is made, and records every so many of them."""
+        """Surrounds one training step, however it is made, and records every so many of them.
+
+        Raises:
+            RuntimeError: if this `Watch` is closed.
+        """
+        if not self._is_open:
+            raise RuntimeError(
+                "This Watch is closed, by `close` or by a newer Watch of the same optimizer, which "
+                "has one at a time. Make a new Watch, before the function that trains is traced."
+            )
         self._steps_begun += 1
         if self._steps_begun % self.every:
             yield
@@ -104,7 +125,7 @@ class Watch:
         steps_recorded, iterations = self._read_recorded("steps"), self._iterations()
         copies = [tf.identity(tf_variables.unwrap(v)) for v in self._watched_variables()]
         yield
-        figures.update(self._update_ratios(copies))
+        figures.update(self._update_ratios(copies, self._iterations() > iterations))
         if self._read_recorded("steps") > steps_recorded:
             figures["gradient_norm"] = float(self._read_recorded("norm"))
             clipped = int(self._read_recorded("clipped"))
@@ -131,8 +152,48 @@ class Watch:
             for name, value in self.figures.items():
                 tf.summary.scalar(f"optimizer/{name}", value, step=step)
 
+    def health(self) -> list[str]:
+        """Says which variables take steps that are much too large or too small.
+
+        It compares the median update ratio of the last 25 recorded steps with 0.001, which is
+        usual: Karpathy's rule of thumb. Biases and norms are left out, because a bias begins at
+        0. A variable of which a step moves only a few rows is never told to take larger steps.
+
+        Returns:
+            A line for each such variable; no line if the ratios of all lie between 1e-6 and 0.1.
+        """
+        return health(self._ratios.medians(), self._with_rows)
+
+    def write_health(self, step: int | None = None) -> None:
+        """Writes the lines of `health` by `tf.summary.text`, if there are any, and a `log_dir`.
+
+        Args:
+            step: the step to write them under; the optimizer's `iterations` by default.
+        """
+        lines = self.health()
+        if self._writer is None or not lines:
+            return
+        step = self._iterations() if step is None else step
+        with self._writer.as_default():
+            tf.summary.text("optimizer/health", "\n\n".join(lines), step=step)
+
     def close(self) -> None:
-        """Stops watching, and flushes what was written."""
+        """Stops watching, flushes what was written, and warns if steps left no figures."""
+        was_open = self._is_open
+        self.stop()
+        if was_open and not self.figures and int(self._read_recorded("steps")) > 0:
+            warn(
+                "Watch recorded no figures: "
+                + (
+                    f"there were {self._steps_begun} steps, and `every` is {self.every}."
+                    if self._steps_begun
+                    else "surround each training step by `with watch.step():`."
+                )
+            )
+
+    def stop(self) -> None:
+        """Stops watching, as `close` does, without a warning: for a training that did not end."""
+        self._is_open = False
         if self.optimizer._engine.watch is self:
             self.optimizer._engine.watch = None
         if self._writer is not None:
@@ -167,6 +228,7 @@ class Watch:
             gradient_arithmetic.changed(old.gradient, new.gradient, new.clip_factor)
             for old, new in zip(before, after, strict=True)
         ]
+        self._with_rows |= {work.variable_path for work in before if work.is_sparse}
         self._recorded["norm"].assign(
             gradient_arithmetic.joint_norm([work.gradient for work in before])
         )
@@ -192,7 +254,7 @@ class Watch:
             return self.optimizer._trainable_variables
         return list(self._variables)
 
-    def _update_ratios(self, copies: Sequence[Any]) -> dict[str, float]:
+    def _update_ratios(self, copies: Sequence[Any], is_step: bool) -> dict[str, float]:
         """The ratios of weights that have changed since the copies of them were made."""
         figures, norms = {}, []
         # A step may bring new variables, of which there is no copy: they come last.
@@ -201,9 +263,11 @@ class Watch:
             before = tf.cast(before, wide)
             change = tf.cast(tf.identity(tf_variables.unwrap(variable)), wide) - before
             norms.append((float(tf.norm(change)), float(tf.norm(before))))
+            path, ratio = tf_variables.variable_path(variable), _ratio(*norms[-1])
             if self._per_variable:
-                name = f"update_ratio/{tf_variables.variable_path(variable)}"
-                figures[name] = _ratio(*norms[-1])
+                figures[f"update_ratio/{path}"] = ratio
+            if is_step and not biases_and_norms(variable):
+                self._ratios.add(path, ratio)
         if not norms:
             return {}
         changes, sizes = zip(*norms, strict=True)

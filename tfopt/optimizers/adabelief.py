@@ -25,6 +25,10 @@ class AdaBelief(Optimizer):
     $r_t$ is that of `RectifiedAdam`, whose first steps are $\alpha m_t / (1-\beta_1^t)$. With
     `rectify=False` it is 1.
 
+    When to use:
+        Models that Adam trains: steps are large where gradients agree with their average. Begin at
+        0.001, the default, with a small `epsilon`.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -43,6 +47,13 @@ class AdaBelief(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the moments of all rows change at every
         step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' adds $\epsilon$ only to the rows of a sparse
+            gradient.
+        PyTorch: has none.
+        Optax: has no rectified first steps (`rectify=False` here); $\epsilon$ is 1e-16 by default.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -20,6 +20,10 @@ class Adadelta(Optimizer):
 
     $$u_t = \rho u_{t-1} + (1-\rho) d_t^2, \qquad x_t = x_{t-1} - \alpha d_t$$
 
+    When to use:
+        Models whose authors used it. Begin at 1.0, the learning rate of the paper: the default of
+        Keras, 0.001, is very small.
+
     Args:
         learning_rate: the factor $\alpha$ of the step, at least 0; 1 in the paper.
         rho: the decay rate $\rho$ of the averages, in [0, 1].
@@ -33,6 +37,13 @@ class Adadelta(Optimizer):
 
     Sparse gradients:
         Rows: only the rows in the batch are updated. The averages of all other rows do not decay.
+
+    Other libraries:
+        Keras 3: the same for dense gradients; the parts of a repeated row are squared before they
+            are summed.
+        tf-keras: the same; so is `tf_keras.optimizers.legacy.Adadelta`.
+        PyTorch: the same formula; the defaults are 1.0, $\rho$ 0.9 and $\epsilon$ 1e-6.
+        Optax: the same formula; the defaults are $\rho$ 0.9 and $\epsilon$ 1e-6.
 
     Raises:
         ValueError: if a number is out of its range.

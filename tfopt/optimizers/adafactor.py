@@ -31,6 +31,11 @@ class Adafactor(Optimizer):
     two are rows and columns. Scalars and vectors keep for each entry
     $v_t = \hat\beta_t v_{t-1} + (1-\hat\beta_t) (g_t^2 + \epsilon_1)$.
 
+    When to use:
+        Large models, if memory is scarce: matrices keep one number for each row and each column.
+        Begin at 0.01, the learning rate of the paper: it is relative to the size of the weights,
+        and the default of Keras, 0.001, is small.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0, relative to the variable's RMS.
         beta_2_decay: the power $\gamma$ by which $\hat\beta_t$ approaches 1, at most 0.
@@ -49,6 +54,16 @@ class Adafactor(Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the means need the
         whole variable.
+
+    Other libraries:
+        Keras 3: `relative_step=False` has no effect, and each variable has a further slot of its
+            own shape.
+        tf-keras: `relative_step=False` has no effect, and each variable has a further slot of its
+            own shape.
+        PyTorch: always `relative_step`; $\epsilon_1$ bounds the second moment from below; the
+            learning rate is 0.01 by default.
+        Optax: has no `relative_step`; axes shorter than 128 are not factored; momentum is an
+            option.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

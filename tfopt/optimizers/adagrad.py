@@ -17,6 +17,12 @@ class Adagrad(Optimizer):
 
     $$v_t = v_{t-1} + g_t^2, \qquad x_t = x_{t-1} - \alpha \frac{g_t}{\sqrt{v_t} + \epsilon}$$
 
+    When to use:
+        Large embedding tables and sparse features: a row costs nothing in a step where it is not in
+        the batch, and rare rows keep a large learning rate. Steps become smaller over time. Begin
+        at 0.03, and try up to 1, near which the paper's experiments are: the default of Keras,
+        0.001, is small.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. The paper's experiments use values
             near 1.
@@ -31,6 +37,15 @@ class Adagrad(Optimizer):
     Sparse gradients:
         Rows: only the rows in the batch are updated. The result is that of the dense gradient,
         because nothing decays.
+
+    Other libraries:
+        Keras 3: $\epsilon$ is inside of the root; the parts of a repeated row are squared before
+            they are summed.
+        tf-keras: $\epsilon$ is inside of the root; `tf_keras.optimizers.legacy.Adagrad` is the same
+            as tfopt's.
+        PyTorch: the sum starts at 0; $\epsilon$ is 1e-10 and the learning rate 0.01 by default;
+            `lr_decay` is `decay` here.
+        Optax: $\epsilon$ is inside of the root.
 
     Raises:
         ValueError: if a number is out of its range.

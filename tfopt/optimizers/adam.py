@@ -23,6 +23,10 @@ class Adam(Optimizer):
 
     With AMSGrad, $\hat v_t = \max(\hat v_{t-1}, v_t)$ replaces $v_t$ in the last equation.
 
+    When to use:
+        Almost any model: it is the optimizer to begin with, since its steps have about the same
+        size in every model. Take AdamW if you regularize. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -38,6 +42,14 @@ class Adam(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the moments of all rows decay at every
         step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
+
+    Other libraries:
+        Keras 3: the same for dense gradients; the parts of a repeated row are squared before they
+            are summed.
+        tf-keras: the same; so is `tf_keras.optimizers.legacy.Adam`, with its checkpoints.
+        PyTorch: $\epsilon$, 1e-8 by default, is added after the bias correction; `weight_decay` is
+            part of the gradient.
+        Optax: $\epsilon$, 1e-8 by default, is added after the bias correction.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -19,6 +19,11 @@ class Adamax(Optimizer):
 
     $$x_t = x_{t-1} - \frac{\alpha}{1-\beta_1^t} \frac{m_t}{v_t + \epsilon}$$
 
+    When to use:
+        Models whose gradients are sparse or vary a lot in size: a step is at most about as large as
+        the learning rate, whatever the gradients were. Begin at 0.001, the default; the paper uses
+        0.002.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -32,6 +37,12 @@ class Adamax(Optimizer):
 
     Sparse gradients:
         Rows: only the rows in the batch are updated. The moments of all other rows do not decay.
+
+    Other libraries:
+        Keras 3: the same for dense gradients; see Adam for repeated rows.
+        tf-keras: the same; so is `tf_keras.optimizers.legacy.Adamax`.
+        PyTorch: $\epsilon$ is inside of the maximum; the learning rate is 0.002 by default.
+        Optax: $\epsilon$ is inside of the maximum.
 
     Raises:
         ValueError: if a number is out of its range.

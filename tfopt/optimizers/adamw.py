@@ -13,6 +13,11 @@ class AdamW(Adam):
 
     and then Adam's step. The decay is not part of the gradient, so the moments ignore it.
 
+    When to use:
+        Transformers, and every model that you regularize: the decay acts on all weights alike. Add
+        a warmup and a cosine decay of the learning rate, and `global_clipnorm=1.0`. Begin at 0.001,
+        the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         weight_decay: the decay rate $\lambda$, multiplied by the learning rate; at least 0.
@@ -30,6 +35,15 @@ class AdamW(Adam):
     Sparse gradients:
         Exact: the result is that of the dense gradient, so every row decays. With `lazy=True`
         only the rows in the batch decay and are updated.
+
+    Other libraries:
+        Keras 3: the same for dense gradients; the parts of a repeated row are squared before they
+            are summed.
+        tf-keras: the same.
+        PyTorch: $\epsilon$, 1e-8 by default, is added after the bias correction; `weight_decay` is
+            0.01 by default.
+        Optax: $\epsilon$, 1e-8 by default, is added after the bias correction; `weight_decay` is
+            1e-4 by default; `mask` excludes weights.
 
     Raises:
         ValueError: if a number is out of its range.

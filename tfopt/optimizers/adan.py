@@ -23,6 +23,10 @@ class Adan(Optimizer):
       {\sqrt{n_t / (1-\beta_3^t)} + \epsilon}, \qquad
       x_t = \frac{x_{t-1} - \alpha u_t}{1 + \alpha \lambda}$$
 
+    When to use:
+        Models that you would train with AdamW, if you can afford four slots. The authors take 5 to
+        10 times AdamW's learning rate. Begin at 0.001, the default, and try up to 0.01.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. The authors take 5 to 10 times that of
             AdamW.
@@ -43,6 +47,12 @@ class Adan(Optimizer):
         gradient of the same row.
 
         A variable that joins later begins with a last gradient of 0.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none; the authors' package has the same formula.
+        Optax: exchanges $\beta_2$ and $1-\beta_2$ in $u_t$ and $n_t$.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -28,6 +28,11 @@ class AdEMAMix(Optimizer):
       \beta_{3,t} = \exp \frac{\ln \beta_1 \ln \beta_3}
         {(1 - t / T_3) \ln \beta_3 + (t / T_3) \ln \beta_1}$$
 
+    When to use:
+        Very long training, since it remembers thousands of gradients. Set `alpha_warmup_steps` and
+        `beta_3_warmup_steps` to the length of the training. Begin at 0.001, the default, or at
+        AdamW's learning rate.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the fast average, in (0, 1).
@@ -47,6 +52,12 @@ class AdEMAMix(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the moments of all rows decay at every
         step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none.
+        Optax: `optax.contrib.ademamix` counts the steps of a warmup from 0.
 
     Raises:
         ValueError: if a number is out of its range.

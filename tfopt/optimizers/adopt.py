@@ -25,6 +25,10 @@ class ADOPT(Optimizer):
     The first gradient of a weight that is not 0 only sets $v = g^2$ there, and $n = 0$. So the
     first step moves nothing, except by weight decay.
 
+    When to use:
+        Models that Adam trains with a large $\beta_2$, or that do not converge with Adam: it
+        converges with any $\beta_2$. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -39,6 +43,14 @@ class ADOPT(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the moments of all rows decay at every
         step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none; the authors' package sets $v$ in the first step of the training, not at
+            each weight's first gradient.
+        Optax: `optax.contrib.adopt` sets $v$ in the first step of the training, not at each
+            weight's first gradient.
 
     Raises:
         ValueError: if a number is out of its range.

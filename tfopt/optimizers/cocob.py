@@ -24,6 +24,10 @@ class COCOB(Optimizer):
     has won, and it bets a part of it. Positions are relative to the first value $x_0$, so load
     weights before the first step.
 
+    When to use:
+        Models for which you do not wish to tune a learning rate: it needs none. Leave
+        `learning_rate` at 1, the default.
+
     Args:
         alpha: $a$: at first at most the part $1/a$ of the wealth is bet; above 0.
         learning_rate: the part $\alpha$ of the way to $y$, at least 0. Leave it at 1, unless a
@@ -39,6 +43,12 @@ class COCOB(Optimizer):
     Sparse gradients:
         Rows: only the rows in the batch are updated. At a learning rate of 1 the result is that of
         the dense gradient.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has the same formula, without a learning rate.
+        PyTorch: has none.
+        Optax: `optax.contrib.cocob` has the same formula.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -28,6 +28,12 @@ class ConditionalGradient(Optimizer):
     If a variable begins inside of the ball, it never leaves it. If it begins outside, it comes
     closer in each step.
 
+    When to use:
+        Weights that must stay in a ball of radius `lambda_`, or become matrices of low rank: no
+        projection is needed. Begin at 0.99 and go towards 1 for smaller steps: the learning rate is
+        the part of the variable that is kept. The default of TensorFlow Addons, 0.1, replaces most
+        of a variable in each step.
+
     Args:
         learning_rate: the part $\alpha$ of the variable that is kept, in [0, 1]. A large one makes
             small steps, unlike in other optimizers.
@@ -45,6 +51,12 @@ class ConditionalGradient(Optimizer):
 
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because all rows move.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has the same formula.
+        PyTorch: has none.
+        Optax: has none.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

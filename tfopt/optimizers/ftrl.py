@@ -23,6 +23,12 @@ class Ftrl(Optimizer):
       {n_t^{-p}/\alpha + 2 (\lambda_2 + \beta / 2\alpha)}
       \ \text{ where } |z_t| > \lambda_1, \text{ else } 0$$
 
+    When to use:
+        Linear models of sparse features, such as click prediction, whose weights should become
+        exactly 0 by `l1_regularization_strength`. Do not use it for hidden layers: the weights are
+        computed from `linear`, which starts at 0, so the first step forgets the initial weights.
+        Begin at 0.001, the default, and try factors of 3 upwards: the rate falls as in Adagrad.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. The formula divides by it: at 0 the
             weights become NaN, so a warm-up must start above 0.
@@ -47,6 +53,13 @@ class Ftrl(Optimizer):
         Rows: only the rows in the batch are updated. For a row that has had a gradient, the
         result is that of the dense gradient. A row that never had one keeps its initial value;
         the dense gradient would set it to 0, the value for $z = 0$.
+
+    Other libraries:
+        Keras 3: the same for dense gradients; the parts of a repeated row are squared before they
+            are summed.
+        tf-keras: the same; so is `tf_keras.optimizers.legacy.Ftrl`.
+        PyTorch: has none.
+        Optax: has none.
 
     Raises:
         ValueError: if a number is out of its range.

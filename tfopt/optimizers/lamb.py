@@ -22,6 +22,10 @@ class LAMB(Optimizer):
 
     The norms are those of the whole variable. If one of them is 0, their ratio is 1.
 
+    When to use:
+        Very large batches of a transformer: each variable moves in proportion to its norm. Begin at
+        0.001, the default, with a warmup, and raise it with the size of the batch.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0, relative to the variable's norm.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -37,6 +41,12 @@ class LAMB(Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the norms need the
         whole variable.
+
+    Other libraries:
+        Keras 3: `Lamb` decays the weights outside of the ratio, by $\alpha \lambda$, as AdamW does.
+        tf-keras: has none; TensorFlow Addons' `LAMB` calls the decay `weight_decay_rate`.
+        PyTorch: has none.
+        Optax: the same formula; $\epsilon$ is 1e-6 by default.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

@@ -29,6 +29,11 @@ class LARS(Optimizer):
     $\rho_t$ is 1 and $\lambda$ is 0. All other variables have the role `adapted`. The keyword
     `roles` changes the role of a variable.
 
+    When to use:
+        Very large batches of a convolutional network: each variable moves by about the same part of
+        its norm. Use a linear warmup of the learning rate. Begin at 0.01, the default, and raise it
+        with the size of the batch: the steps are smaller than SGD's by the trust coefficient.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         momentum: the part $\mu$ of the last step that is kept, in [0, 1).
@@ -45,6 +50,12 @@ class LARS(Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the norms need the
         whole variable.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none.
+        Optax: divides by $\|g_t + \lambda x_{t-1}\|$, which is the same without weight decay.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.
@@ -69,6 +80,7 @@ class LARS(Optimizer):
     decays = "own"
     can_be_cautious = True
     roles = ("adapted", "plain")
+    roles_without_decay = ("plain",)
 
     def choose_role(self, x: Any) -> str:
         return "adapted" if len(x.shape) > 1 else "plain"

@@ -18,6 +18,11 @@ class Lion(Optimizer):
 
     $$m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t$$
 
+    When to use:
+        Large models, if memory is scarce: it has one slot. Begin at 1e-4, the default of the
+        authors' code, or three to ten times below Adam's learning rate, with a weight decay that is
+        higher by the same factor. The default of Keras, 0.001, is high.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. Take it smaller than Adam's, by a
             factor of 3 to 10.
@@ -33,6 +38,12 @@ class Lion(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: every row moves at every step, by its
         momentum. `lazy=True` updates only the rows in the batch.
+
+    Other libraries:
+        Keras 3: the same.
+        tf-keras: the same; the learning rate is 1e-4 by default.
+        PyTorch: has none.
+        Optax: the same formula; `weight_decay` is 1e-3 by default.
 
     Raises:
         ValueError: if a number is out of its range.

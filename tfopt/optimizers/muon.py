@@ -55,6 +55,11 @@ class Muon(Optimizer):
     **Name your output layer**, since the authors train it by AdamW and nothing tells it apart:
     `roles={"head": "adamw"}`, which warns if it finds nothing, or `exclude_layers=["head"]`.
 
+    When to use:
+        Transformers and other models of large hidden matrices, if you have time to try: it learns
+        in fewer steps, and a step costs a few matrix products more. Begin at AdamW's learning rate
+        and weight decay, with the output layer in `exclude_layers`.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         adam_beta_1: the decay rate of AdamW's first moment, in [0, 1).
@@ -88,6 +93,13 @@ class Muon(Optimizer):
     Sparse gradients:
         Whole for matrices, exact for what AdamW trains: embeddings. `lazy=True` updates only the
         rows in the batch of these.
+
+    Other libraries:
+        Keras 3: kernels of convolutions and attention are trained by AdamW; with `rms_rate=None`
+            there is no factor.
+        tf-keras: has none.
+        PyTorch: takes matrices only; `weight_decay` is 0.1 by default.
+        Optax: `optax.contrib.muon` corrects the momentum for bias.
 
     Raises:
         ValueError: if a number is out of its range; if `polar_express` is True and coefficients are

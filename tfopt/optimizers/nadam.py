@@ -26,6 +26,10 @@ class Nadam(Optimizer):
 
     $$x_t = x_{t-1} - \alpha \frac{\bar m_t}{\sqrt{v_t / (1-\beta_2^t)} + \epsilon}$$
 
+    When to use:
+        Models that Adam trains, if you want Nesterov momentum and the results of OptimizerV2. For a
+        new model, NAdamW has no second schedule inside. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -43,6 +47,14 @@ class Nadam(Optimizer):
     Sparse gradients:
         Rows move: the moments of all rows decay as with the dense gradient, but only the rows
         in the batch move.
+
+    Other libraries:
+        Keras 3: the schedule of the momentum has $\psi = 1$.
+        tf-keras: the schedule of the momentum has $\psi = 1$; `tf_keras.optimizers.legacy.Nadam` is
+            the same as tfopt's.
+        PyTorch: the same schedule, as `momentum_decay`; $\epsilon$ is 1e-8 and the learning rate
+            0.002 by default.
+        Optax: no schedule of the momentum: it is tfopt's `NAdamW` without weight decay.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -24,6 +24,10 @@ class NAdamW(Optimizer):
     Take it where you would take AdamW: with the same learning rate and decay it is often a little
     better, and a step costs the same.
 
+    When to use:
+        Every model that you would train with AdamW, at the same learning rate and decay: a step
+        costs the same. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         weight_decay: the decay rate $\lambda$, multiplied by the learning rate; at least 0.
@@ -39,6 +43,12 @@ class NAdamW(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient, so every row decays. With `lazy=True`
         only the rows in the batch decay and are updated.
+
+    Other libraries:
+        Keras 3: has none; its `Nadam` has a schedule of the momentum.
+        tf-keras: has none; its `Nadam` has a schedule of the momentum.
+        PyTorch: `NAdam(decoupled_weight_decay=True)` has a schedule of the momentum.
+        Optax: the same formula; `weight_decay` is 1e-4 by default.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -24,6 +24,10 @@ class NovoGrad(Optimizer):
     It needs half of Adam's memory, and is robust against the choice of learning rate and initial
     weights.
 
+    When to use:
+        Large models, if memory is scarce: it needs half of Adam's memory, and it is robust against
+        the choice of learning rate and initial weights. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the part $\beta_1$ of the last step that is kept, in [0, 1).
@@ -40,6 +44,12 @@ class NovoGrad(Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the momentum of all
         rows moves them.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; in TensorFlow Addons the learning rate is part of the momentum.
+        PyTorch: has none.
+        Optax: $\beta_2$ is 0.25 by default.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

@@ -23,6 +23,11 @@ class ProximalAdagrad(Optimizer):
 
     This is the least of $\frac{(x-u_t)^2}{2 \alpha_t} + \lambda_1 |x| + \frac{\lambda_2}{2} x^2$.
 
+    When to use:
+        Linear models of sparse features whose weights should become exactly 0, by
+        `l1_regularization_strength`. Begin at 0.001, the default, and try factors of 3 upwards: the
+        rate falls as in Adagrad.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         initial_accumulator_value: $v_0$, above 0.
@@ -38,6 +43,12 @@ class ProximalAdagrad(Optimizer):
     Sparse gradients:
         Rows: only the rows in the batch are updated. Other rows are not regularized, as they would
         be with the dense gradient.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has the same formula.
+        PyTorch: has none.
+        Optax: has none.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -30,6 +30,10 @@ class RectifiedAdam(Optimizer):
       \qquad r_t = \sqrt{\frac{(\rho_t - 4)(\rho_t - 2)\rho_\infty}
         {(\rho_\infty - 4)(\rho_\infty - 2)\rho_t}}$$
 
+    When to use:
+        Models whose first steps are unstable with Adam: its first steps need no warmup. Begin at
+        0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -47,6 +51,14 @@ class RectifiedAdam(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the moments of all rows decay at every
         step. `lazy=True` updates only the rows in the batch; the cost is that of these rows.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has a warmup and a decay inside, which are a schedule
+            here.
+        PyTorch: `RAdam` uses the second moment where $\rho_t > 5$; `weight_decay` is part of the
+            gradient.
+        Optax: `optax.radam` has the same formula; $\epsilon$ is 1e-8 by default.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -27,6 +27,10 @@ class RMSprop(Optimizer):
     where $\bar g_t = \rho \bar g_{t-1} + (1-\rho) g_t$. A variance that is rounded below 0
     counts as 0.
 
+    When to use:
+        Recurrent networks and reinforcement learning whose authors used it. For a new model, Adam
+        is the safer choice. Begin at 0.001, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         rho: the decay rate $\rho$ of the averages, in [0, 1].
@@ -43,6 +47,14 @@ class RMSprop(Optimizer):
     Sparse gradients:
         Exact without momentum: the result is that of the dense gradient. Rows with momentum:
         only the rows in the batch are updated.
+
+    Other libraries:
+        Keras 3: $\epsilon$ is always inside of the root.
+        tf-keras: $\epsilon$ is always inside of the root; `tf_keras.optimizers.legacy.RMSprop` is
+            the same as tfopt's.
+        PyTorch: $\epsilon$ is never inside of the root; `alpha` is $\rho$, 0.99 by default; the
+            learning rate multiplies the momentum when it is used.
+        Optax: $\epsilon$ is inside of the root, unless `eps_in_sqrt=False`; `decay` is $\rho$.
 
     Raises:
         ValueError: if a number is out of its range.

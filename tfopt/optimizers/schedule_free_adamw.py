@@ -33,6 +33,11 @@ class ScheduleFreeAdamW(ScheduleFree, Optimizer):
     your own `with optimizer.evaluation_weights():`. Batch normalization needs statistics of the
     average: see `tfopt.evaluation.update_batch_norm`.
 
+    When to use:
+        Training whose end you do not know: it averages its weights, so it needs no learning rate
+        schedule, and you may stop at any time. Begin at 0.0025, the default, or up to ten times
+        higher than AdamW's learning rate with a schedule.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. Take a larger one than for AdamW with a
             schedule, up to ten times.
@@ -55,6 +60,13 @@ class ScheduleFreeAdamW(ScheduleFree, Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every
         row moves at each step.
+
+    Other libraries:
+        Keras 3: the variable is the average itself, so `beta_1` has no effect.
+        tf-keras: has none.
+        PyTorch: has none; the authors' package `schedulefree` has the same formula.
+        Optax: `optax.contrib.schedule_free_adamw` has no `r`; you compute the average by
+            `schedule_free_eval_params`.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

@@ -22,6 +22,9 @@ class ScheduleFreeRAdam(ScheduleFreeAdamW):
 
     **Evaluate the average**, as with `ScheduleFreeAdamW`.
 
+    When to use:
+        As ScheduleFreeAdamW, without a warmup to choose. Begin at 0.0025, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: how close the variable is to the average, $\beta_1$, in [0, 1].
@@ -43,6 +46,12 @@ class ScheduleFreeRAdam(ScheduleFreeAdamW):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every
         row moves at each step.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none; the authors' package `schedulefree` has the same formula.
+        Optax: has none by name: `optax.contrib.schedule_free` wraps `optax.radam`.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

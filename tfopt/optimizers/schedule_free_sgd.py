@@ -27,6 +27,10 @@ class ScheduleFreeSGD(ScheduleFree, Optimizer):
     your own `with optimizer.evaluation_weights():`. Batch normalization needs statistics of the
     average: see `tfopt.evaluation.update_batch_norm`.
 
+    When to use:
+        Convolutional networks whose training has no end that you know. Begin at 1.0, the default,
+        or ten to fifty times higher than for SGD with momentum.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0. Take a larger one than for SGD with
             momentum, ten to fifty times.
@@ -47,6 +51,12 @@ class ScheduleFreeSGD(ScheduleFree, Optimizer):
     Sparse gradients:
         Whole: the gradient is made dense first. `lazy=True` raises, because the average of every
         row moves at each step.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none.
+        PyTorch: has none; the authors' package `schedulefree` has the same formula.
+        Optax: `optax.contrib.schedule_free_sgd` has no `r`; `b1` is the momentum.
 
     Raises:
         ValueError: if a number is out of its range, or `lazy` is True.

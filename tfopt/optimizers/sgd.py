@@ -25,6 +25,12 @@ class SGD(Optimizer):
 
     and with Nesterov momentum the second equation is $x_t = x_{t-1} + \mu m_t - \alpha g_t$.
 
+    When to use:
+        Convolutional networks, if you have time to tune: use momentum 0.9, `nesterov=True` and a
+        learning rate schedule. It needs one slot, or none. Begin at 0.01, the default, and try
+        factors of 3 up and down: its steps are in proportion to the gradient, so the best learning
+        rate differs between models.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         momentum: the part $\mu$ of the last step that is kept, in [0, 1]. At 0 there is no
@@ -40,6 +46,14 @@ class SGD(Optimizer):
         Rows: only the rows in the batch are updated. The momentum of all other rows does not
         move them, as it would with the dense gradient. Without momentum the result is that of
         the dense gradient.
+
+    Other libraries:
+        Keras 3: the same for dense gradients. With momentum every row moves, also for a gradient of
+            rows.
+        tf-keras: the same; `tf_keras.optimizers.legacy.SGD` treats rows as tfopt does.
+        PyTorch: the learning rate multiplies the momentum when it is used, so a change of the rate
+            acts on past gradients, too. `weight_decay` is part of the gradient.
+        Optax: as in PyTorch.
 
     Dtypes:
         Variables may also be complex.

@@ -23,6 +23,10 @@ class Yogi(Optimizer):
     In Adam $v$ falls by a part of itself, so the step may grow quickly after a large gradient;
     here it falls by a part of $g^2$.
 
+    When to use:
+        Models in which Adam's steps grow suddenly after a large gradient: the second moment falls
+        slowly here. Begin at 0.01, the default.
+
     Args:
         learning_rate: the step size $\alpha$, at least 0.
         beta_1: the decay rate $\beta_1$ of the first moment, in [0, 1).
@@ -38,6 +42,12 @@ class Yogi(Optimizer):
     Sparse gradients:
         Exact: the result is that of the dense gradient: the first moments of all rows decay at
         every step. `lazy=True` updates only the rows in the batch.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has the same formula.
+        PyTorch: has none.
+        Optax: $m$ starts at $v_0$, too, and $\epsilon$ is added after the bias correction.
 
     Raises:
         ValueError: if a number is out of its range.

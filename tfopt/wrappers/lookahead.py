@@ -23,6 +23,10 @@ class Lookahead(AllRowsWrapper):
     The slots of the inner optimizer do not change then. Lookahead makes training less sensitive to
     the inner learning rate, and reduces the variance of the result.
 
+    When to use:
+        Results that vary from run to run: slow weights vary less than those of the inner optimizer
+        alone. Keep the learning rate of the inner optimizer.
+
     Args:
         inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
             `tfopt.get`. See `Wrapper` for what it may have.
@@ -38,6 +42,13 @@ class Lookahead(AllRowsWrapper):
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense
         gradient, because all rows are synchronized. `lazy=True` raises.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; TensorFlow Addons' has the same formula.
+        PyTorch: has none.
+        Optax: `optax.lookahead` has the same formula, for pairs of fast and slow parameters that
+            you keep.
 
     Raises:
         TypeError: if `inner_optimizer` is not an optimizer of tfopt.

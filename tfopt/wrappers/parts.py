@@ -13,7 +13,7 @@ from tfopt._engine.engine import Engine
 from tfopt._engine.members import Members, as_entries, pairs
 from tfopt._engine.rules import Rule
 from tfopt._engine.step_records import Step
-from tfopt._engine.variable_groups import Group, Seen
+from tfopt._engine.variable_groups import Group
 from tfopt._libraries import tensorflow_private, tf_variables
 from tfopt._policies.roles import Roles
 from tfopt._policies.weight_decay import WeightDecay
@@ -75,11 +75,6 @@ class PartsEngine(Engine):
         name, part, inner = self.part(h.role)
         own = {n.removeprefix(f"{name}."): v for n, v in vars(h).items()}
         return part._engine.evaluated(x, s, type(h)(**{**own, "role": inner}))
-
-    def decays(self, known: Seen) -> bool:
-        """Returns whether weight decay moves a variable, by its part and by the whole optimizer."""
-        name, part, _ = self.part(known.role)
-        return part.uses("weight_decay") and not any(_excludes(r, name) for r in known.group)
 
     def copy_for(self, optimizer: Any, memo: dict[int, Any]) -> Engine:
         """Returns the parts of a deep copy, still without slots."""

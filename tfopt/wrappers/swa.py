@@ -29,6 +29,11 @@ class SWA(AllRowsWrapper):
     your own `with optimizer.evaluation_weights():`. Batch normalization needs statistics of the
     mean: see `tfopt.evaluation.update_batch_norm`.
 
+    When to use:
+        Results that vary from run to run: a mean of weights from late in the training often
+        generalizes better. Keep the learning rate of the inner optimizer, constant or cyclic, once
+        the averaging begins.
+
     Args:
         inner_optimizer: an optimizer of tfopt that has seen no variables, or an identifier for
             `tfopt.get`. See `Wrapper` for what it may have.
@@ -46,6 +51,13 @@ class SWA(AllRowsWrapper):
     Sparse gradients:
         Exact, or whole where the inner optimizer needs that: the result is that of the dense
         gradient, because all rows enter the mean. `lazy=True` raises.
+
+    Other libraries:
+        Keras 3: has none.
+        tf-keras: has none; in TensorFlow Addons the mean is 0 before the first weights enter.
+        PyTorch: `torch.optim.swa_utils.AveragedModel` keeps the mean in a copy of the model, which
+            you update.
+        Optax: has none.
 
     Raises:
         TypeError: if `inner_optimizer` is not an optimizer of tfopt.

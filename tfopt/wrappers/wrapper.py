@@ -185,6 +185,11 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
         return self._engine.inner.decays
 
     @property
+    def roles_without_decay(self) -> Any:  # type: ignore[override]
+        """The roles whose variables do not decay in the inner optimizer."""
+        return self._engine.inner.roles_without_decay
+
+    @property
     def complex_numbers(self) -> Any:  # type: ignore[override]
         """Whether the inner optimizer takes complex variables."""
         return self._engine.inner.complex_numbers

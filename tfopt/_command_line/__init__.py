@@ -1,0 +1,1 @@
+"""Commands of `tfopt` that need TensorFlow and are no use as functions."""

@@ -1,0 +1,1 @@
+"""What files and checkpoints hold of optimizers, read without running code from them."""
