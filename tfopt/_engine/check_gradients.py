@@ -120,29 +120,32 @@ def checked_gradient(
             f"Variable `{called(original, position)}` must be {rule} for this optimizer; got "
             f"{dtype.name}."
         )
-    of = f"{of} of `{called(original, position)}`"
+
+    def name() -> str:  # only when it is needed: eager steps come here for each variable
+        return f"{of} of `{called(original, position)}`"
+
     if not isinstance(gradient, tf.Tensor | tf.IndexedSlices):
-        gradient = _as_tensor(gradient, dtype, of)
+        gradient = _as_tensor(gradient, dtype, name())
     if isinstance(gradient, tf.Tensor):
         values, shape = gradient, gradient.shape
         fits = shape == variable.shape or shape.is_compatible_with(variable.shape)
         expected = "shape {0}"
     else:
-        gradient = _with_tensors(gradient, dtype, of)
+        gradient = _with_tensors(gradient, dtype, name())
         values, shape = gradient.values, variable.shape[1:]
         fits = variable.shape.rank != 0 and values.shape[1:].is_compatible_with(shape)
         fits = fits and gradient.indices.shape[:1].is_compatible_with(values.shape[:1])
         expected = "rows of shape {1}"
     if not fits:
         expected = expected.format(variable.shape, variable.shape[1:])
-        raise ValueError(f"{of} must have {expected}; got {values.shape}.")
+        raise ValueError(f"{name()} must have {expected}; got {values.shape}.")
     if values.dtype is dtype or values.dtype == dtype:
         return gradient
     wide = tf_variables.compute_dtype(dtype)
     if values.dtype == wide:
         return gradient
     if values.dtype not in FLOATING or dtype not in FLOATING:
-        raise ValueError(f"{of} must be of dtype {dtype.name}; got {values.dtype.name}.")
+        raise ValueError(f"{name()} must be of dtype {dtype.name}; got {values.dtype.name}.")
     return gradient_arithmetic.cast(gradient, wide)
 
 
