@@ -477,7 +477,7 @@ CASES = [
             "ns_steps": 4,
             "adam_lr_ratio": 0.5,
             "adam_weight_decay": 0.25,
-            "exclude_layers": ["nothing"],
+            "exclude_layers": [],
             "rms_rate": None,
         },
         muon,
