@@ -47,9 +47,9 @@ def test_a_path_updates_all_variables_of_a_shape_at_once(mode):
     assert_close(variables, map(value_of, mode.train(tfopt.AdamW(0.1, **options), steps, shapes)))
     rows = mode.rows(6, LARGE)
     Stacked.launches.clear()
-    [variable] = mode.train(StackedAdamW(0.1, **options, lazy=True), rows, [LARGE])
+    [variable] = mode.train(StackedAdamW(0.1, weight_decay=0.1, lazy=True), rows, [LARGE])
     assert not Stacked.launches  # what it does not take goes to the paths of all optimizers
-    [other] = mode.train(tfopt.AdamW(0.1, **options, lazy=True), rows, [LARGE])
+    [other] = mode.train(tfopt.AdamW(0.1, weight_decay=0.1, lazy=True), rows, [LARGE])
     assert_same([variable], [other])
     [row] = tfopt.inspect.describe(StackedAdamW(), [tf.Variable(tf.zeros(LARGE))])
     assert row.path == "stacked"
