@@ -5,6 +5,8 @@ find the optimizer's own by `super(self.__class__, self)`. Which method sums dep
 of Keras that it finds: the first one that is called does, and the others see that it was done.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -146,11 +148,17 @@ WAYS = {
 }
 
 
+@functools.cache
+def trained_alone(make, train):
+    """The weights with the gradients as they are, and with doubled ones."""
+    return train(make(), 1.0), train(make(), 2.0)
+
+
 @pytest.mark.parametrize("method", ["_compute_gradients", "compute_gradients"])
 @pytest.mark.parametrize("train", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_wrapper_that_sums_over_processes(make, train, method):
-    plain, doubled = train(make(), 1.0), train(make(), 2.0)
+    plain, doubled = trained_alone(make, train)
     for processes, expected in ((1, plain), (2, doubled)):
         optimizer = distributed(make(), method, processes)
         for value, wanted in zip(train(optimizer, 1.0), expected, strict=True):

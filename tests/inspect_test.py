@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from rich.console import Console
-from training import each_case
+from training import each_case, each_kind
 
 import tfopt
 
@@ -32,7 +32,7 @@ def path_taken(optimizer, variable):
     return "XLA" if compiled else "plain"
 
 
-@each_case
+@each_kind
 @pytest.mark.parametrize(
     "changes",
     [{}, {"clipnorm": 1.0}, {"weight_decay": 0.5}, {"jit_compile": True}, {"jit_compile": False}],

@@ -91,7 +91,7 @@ def compare(
             unknown), and the loss.
 
     Returns:
-        A run for each seed and optimizer: all optimizers with the first seed come first.
+        Runs, one for each seed and optimizer. The runs with the first seed come first.
 
     Raises:
         ValueError: if a text stands for no optimizer, or `problem` returns something else.
