@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from training import ALL
+from training import EVERY_ONE
 
 import tfopt
 
@@ -56,7 +56,7 @@ def test_the_call_on_a_page_makes_the_optimizer(cls):
     assert made.get_config() == again.get_config()
 
 
-@pytest.mark.parametrize("name", list(curves.record()) if ALL else ["Lion"])
+@pytest.mark.parametrize("name", list(curves.record()) if EVERY_ONE else ["Lion"])
 def test_a_recorded_curve_begins_as_it_does_today(name):
     run = curves.record()[name]
     points, _ = digits_training.Training(getattr(tfopt, name)).run(run["learning_rate"], epochs=1)
