@@ -7,7 +7,6 @@
 """
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -15,8 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tfopt_command.log_lines import without_log_lines
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def at_least_1(text):
@@ -47,24 +47,9 @@ if __name__ == "__main__":  # before the imports below, which take seconds
         print(__doc__, flush=True)
 
 
-@contextlib.contextmanager
-def without_log_lines():
-    """Hides what TensorFlow's C++ code logs while it starts, whatever the level; Python's stay."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 with without_log_lines():
     import keras
     import matplotlib
-    import tensorflow as tf
     from rich.console import Console
     from rich.panel import Panel
     from rich.progress import Progress, TextColumn
@@ -73,8 +58,6 @@ with without_log_lines():
     from sklearn.model_selection import train_test_split
 
     import tfopt
-
-    tf.zeros([]).numpy()  # the first operation looks for devices, and logs what it finds
 
 BATCH_SIZE = 64
 RESUMED_EPOCHS = 5

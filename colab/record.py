@@ -6,7 +6,7 @@
 
 The pages under Tutorials show the kept outputs, and `tests/notebooks_test.py` compares them with
 what the notebooks give today. Run this after a change of a notebook or of what it prints, and look
-at the pictures. `nbclient`, `ipykernel` and Matplotlib come with `pip install -e '.[test]'`.
+at the pictures. `nbclient`, `ipykernel` and Matplotlib come with `pip install -e . --group test`.
 """
 
 import argparse
@@ -21,13 +21,12 @@ from pathlib import Path
 
 import nbformat
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10, where pytest brings its twin
-    import tomli as tomllib
-
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
+sys.path.append(str(ROOT / "tests"))
+
+from check_texts import repository  # noqa: E402
+
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 COLUMNS = "88"  # the width of tables, as on the pages
 
@@ -70,8 +69,7 @@ GITHUB = re.compile(r"https://github\.com/[^/]+/[^/]+?(?=(?:\.git)?/?$)")
 
 def published_at(pyproject=ROOT / "pyproject.toml"):
     """Returns the address of the repository, the setting `Repository`, or None if it is not set."""
-    project = tomllib.loads(Path(pyproject).read_text())["project"]
-    return project.get("urls", {}).get("Repository")
+    return repository(Path(pyproject).read_text())
 
 
 def install_cell(name, address):

@@ -22,6 +22,10 @@ import tfopt
 from tfopt._declarations import constructor
 from tfopt.hyper import Alias, Hyper, Static
 
+sys.path.append(str(Path(tfopt.__file__).parents[1] / "docs"))
+
+from pages import docstrings  # noqa: E402
+
 PACKAGE = Path(tfopt.__file__).parent
 COMMAND = "python tests/stubs.py"
 HEADER = f"# Made by `{COMMAND}` from the declarations. Do not edit.\n"
@@ -61,11 +65,8 @@ def arguments(cls):
     found = {}
     for base in reversed(cls.__mro__):
         if "Args:" in (base.__dict__.get("__doc__") or ""):
-            body = inspect.cleandoc(base.__doc__).split("Args:\n")[1]
-            body = re.split(r"^\S", body, maxsplit=1, flags=re.M)[0]
-            for entry in re.split(r"^    (?=\S)", body, flags=re.M)[1:]:
-                names, _, text = entry.partition(": ")
-                text = sentence(text[:1].upper() + text[1:])
+            for names, text in docstrings.entries(docstrings.split(base)["Args"]).items():
+                text = sentence(docstrings.capitalized(text))
                 found |= {name: text for name in names.split(", ")}
     return found
 
@@ -165,7 +166,7 @@ def class_stub(cls):
 
 
 def plain_class_stub(cls):
-    """A class beside one that declares: its constructor and methods."""
+    """A class next to one that declares: its constructor and methods."""
     functions = {n: a for n, a in vars(cls).items() if inspect.isfunction(a)}
     return stub_of(cls, [member(name, attribute) for name, attribute in functions.items()])
 

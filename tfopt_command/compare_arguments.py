@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+from tfopt_command import current_folder
 from tfopt_command.optimizer_text import parse, parse_sweep
 
 DEFAULT_OPTIMIZERS = (
@@ -126,11 +126,8 @@ def _problem(text: str) -> str:
             f"a problem must be module:function, such as my_module:my_function; got {text!r}."
         )
     package = text.partition(":")[0].partition(".")[0]
-    sys.path.insert(0, "")  # the folder that the command runs in
-    try:
+    with current_folder.importable():
         found = importlib.util.find_spec(package)  # which imports nothing
-    finally:
-        sys.path.remove("")
     if found is None:
         raise argparse.ArgumentTypeError(
             f"there is no module {package!r}, neither in the current folder nor among the "

@@ -25,9 +25,9 @@ def without_log_lines() -> Iterator[None]:
     The variable `TF_CPP_MIN_LOG_LEVEL` is set to 3, which also holds for the rest of the process.
     TensorFlow writes some lines before it looks at the variable, so standard error goes into a
     file meanwhile. What is in there besides log lines is shown afterwards. If the user has set
-    the variable, or TensorFlow is imported already, then nothing is changed.
+    the variable to another level, or TensorFlow is imported already, then nothing is changed.
     """
-    if SETTING in os.environ or "tensorflow" in sys.modules:
+    if os.environ.get(SETTING, "3") != "3" or "tensorflow" in sys.modules:
         yield
         return
     os.environ[SETTING] = "3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pkgutil
 import shlex
 import sys
@@ -105,9 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = make_parser().parse_args(words)
     parsed.command_line = shlex.join(["tfopt", *words])
     command = COMMANDS[parsed.command]
-    if command.needs_tensorflow:
-        with without_log_lines():
-            run = pkgutil.resolve_name(command.function)
-    else:
+    with without_log_lines() if command.needs_tensorflow else contextlib.nullcontext():
         run = pkgutil.resolve_name(command.function)
     run(parsed)

@@ -19,7 +19,7 @@ class Training:
     def __init__(self, cls, **arguments):
         keras.backend.clear_session()  # for the names of the layers
         keras.utils.set_random_seed(0)
-        self.optimizer = examples.make(cls, **{**examples.ARGUMENTS.get(cls.__name__, {})})
+        self.optimizer = examples.make(cls, **examples.ARGUMENTS.get(cls.__name__, {}))
         self.model, train, test = tfopt.compare.digits(self.optimizer)
         self.train, self.test = map(_tensors, (train, test))
         self.optimizer.build(self.model.trainable_variables)

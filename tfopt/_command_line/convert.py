@@ -6,7 +6,6 @@ import argparse
 import importlib
 import json
 import os
-import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from tfopt.conversion import COUNTERPARTS, convert
 from tfopt.optimizer import Optimizer
 from tfopt.optimizers.adam import Adam
 from tfopt.optimizers.adamw import AdamW
-from tfopt_command import inspect_arguments
+from tfopt_command import current_folder, inspect_arguments
 from tfopt_command.inspect_file.report import report
 from tfopt_command.optimizer_text import parse
 
@@ -56,12 +55,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _convert_file(arguments: argparse.Namespace) -> None:
-    sys.path.insert(0, "")  # the folder that the command runs in
-    try:
+    with current_folder.importable():
         for name in arguments.modules:
             importlib.import_module(name)
-    finally:
-        sys.path.remove("")
     library = _library_of(arguments.source)
     model = _load(library, arguments.source)
     optimizer = getattr(model, "optimizer", None)

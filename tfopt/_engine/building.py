@@ -74,29 +74,26 @@ def _build(engine: Engine, var_list: Sequence[Any], variables: Sequence[Any]) ->
     except Exception:
         slots.reset(mark)
         raise
-    if first:
-        _warn_of_patterns(engine)
     engine.groups.wake(variable for block in blocks for variable in block.values())
     if blocks:
         engine.freeze_choices(policies)
     engine.expose()
+    if first:
+        _warn_of_patterns(engine)
 
 
 def _warn_of_repeated(engine: Engine, variables: Sequence[Any]) -> None:
     """Warns of variables that are listed more than once: each of their gradients makes a step."""
-    keys = [tf_variables.key(variable) for variable in variables]
-    repeated = (
-        {
-            key: called(v, keys.index(key))
-            for key, v in zip(keys, variables, strict=True)
-            if keys.count(key) > 1
-        }
-        if len(set(keys)) < len(keys)
-        else {}
-    )
+    first: dict[Any, int] = {}
+    repeated = {}
+    for position, variable in enumerate(variables):
+        before = first.setdefault(tf_variables.key(variable), position)
+        if before != position:
+            repeated[before] = called(variable, before)
     if repeated:
+        names = ", ".join(repeated.values())
         warn(
-            f"`{engine.name}` is given {', '.join(repeated.values())} more than once in one call: "
+            f"`{engine.name}` is given {names} more than once in one call: "
             "each gradient makes a step of its own. Add them up first to make one step."
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from tfopt_command import current_folder
 
 
 def problem_function(name: str) -> Callable[..., Any]:
@@ -19,9 +20,9 @@ def problem_function(name: str) -> Callable[..., Any]:
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
         raise ValueError(f"`problem` must be module:function; got {name!r}.")
-    sys.path.insert(0, "")  # the folder that the command runs in
     try:
-        module = importlib.import_module(module_name)
+        with current_folder.importable():
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             where = "neither in the current folder nor among the installed packages"
@@ -33,8 +34,6 @@ def problem_function(name: str) -> Callable[..., Any]:
             f"`problem` must name a module that can be imported; got {name!r}: it imports "
             f"{error.name!r}, which is not installed."
         ) from error
-    finally:
-        sys.path.remove("")
     try:
         function: Any = functools.reduce(getattr, function_name.split("."), module)
     except AttributeError:
