@@ -14,7 +14,7 @@ os.environ["JUPYTER_COLUMNS"] = "88"  # for rich's tables
 sys.path.insert(0, str(Path(__file__).parent))
 
 import matplotlib
-from pages import autodoc_hooks, static_files, writing
+from pages import accessible, autodoc_hooks, static_files, writing
 
 import tfopt
 
@@ -73,3 +73,4 @@ def setup(app) -> None:
     app.connect("autodoc-process-docstring", autodoc_hooks.dollar_math, priority=400)
     app.connect("autodoc-process-docstring", autodoc_hooks.summary_alone, priority=450)
     app.connect("env-check-consistency", autodoc_hooks.check_coverage)
+    app.connect("html-page-context", accessible.complete, priority=900)

@@ -248,6 +248,15 @@ def test_without_matplotlib_and_rich_there_is_a_table(monkeypatch, capsys):
     assert "\nsgd,learning_rate=0.1 *" in capsys.readouterr().out
 
 
+def test_no_argument_is_cut_where_the_screen_is_narrow(monkeypatch, capsys):
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "55")
+    command_line._print_table([run_of("adam,learning_rate=0.0003,weight_decay=0.01", 0.5)])
+    printed = capsys.readouterr().out
+    assert "learning_rate=0.0003," in printed and "weight_decay=0.01" in printed
+    assert "…" not in printed
+
+
 def test_the_progress_has_an_estimate_of_the_time_left(capsys, monkeypatch):
     moments = iter([0.0, 60.0, 120.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(moments))

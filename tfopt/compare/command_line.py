@@ -132,14 +132,32 @@ def _print_table(runs: Sequence[Run]) -> None:
     if not HAS_RICH:
         print(plain_text(headings, rows), caption(runs), sep="\n")
         return
-    import rich.box
     import rich.console
+    import rich.measure
+
+    console = rich.console.Console()
+    unlimited = console.options.update_width(1000)
+    table = _table(headings, rows, caption(runs), {",": ", "})
+    if rich.measure.Measurement.get(console, unlimited, table).maximum > console.width:
+        headings = [heading.replace(" ", "\n", 1) for heading in headings]
+        table = _table(headings, rows, caption(runs), {",": ",\n", " *": "*", " ±": "\n±"})
+    console.print(table)
+
+
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, replacements: dict[str, str]
+) -> Any:
+    """Returns a table of rich. Replacements such as line breaks make its cells narrower."""
+    import rich.box
     import rich.markup
     import rich.table
 
-    table = rich.table.Table(caption=caption(runs), box=rich.box.SIMPLE_HEAD)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=number > 0, justify="right" if number else "left")
-    for label, *numbers in rows:  # a long label may go on in the next line after a comma
-        table.add_row(rich.markup.escape(label.replace(",", ", ")), *numbers)
-    rich.console.Console().print(table)
+    table = rich.table.Table(caption=caption, box=rich.box.SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, justify="right" if table.columns else "left")
+    for row in rows:
+        cells = list(map(rich.markup.escape, row))
+        for old, new in replacements.items():
+            cells = [cell.replace(old, new) for cell in cells]
+        table.add_row(*cells)
+    return table
