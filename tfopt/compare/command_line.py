@@ -145,7 +145,10 @@ def _print_table(runs: Sequence[Run]) -> None:
 
 
 def _table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, replacements: dict[str, str]
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    replacements: dict[str, str],
 ) -> Any:
     """Returns a table of rich. Replacements such as line breaks make its cells narrower."""
     import rich.box
