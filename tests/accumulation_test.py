@@ -9,6 +9,7 @@ from training import (
     PLAIN,
     assert_same,
     each,
+    each_of_some_kinds,
     each_plain_kind,
     gradients,
     of_each_kind,
@@ -308,7 +309,7 @@ def test_flush_aggregates_as_the_calls_did(mirrored):
 
 
 @pytest.mark.parametrize("lazy", [None, True])
-@each_plain_kind
+@each_of_some_kinds
 def test_two_replicas_accumulate_each_its_own(case, lazy, mirrored):
     if lazy and case.sparse == "whole":
         pytest.skip("it refuses to be lazy")

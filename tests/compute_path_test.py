@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import kernels  # which kernels exist is known nowhere else
 from training import (
+    ALL,
     BY_ROWS,
     PLAIN,
     assert_same,
     counted,
     each,
     each_kind,
-    each_plain_kind,
+    each_of_some_kinds,
     gradients,
     of_each_kind,
     slots_of,
@@ -181,7 +182,7 @@ MIXED = [
 ]
 
 
-@each(PLAIN)
+@each(PLAIN if ALL else of_each_kind(PLAIN))
 def test_every_op_of_an_update_has_a_kernel_for_gpus(case, registry):
     assert not unready(traced(case.make(), MIXED)[0])
     assert not unready(traced(case.make(jit_compile=False, clipnorm=1.0), MIXED)[0])
@@ -189,7 +190,7 @@ def test_every_op_of_an_update_has_a_kernel_for_gpus(case, registry):
     assert not unready(compiled, all_compiled=True)
 
 
-@each_plain_kind
+@each_of_some_kinds
 def test_every_op_of_a_policy_has_a_kernel_for_gpus(case, registry):
     averages = {} if case.averages_itself else {"use_ema": True, "ema_overwrite_frequency": 2}
     options = {**averages, "skip_nonfinite": True}
@@ -200,7 +201,7 @@ def test_every_op_of_a_policy_has_a_kernel_for_gpus(case, registry):
     assert not unready(compiled, all_compiled=True)
 
 
-@each_plain_kind
+@each_of_some_kinds
 def test_every_op_of_a_mirrored_step_has_a_kernel_for_gpus(case, registry, mirrored):
     with mirrored.scope():
         matrix, table = tf.Variable(tf.ones(LARGE)), tf.Variable(tf.ones(TABLE))
@@ -319,7 +320,7 @@ def test_a_variable_is_small_up_to_a_number_of_elements():
 # --- launches that are shared give the same bits --------------------------------------------------
 
 SHAPES = [(3, 2)] * 6 + [(4,)] + [(3, 2)] * 5 + [(4,)]  # 11 of a shape, and others between
-ALL = tuple(range(len(SHAPES)))
+EVERY_SHAPE = tuple(range(len(SHAPES)))
 # The first eight of a shape share a launch; their twins, behind them, share one with a vector.
 FIRST, TWINS = (0, 1, 2, 3, 4, 5, 7, 8), (0, 1, 2, 3, 4, 5, 7)
 WITH_TWINS = (*FIRST[:4], 6, *FIRST[4:], *TWINS)
@@ -331,7 +332,7 @@ def variables_of(which, dtype):
     return [tf.Variable(values[i]) for i in which]
 
 
-def trained(optimizer, which=ALL, dtype="float32", clip=list):
+def trained(optimizer, which=EVERY_SHAPE, dtype="float32", clip=list):
     """Variables after a few steps; number i always gets the same gradients."""
     variables = variables_of(which, dtype)
     steps = [[tf.constant(grads[i], dtype) for i in which] for grads in gradients(3, shapes=SHAPES)]
@@ -358,7 +359,7 @@ def test_each_variable_of_a_launch_is_as_with_an_optimizer_of_its_own():
     function, _ = traced(make(), [dense_spec(shape) for shape in SHAPES])
     assert times_called(function) == [1, 1]  # eight of a shape; the vectors, and the rest of it
     together = trained(make())
-    assert_same([trained(make(), [i])[0] for i in ALL], together)
+    assert_same([trained(make(), [i])[0] for i in EVERY_SHAPE], together)
 
 
 def test_sharing_a_launch_does_not_change_a_bit_under_two_replicas(mirrored):

@@ -1,4 +1,4 @@
-"""The learning-rate range test: what it finds, and that the model stays as it is."""
+"""The learning rate range test: what it finds, and that the model stays as it is."""
 
 import sys
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from cases import CASES, Case
 from strategies import difference
 from tensorflow.experimental import dtensor
-from training import PLAIN, of_each_kind, of_some_kinds, slots_of
+from training import PLAIN, of_each_kind, of_one_kind, slots_of
 
 import tfopt
 
@@ -80,7 +80,7 @@ def cells():
     """Rows of the table in one layout, and optimizers in all."""
     for case in of_each_kind(CASES):
         yield case, "columns-graph"
-    for case in of_some_kinds(PLAIN):
+    for case in of_one_kind(PLAIN):
         yield from ((case, kind) for kind in KINDS if kind != "columns-graph")
 
 

@@ -11,8 +11,9 @@ import os
 import pytest
 import replicas_fuzz
 from processes import run_side_by_side
+from training import ALL
 
-CASES = int(os.environ.get("TFOPT_REPLICAS_FUZZ", 4))
+CASES = int(os.environ.get("TFOPT_REPLICAS_FUZZ", 4 if ALL else 2))
 SEED = int(os.environ.get("TFOPT_REPLICAS_FUZZ_SEED", 0))
 REPLICAS = (2, 3, 4) if CASES > 4 else (3,)  # each number is a process
 SECONDS = 60  # for a case, on a machine that has other work

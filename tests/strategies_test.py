@@ -63,7 +63,7 @@ def test_all_workers_read_the_sums_of_a_window():
 
 
 @pytest.mark.timeout(strategies.TIMEOUT + 60)
-@pytest.mark.parametrize("policy", strategies.POLICIES)
+@pytest.mark.parametrize("policy", strategies.policies())
 def test_a_policy_needs_no_merge_call(policy):
     """Under XLA on GPUs a replica cannot leave its function."""
     names = next(names for names in strategies.PROCESSES if "Mirrored2NoMergeCall" in names)

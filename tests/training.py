@@ -24,23 +24,33 @@ def each(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-def of_each_kind(cases, every_optimizer=EVERY_ONE):
-    """The first row of each kind, for what does not look at the formula; or of each optimizer."""
+def of_each_kind(cases, every_optimizer=EVERY_ONE, fine=ALL):
+    """The first row of each kind, for what does not look at the formula; or of each optimizer.
+
+    Where kinds are coarse, they tell only kernels and what becomes of rows.
+    """
     kinds = {}
     for case in cases:
-        kinds.setdefault((case.kind, case.cls) if every_optimizer else case.kind, case)
+        kind = case.kind if fine else case.kind[:2]
+        kinds.setdefault((case.kind, case.cls) if every_optimizer else kind, case)
     return list(kinds.values())
 
 
 def of_some_kinds(cases):
     """The same of some kinds, for what hardly depends on the kind: it is slow; or of each kind."""
-    kinds = of_each_kind(cases, every_optimizer=False)
+    kinds = of_each_kind(cases, every_optimizer=False, fine=True)
     return kinds if ALL else kinds[2::3]
+
+
+def of_one_kind(cases):
+    """The same of one kind, for what takes a process of its own."""
+    return of_some_kinds(cases) if ALL else of_some_kinds(cases)[:1]
 
 
 each_case = each(CASES)
 each_kind = each(of_each_kind(CASES))
 each_plain_kind = each(of_each_kind(PLAIN))
+each_of_some_kinds = each(of_some_kinds(PLAIN))
 
 
 # --- variables ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The page of each learning-rate schedule, with its curves."""
+"""The page of each learning rate schedule, with its curves."""
 
 import inspect
 from pathlib import Path
@@ -83,7 +83,7 @@ def page(cls, folder) -> str:
 .. autoclass:: tfopt.schedules.{name}
 ```
 
-[Learning-rate schedules](../../schedules.md) says which schedule to take when.
+[Learning rate schedules](../../schedules.md) says which schedule to take when.
 """
 
 

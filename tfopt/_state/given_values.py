@@ -44,7 +44,7 @@ def interpreted(hyper: Hyper, given: Any) -> tuple[Any, Any]:
         return None, given
     raise TypeError(
         f"`{name}` must be a number, scalar tensor, variable, callable or "
-        f"learning-rate schedule; got {shown(given)}."
+        f"learning rate schedule; got {shown(given)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The learning-rate range test (learning-rate finder): which rates a model can learn from."""
+"""The learning rate range test (learning rate finder): which rates a model can learn from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfopt.inspect.optional_imports import import_optional
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearningRateRange:
-    """The result of a learning-rate range test.
+    """The result of a learning rate range test.
 
     Attributes:
         rates: the learning rate of each batch.
@@ -76,7 +76,7 @@ def lr_range(
     smoothing: float = 0.9,
     divergence: float = 4.0,
 ) -> LearningRateRange:
-    """Learning-rate range test (learning-rate finder): trains a copy while the rate rises.
+    """Learning rate range test (learning rate finder): trains a copy while the rate rises.
 
     It takes one training step with each of `steps` learning rates, which rise exponentially from
     `start` to `end`, and stops when the loss diverges. Where the loss falls most steeply is a good
@@ -114,7 +114,7 @@ def lr_range(
 
     Sources: Smith (2017), "Cyclical Learning Rates for Training Neural Networks",
     https://arxiv.org/abs/1506.01186; the exponential rise and the end at four times the lowest
-    loss are those of fastai's learning-rate finder. Its rule "steep" for a suggestion takes the
+    loss are those of fastai's learning rate finder. Its rule "steep" for a suggestion takes the
     moving average itself, which lags behind the losses.
 
     >>> import keras, numpy as np

@@ -192,7 +192,7 @@ def _schedule_or_rate(name: str, value: Any) -> Any:
         return rate_of(name, value)
     except ValueError as error:
         raise ValueError(
-            f"`{name}` must be a learning-rate schedule or a finite number >= 0; got {value!r}."
+            f"`{name}` must be a learning rate schedule or a finite number >= 0; got {value!r}."
         ) from error
 
 

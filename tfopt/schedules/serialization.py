@@ -82,5 +82,5 @@ def deserialize_any(config: Mapping[str, Any], custom_objects: Any = None) -> An
             known.setdefault(name, cls)
     schedule = deserialize(config, custom_objects=known)
     if not callable(schedule):
-        raise ValueError(f"`config` must be of a learning-rate schedule; got {config!r}.")
+        raise ValueError(f"`config` must be of a learning rate schedule; got {config!r}.")
     return schedule
