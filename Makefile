@@ -12,7 +12,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 # The oldest that knows of dependency groups; a new virtual environment may have an older one.
 PIP_WITH_GROUPS = pip>=25.1
 # Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
-TAKE_MORE = $(shell grep -lE '\bALL\b|EVERY_ONE|_kinds?\b|import strategies|switches|on_mesh' tests/*_test.py)
+TAKE_MORE = $(shell grep -lE '\bALL\b|EVERY_ONE|_kinds?\b|each_value|import strategies|switches|on_mesh' tests/*_test.py)
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:

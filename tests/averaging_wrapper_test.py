@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from training import ALL
 
 import tfopt
 
@@ -22,7 +21,6 @@ OPTIMIZERS = {  # of which each notices when gradients are doubled
     "legacy SGD": lambda: tfopt.legacy.SGD(0.05, momentum=0.9),
     "legacy Adam": lambda: tfopt.legacy.Adam(0.05, epsilon=0.5),
 }
-TRAINED = OPTIMIZERS if ALL else {name: OPTIMIZERS[name] for name in ("new Adam", "legacy SGD")}
 X = np.random.default_rng(0).normal(size=[16, 3]).astype(np.float32)
 Y = X.sum(axis=1, keepdims=True) + 1
 STEPS = 6
@@ -156,9 +154,10 @@ def trained_alone(make, train):
     return train(make(), 1.0), train(make(), 2.0)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("method", ["_compute_gradients", "compute_gradients"])
 @pytest.mark.parametrize("train", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("make", TRAINED.values(), ids=TRAINED)
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_wrapper_that_sums_over_processes(make, train, method):
     plain, doubled = trained_alone(make, train)
     for processes, expected in ((1, plain), (2, doubled)):

@@ -19,6 +19,7 @@ from training import (
     each,
     each_case,
     each_kind,
+    each_optimizer,
     flat,
     gradients,
     of_each_kind,
@@ -83,7 +84,7 @@ def test_equals_the_formula_for_any_rank(case):
     assert_same(train(case.make(), start(shapes=shapes), steps), expected, case.tolerance)
 
 
-@each_case
+@each_optimizer
 def test_zeros_stay_numbers_in_float32(case):
     """Rows and columns, gradients and variables of zeros beside large ones, by the defaults."""
     matrix, vector, optimizer = tf.Variable(tf.ones([3, 4])), tf.Variable([0.0, 0.0]), case.cls()
@@ -166,7 +167,7 @@ def test_every_compute_path_gives_the_same(case):
         assert_same(train(case.make(jit_compile=choice), start(), gradients(20)), auto, 1e-11)
 
 
-@each_case
+@each_optimizer
 def test_exact_rows_equal_the_dense_gradient(case):
     pairs = [(rows_of(m, 1 + i % 4), v) for i, (m, v) in enumerate(gradients(6))]
     sparse = [[slices, vector] for (slices, _), vector in pairs]
@@ -270,7 +271,7 @@ def test_weights_have_the_peers_order_and_shapes(case):
     assert optimizer.variables() == optimizer.variables == optimizer.weights
 
 
-@each_case
+@each_optimizer
 def test_hyperparameters_change_without_a_retrace(case):
     numbers = [
         name
@@ -297,6 +298,7 @@ def test_hyperparameters_change_without_a_retrace(case):
     assert_same(variables, values, case.tolerance)
 
 
+@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_rounds_once_a_step(case, dtype):

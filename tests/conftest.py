@@ -1,5 +1,6 @@
 """Two logical devices, one mirrored strategy a process, and the same randomness each time."""
 
+import collections
 import importlib.util
 import os
 import random
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from training import ALL
 
 from tfopt._engine import xla_functions
 
@@ -75,8 +77,31 @@ def leave_out_what_has_passed(config, items):
     items[:] = [item for item in items if id(item) not in left]
 
 
+def leave_out_of_products(config, items):
+    """Of tests with the marker keeps so many that each value of each parameter appears."""
+    uses = collections.defaultdict(collections.Counter)  # by test, of the values in those kept
+    kept = {id(item) for item in items if not item.get_closest_marker("each_value")}
+
+    def values(item):
+        return [(name, id(value)) for name, value in item.callspec.params.items()]
+
+    def gain(item):  # how many values are new; then those that appear seldom
+        own = [uses[item.function][value] for value in values(item)]
+        return own.count(0), -sum(own)
+
+    left = [item for item in items if id(item) not in kept]
+    while left := [item for item in left if gain(item)[0]]:
+        best = max(left, key=gain)
+        kept.add(id(best))
+        uses[best.function].update(values(best))
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = [item for item in items if id(item) in kept]
+
+
 def pytest_collection_modifyitems(config, items):
     """Puts slow files first, and skips what cannot be so with the oldest Keras supported."""
+    if not ALL:
+        leave_out_of_products(config, items)
     if os.environ.get("TFOPT_TESTS") == "more":
         leave_out_what_has_passed(config, items)
     items.sort(key=lambda item: not any(name in item.nodeid for name in SLOW))

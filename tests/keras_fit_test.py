@@ -11,6 +11,7 @@ from training import assert_same, each_plain_kind
 import tfopt
 
 
+@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("embedding", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_fit_trains_and_keeps_the_optimizer(library, embedding, how):
     assert opt.iterations.numpy() == 16
 
 
+@pytest.mark.each_value
 @each_library
 @each_plain_kind
 def test_every_optimizer_fits_dense_and_sparse(library, case):

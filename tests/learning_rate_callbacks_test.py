@@ -36,6 +36,7 @@ def callbacks_of(library):
     }
 
 
+@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize(
     ("make", "rate", "which"),

@@ -48,6 +48,7 @@ def of_one_kind(cases):
 
 
 each_case = each(CASES)
+each_optimizer = each(CASES if ALL else PLAIN)
 each_kind = each(of_each_kind(CASES))
 each_plain_kind = each(of_each_kind(PLAIN))
 each_of_some_kinds = each(of_some_kinds(PLAIN))
