@@ -11,8 +11,6 @@ BAZEL_TARGETS ?= //...
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 # The oldest that knows of dependency groups; a new virtual environment may have an older one.
 PIP_WITH_GROUPS = pip>=25.1
-# Files whose tests take less in `make test` than in `make test-all`; all others are the same in both.
-TAKE_MORE = $(shell grep -lE '\bALL\b|EVERY_ONE|_kinds?\b|each_value|import strategies|switches|on_mesh' tests/*_test.py)
 PYTEST = -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
@@ -27,8 +25,8 @@ demo: .venv/.installed-demo ## train on handwritten digits, compare with Keras, 
 test: .venv/.installed-test ## run the tests and doctests (PYTEST_ARGS="-k adam", JOBS=0 for one process)
 	TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
-test-all: .venv/.installed-test ## run those that take more then: every optimizer, every format of state, killed processes
-	TFOPT_TESTS=$(TESTS) TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST) $(TAKE_MORE)
+test-all: .venv/.installed-test ## run them with every optimizer, product of parameters, format of state, and with killed processes
+	TFOPT_TESTS=$(TESTS) TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python $(PYTEST)
 
 # -a: the search index has the index entries only of pages that are written in the same run
 docs: .venv/.installed-docs ## build the pages in docs/_build/html, and search them; warnings are errors

@@ -42,7 +42,6 @@ def decaying(case):
     return {**options, "weight_decay": 0.125} if case.cls.decays else options
 
 
-@pytest.mark.each_value
 @each_plain_kind
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_micro_steps_are_one_step_on_their_mean(case, mode):
@@ -56,7 +55,6 @@ def test_micro_steps_are_one_step_on_their_mean(case, mode):
     assert optimizer.iterations.numpy() == 10
 
 
-@pytest.mark.each_value
 @each(of_each_kind([case for case in PLAIN if case.sparse != "whole"]))
 @pytest.mark.parametrize("lazy", [None, True])
 def test_rows_accumulate_as_rows(case, lazy):
@@ -309,7 +307,6 @@ def test_flush_aggregates_as_the_calls_did(mirrored):
     assert variable.numpy() == -1
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("lazy", [None, True])
 @each_plain_kind
 def test_two_replicas_accumulate_each_its_own(case, lazy, mirrored):

@@ -36,7 +36,6 @@ def optimizer_average(optimizer, variable):
         return variable.numpy()
 
 
-@pytest.mark.each_value
 @each(of_each_kind([case for case in PLAIN if not case.averages_itself]))
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_averages_follow_and_change_nothing(case, mode):
@@ -162,7 +161,6 @@ def test_without_averages_there_are_none():
 # --- rows -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.each_value
 @each(of_each_kind([case for case in PLAIN if case.sparse != "whole"]))
 @pytest.mark.parametrize("lazy", [None, True])
 def test_averages_of_rows_are_those_of_whole_variables(case, lazy):

@@ -154,7 +154,6 @@ def trained_alone(make, train):
     return train(make(), 1.0), train(make(), 2.0)
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("method", ["_compute_gradients", "compute_gradients"])
 @pytest.mark.parametrize("train", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -265,7 +265,6 @@ def made_of_shape(function, shape):
     } - {"Placeholder"}
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_large_variable_costs_one_launch_and_no_copy_of_its_gradient(case, clip):
@@ -300,7 +299,6 @@ def test_compiled_functions_are_as_many_as_shapes_and_not_as_variables(count):
     assert called == sorted(filter(None, expected), reverse=True)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize(
     ("count", "dtype", "calls"),
@@ -451,7 +449,6 @@ ROW_POLICIES = {
 }
 
 
-@pytest.mark.each_value
 @each(of_each_kind(BY_ROWS))
 @pytest.mark.parametrize("policies", ROW_POLICIES)
 def test_a_lazy_step_makes_nothing_of_the_size_of_the_table(case, policies):

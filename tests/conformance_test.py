@@ -298,7 +298,6 @@ def test_hyperparameters_change_without_a_retrace(case):
     assert_same(variables, values, case.tolerance)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_rounds_once_a_step(case, dtype):

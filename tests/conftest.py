@@ -2,6 +2,7 @@
 
 import collections
 import importlib.util
+import itertools
 import os
 import random
 import re
@@ -78,29 +79,42 @@ def leave_out_what_has_passed(config, items):
 
 
 def leave_out_of_products(config, items):
-    """Of tests with the marker keeps so many that each value of each parameter appears."""
+    """Keeps so many of each test that each value of each `parametrize` and fixture appears."""
     uses = collections.defaultdict(collections.Counter)  # by test, of the values in those kept
-    kept = {id(item) for item in items if not item.get_closest_marker("each_value")}
-
-    def values(item):
-        return [(name, id(value)) for name, value in item.callspec.params.items()]
+    values = {id(item): values_of(item) for item in items}
 
     def gain(item):  # how many values are new; then those that appear seldom
-        own = [uses[item.function][value] for value in values(item)]
+        own = [uses[item.function][value] for value in values[id(item)]]
         return own.count(0), -sum(own)
 
+    kept = {id(item) for item in items if len(values[id(item)]) < 2}
     left = [item for item in items if id(item) not in kept]
-    while left := [item for item in left if gain(item)[0]]:
-        best = max(left, key=gain)
-        kept.add(id(best))
-        uses[best.function].update(values(best))
+    for _, own in itertools.groupby(left, key=lambda item: item.function):
+        own = list(own)
+        while own := [item for item in own if gain(item)[0]]:
+            best = max(own, key=gain)
+            kept.add(id(best))
+            uses[best.function].update(values[id(best)])
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
     items[:] = [item for item in items if id(item) in kept]
 
 
+def values_of(item):
+    """What a test has of each of its `parametrize` and of each fixture with parameters."""
+    if not hasattr(item, "callspec"):
+        return []
+    parameters = {name: id(value) for name, value in item.callspec.params.items()}
+    found = []
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0]
+        names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+        found.append(tuple((name, parameters.pop(name)) for name in names))
+    return [*found, *parameters.items()]
+
+
 def pytest_collection_modifyitems(config, items):
     """Puts slow files first, and skips what cannot be so with the oldest Keras supported."""
-    if not ALL:
+    if not ALL and not any("::" in word for word in config.args):
         leave_out_of_products(config, items)
     if os.environ.get("TFOPT_TESTS") == "more":
         leave_out_what_has_passed(config, items)

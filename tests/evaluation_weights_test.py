@@ -193,7 +193,6 @@ def momentum_at(step, momentum, dynamic, first):
     return min(momentum, (1 + n) / (10 + n)) if dynamic else momentum
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("momentum", [0.5, 0.9])
 @pytest.mark.parametrize("dynamic, first", [(True, 0), (False, 3), (True, 3)])
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
@@ -209,7 +208,6 @@ def test_averages_with_a_start_and_a_dynamic_decay(mode, dynamic, first, momentu
         assert_same(np.concatenate([v.ravel() for v in values_of(variables)]), average, 1e-10)
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("momentum", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("dynamic, first", [(True, 0), (False, 4), (True, 4), (False, 0)])
 def test_rows_that_were_not_in_the_batch_are_brought_up_to_date(dynamic, first, momentum):
@@ -246,7 +244,6 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_the_callback_evaluates_with_them(library, kind):

@@ -8,7 +8,7 @@ import tf_keras
 from cases import CASES
 from models import linear_model
 from processes import run_python
-from training import of_each_kind
+from training import ALL, of_each_kind
 
 import tfopt
 
@@ -109,7 +109,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("kind", ["bare", "tf_keras", "tfopt"])
+@pytest.mark.parametrize("kind", ["bare", "tf_keras", *(["tfopt"] if ALL else [])])
 def test_goes_on_in_another_process(exported, kind):
     """Bit for bit; and objects that hold the optimizer load without an error."""
     done = run_python("-c", LOADER, kind, *exported, timeout=240)

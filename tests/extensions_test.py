@@ -16,7 +16,6 @@ EXTENDED = {
 }
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("make", EXTENDED.values(), ids=EXTENDED)
 def test_extensions_go_on_bit_for_bit(mode, make, tmp_path):
     """A break in the middle of a period, from whatever keeps state."""

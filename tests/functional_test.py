@@ -54,7 +54,6 @@ def assert_as_on_variables(optimizer, variables, values, state, tolerance=0):
     assert state.iterations.numpy() == optimizer.iterations.numpy()
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("policy", POLICIES)
 def test_steps_equal_those_on_variables_bit_for_bit(case, policy):
@@ -78,7 +77,6 @@ def test_steps_equal_those_on_variables_bit_for_bit(case, policy):
     assert not pure.built and pure.get_weights() == [0]  # nothing is changed
 
 
-@pytest.mark.each_value
 @each(of_some_kinds(PLAIN))
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_eager_and_xla(case, mode):
@@ -96,7 +94,6 @@ def test_eager_and_xla(case, mode):
     assert_as_on_variables(optimizer, variables, values, state, 1e-12)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bits(case, dtype):
@@ -157,7 +154,6 @@ def loss_after(optimizer, values, start, **numbers):
     return tf.reduce_sum(scale * (values - 1) ** 2)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_derivatives_equal_finite_differences(case, mode):

@@ -54,7 +54,6 @@ def test_fit_trains_each_layer_as_its_optimizer_would(library):
     assert_same(*trained, 1e-5)
 
 
-@pytest.mark.each_value
 @each_library
 @each_kind
 @pytest.mark.parametrize("rate", [0.125, 0.0], ids=["on", "off"])

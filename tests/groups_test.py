@@ -72,7 +72,6 @@ def train_parts(optimizers, variables, steps, mode="eager"):
 # --- as an optimizer for each part ----------------------------------------------------------------
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("mode", MODES)
 def test_each_part_is_trained_as_by_an_optimizer_of_its_own(case, mode):
@@ -98,7 +97,6 @@ def test_every_number_of_a_group_is_noticed(case):
         assert_same(others[2:], expected[2:])
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("lazy", [True, False])
 def test_rows(case, lazy):
@@ -115,7 +113,6 @@ def test_rows(case, lazy):
     assert_same(together, apart, 1e-12)
 
 
-@pytest.mark.each_value
 @each(of_some_kinds(PLAIN))
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bits(case, dtype):
@@ -129,7 +126,6 @@ def test_16_bits(case, dtype):
     assert_same(together, apart)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("merge_call", [True, False], ids=["merge_call", "no_merge_call"])
 def test_replicas(case, merge_call, mirrored, monkeypatch):
@@ -373,7 +369,6 @@ def by_list(optimizer, again, trained, variables, path):
             group[name] = other[name].numpy()
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint, by_safetensors])
 @pytest.mark.parametrize("off", [False, True], ids=["on", "began off"])
 @pytest.mark.parametrize("from_config", [False, True], ids=["as written", "of a config"])
@@ -395,7 +390,6 @@ def test_state_and_numbers_are_saved(way, off, from_config, tmp_path):
     assert_same(again.get_weights(), optimizer.get_weights())
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("off", [False, True], ids=["on", "off"])
 @pytest.mark.parametrize("how", ["pickle", "deep copy", "deep copy alone"])
 def test_copies(how, off):

@@ -32,7 +32,6 @@ def path_taken(optimizer, variable):
     return "XLA" if compiled else "plain"
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize(
     "changes",

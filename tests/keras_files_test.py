@@ -8,7 +8,6 @@ from training import assert_same
 import tfopt
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("name", ["SGD", "Nadam", "Adafactor"])  # resume_test has all
 @pytest.mark.parametrize("extension", [".keras", ".h5"])
@@ -87,7 +86,6 @@ def test_weights_saved_with_another_optimizer_leave_this_one_alone(library, tmp_
         assert_same(other.get_weights(), model.get_weights())
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 @pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
@@ -130,7 +128,6 @@ def test_files_go_from_one_replica_to_two_and_back(library, ending, scaled, mirr
 # --- frozen layers --------------------------------------------------------------------------------
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("extension", ["keras", "h5"])
 def test_save_and_load_after_unfreezing(library, extension, tmp_path):

@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from models import TOKENS, X, classifier, each_library, fit
-from training import assert_same, each_plain_kind
+from training import assert_same, each_of_some_kinds, each_plain_kind
 
 import tfopt
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("embedding", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize(
@@ -28,7 +27,6 @@ def test_fit_trains_and_keeps_the_optimizer(library, embedding, how):
     assert opt.iterations.numpy() == 16
 
 
-@pytest.mark.each_value
 @each_library
 @each_plain_kind
 def test_every_optimizer_fits_dense_and_sparse(library, case):
@@ -55,7 +53,7 @@ def test_fit_is_the_same_in_both_kerases():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@each_plain_kind
+@each_of_some_kinds
 def test_fit_on_two_replicas_is_fit_on_one(case, mirrored):
     """In tf-keras; `strategies_test` has Keras 3. The gradients are dense, and an embedding's."""
     opt = case.cls(0.05)

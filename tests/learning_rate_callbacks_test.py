@@ -36,7 +36,6 @@ def callbacks_of(library):
     }
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize(
     ("make", "rate", "which"),

@@ -36,7 +36,6 @@ def state_of(model, optimizer):
     return [*model.get_weights(), *(variable.numpy() for variable in variables)]
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_model_stays_as_it_is(library, name):

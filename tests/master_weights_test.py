@@ -8,7 +8,6 @@ from training import assert_same, each_plain_kind, gradients, rows, start, train
 import tfopt
 
 
-@pytest.mark.each_value
 @each_plain_kind
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_master_weight_rounds_to_its_variable(case, dtype):

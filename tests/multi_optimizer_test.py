@@ -258,7 +258,6 @@ def test_groups_are_for_the_whole_only():
 # --- state ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("way", [by_list, by_keras, by_checkpoint, by_safetensors])
 @pytest.mark.parametrize("from_config", [False, True], ids=["as written", "of a config"])
 def test_training_goes_on_from_what_was_saved(way, from_config, tmp_path):
@@ -297,7 +296,6 @@ def test_copies_have_parts_of_their_own(how, built):
     assert optimizer.optimizers[0].learning_rate.numpy() == 0.125
 
 
-@pytest.mark.each_value
 @each_library
 @pytest.mark.parametrize("kind", files_matrix.KINDS)
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])

@@ -18,7 +18,6 @@ from training import (
 import tfopt
 
 
-@pytest.mark.each_value
 @each_plain_kind
 @pytest.mark.parametrize("bad", [-np.inf, np.nan])
 def test_a_step_that_is_not_finite_is_left_out(case, bad):

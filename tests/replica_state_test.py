@@ -112,7 +112,6 @@ def assert_equal_to_one(strategy, optimizer, variables, alone, others):
                 np.testing.assert_array_equal(first.numpy(), other.numpy())
 
 
-@pytest.mark.each_value
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "in_scope"),

@@ -79,7 +79,6 @@ def make(**options):
     return Lookahead(tfopt.Nadam(0.125, weight_decay=0.5), 2, **options)
 
 
-@pytest.mark.each_value
 @each(of_some_kinds(PLAIN))
 @pytest.mark.parametrize("mode", MODES)
 def test_around_nothing_changes(case, mode):
@@ -126,7 +125,6 @@ def test_schedule_free_equals_its_formula(mode):
         assert_same(variable, x, 1e-12)
 
 
-@pytest.mark.each_value
 @each_kind
 @pytest.mark.parametrize("lazy", [True, False])
 def test_rows(case, lazy):
@@ -270,7 +268,6 @@ def test_copies(how):
     assert optimizer.learning_rate.numpy() == 0.125
 
 
-@pytest.mark.each_value
 @pytest.mark.parametrize("library", list(files_matrix.LIBRARIES))
 @pytest.mark.parametrize("kind", files_matrix.KINDS)
 def test_a_model_is_saved_and_loaded(library, kind, tmp_path):
