@@ -43,11 +43,13 @@ def line(optimizer, library=keras, test=True):
     return (model, (x, y), (x, y)) if test else (model, (x, y))
 
 
-def run_of(label, *losses, seed=0, **swept):
+def run_of(label, *losses, seed=0, test=None, **swept):
     seconds = [float(n) for n in range(len(losses))]
     group = label if swept else ""
     text = ",".join([label, *(f"{name}={value}" for name, value in swept.items())])
-    return compare.Run(text, list(losses), seconds, 1.0, seed=seed, group=group, swept=swept)
+    run = compare.Run(text, list(losses), seconds, 1.0, seed=seed, group=group, swept=swept)
+    run.test = {} if test is None else {"accuracy": 0.5, "loss": test}
+    return run
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -201,6 +203,38 @@ def test_the_table_has_the_spread_over_seeds_and_marks_the_best_of_a_sweep():
     ]
 
 
+# The one that trains best is the worst on the test data.
+TESTED = [
+    run_of("adam", 4.0, 1.0, test=0.75, learning_rate=0.1),
+    run_of("adam", 4.0, 0.5, test=0.25, learning_rate=0.2),
+    run_of("adam", 4.0, 0.1, test=2.0, learning_rate=0.4),
+    run_of("sgd", 4.0, 0.2, test=0.5, learning_rate=0.4),
+    run_of("lion", 4.0, 0.1, test=float("nan"), learning_rate=0.4),
+]
+
+
+def test_with_test_data_the_test_loss_decides_which_is_best_everywhere(monkeypatch, capsys):
+    _, rows = headings_and_rows(TESTED)
+    assert [row[0] for row in rows] == [
+        "adam,learning_rate=0.2 *",
+        "sgd,learning_rate=0.4 *",
+        "adam,learning_rate=0.1",
+        "adam,learning_rate=0.4",
+        "lion,learning_rate=0.4 *",
+    ]
+    said = " ".join(remarks(TESTED))
+    assert "did best" not in said and "diverged with lion,learning_rate=0.4." in said
+    by_test = "The lowest test loss comes first. * marks the lowest test loss of a sweep."
+    page = compare.page(TESTED, "title")
+    assert by_test in page and "Final test loss against learning_rate" in page
+    assert "adam,learning_rate=0.2" in page[page.index("<svg") :]  # the curve of the best
+    monkeypatch.setattr(command_line, "HAS_RICH", False)
+    command_line._print_table(TESTED)
+    assert by_test in capsys.readouterr().out
+    by_training = "The lowest loss comes first. * marks the lowest loss of a sweep."
+    assert by_training in compare.page(SWEPT, "title")
+
+
 def test_remarks_say_what_the_comparison_cannot_show():
     same = [run_of("adam", 2.0, 1.0), run_of("keras.adam", 2.0, 1.0001), run_of("sgd", 2.0, 0.5)]
     said = " ".join(remarks(same))
@@ -221,6 +255,15 @@ def test_the_page_has_a_plot_of_the_sweep_and_works_on_a_telephone_and_in_the_da
     assert "overflow-x: auto" in page and "currentColor" in page
     ids = re.findall(r' id="([^"]+)"', "".join(re.findall(r"<g [^>]*>", page)))
     assert len(ids) == len(set(ids))
+
+
+def test_the_page_names_a_model_once_if_only_the_number_of_its_name_differs():
+    runs = [run_of("a", 1.0), run_of("b", 1.0), run_of("c", 1.0), run_of("d", 1.0)]
+    names = ["sequential_3, 8", "sequential_4, 8", "sequential_5, 9", "net, 8"]
+    for run, name in zip(runs, names, strict=True):
+        run.model = f"{name} parameters"
+    said = command_line._models(runs)
+    assert said == "sequential_3, 8 parameters; sequential_5, 9 parameters; net, 8 parameters"
 
 
 def test_equal_curves_stay_visible():

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import inspect
 import platform
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,20 @@ def _page(arguments: argparse.Namespace, runs: Sequence[Run]) -> str:
     details = {
         "command": arguments.command_line,
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "model": ", ".join(dict.fromkeys(run.model for run in runs)),
+        "model": _models(runs),
         "training": f"{arguments.epochs} epochs, batch size {arguments.batch_size}, {seeds}",
         "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {devices}",
     }
     return page(runs, f"Optimizers compared on {arguments.problem}", details)
+
+
+def _models(runs: Sequence[Run]) -> str:
+    """Returns the models, each once, whatever number Keras has added to its name."""
+    models: dict[str, str] = {}
+    for run in runs:
+        models.setdefault(re.sub(r"_\d+(?=, )", "", run.model), run.model)
+    return "; ".join(models.values())
 
 
 def _print_table(runs: Sequence[Run]) -> None:

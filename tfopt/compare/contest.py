@@ -57,6 +57,11 @@ class Run:
         return statistics.fmean(self.losses[-self.epoch :]) if self.losses else math.nan
 
     @property
+    def final(self) -> float:
+        """What decides which run is best: the test loss, or `loss` without test data."""
+        return self.test.get("loss", self.loss)
+
+    @property
     def milliseconds(self) -> float:
         """The median time of a batch after the first."""
         steps = np.diff(self.seconds)

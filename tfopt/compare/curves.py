@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfopt.compare.contest import Run
-from tfopt.compare.results import DIVERGED, Result, has_sweep, results
+from tfopt.compare.results import DIVERGED, Result, has_sweep, name_of_loss, results
 
 # Matplotlib writes this colour where the page has its own, which differs in the dark.
 _OF_THE_PAGE = "#010203"
@@ -51,7 +51,10 @@ def curves(runs: Iterable[Run]) -> list[str]:
     names = list(dict.fromkeys(name for result in found for name in result.runs[0].swept))
     if has_sweep(found):
         drawings += [
-            (f"Final loss against {name}", functools.partial(_sweep, found=found, name=name))
+            (
+                f"Final {name_of_loss(found)} against {name}",
+                functools.partial(_sweep, found=found, name=name),
+            )
             for name in names
         ]
     svgs = []
@@ -121,8 +124,8 @@ def _sweep(axes: Any, found: Sequence[Result], name: str) -> None:
         number = order.index(group)
         points = sorted(groups[group], key=lambda result: result.runs[0].swept[name])
         x = [result.runs[0].swept[name] for result in points]
-        lows = [min(run.loss for run in result.runs) for result in points]
-        highs = [max(run.loss for run in result.runs) for result in points]
+        lows = [min(run.final for run in result.runs) for result in points]
+        highs = [max(run.final for run in result.runs) for result in points]
         look = _look(number)
         axes.fill_between(x, lows, highs, color=look["color"], alpha=0.2, lw=0)
         y = [result.loss for result in points]
@@ -131,7 +134,8 @@ def _sweep(axes: Any, found: Sequence[Result], name: str) -> None:
     axes.set_xscale("log" if min(values) > 0 else "linear")
     finals = [result.loss for of_group in groups.values() for result in of_group]
     axes.set_yscale("log" if finals and min(finals) > 0 else "linear")
-    axes.set(xlabel=name, ylabel="loss in the last epoch")
+    of_what = {"loss": "loss in the last epoch"}.get(name_of_loss(found), name_of_loss(found))
+    axes.set(xlabel=name, ylabel=of_what)
     _finish(axes)
 
 

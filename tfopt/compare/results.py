@@ -41,20 +41,20 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The mean of the final losses over the seeds."""
-        return statistics.fmean(run.loss for run in self.runs)
+        """What decides which result is best: the mean of `Run.final` over the seeds."""
+        return statistics.fmean(run.final for run in self.runs)
 
     @property
     def has_diverged(self) -> bool:
         """True if the loss ended far above where it began, or is no number."""
         return any(
-            not math.isfinite(run.loss) or run.loss > DIVERGED * abs(run.losses[0])
+            not math.isfinite(run.final + run.loss) or run.loss > DIVERGED * abs(run.losses[0])
             for run in self.runs
         )
 
 
 def results(runs: Iterable[Run]) -> list[Result]:
-    """Returns a result for each optimizer. The lowest loss comes first, and NaN last."""
+    """Returns a result for each optimizer. The best comes first, and NaN last."""
     by_label: dict[str, list[Run]] = {}
     for run in runs:
         by_label.setdefault(run.label, []).append(run)
@@ -67,6 +67,11 @@ def results(runs: Iterable[Run]) -> list[Result]:
 
 def _order(loss: float) -> tuple[bool, float]:
     return not math.isfinite(loss), loss if math.isfinite(loss) else 0.0
+
+
+def name_of_loss(found: Iterable[Result]) -> str:
+    """Returns what the loss is called by which results are in order."""
+    return "test loss" if any("loss" in run.test for r in found for run in r.runs) else "loss"
 
 
 def has_sweep(found: Iterable[Result]) -> bool:

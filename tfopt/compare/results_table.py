@@ -7,15 +7,16 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from tfopt.compare.contest import Run
-from tfopt.compare.results import has_sweep, results, with_spread
+from tfopt.compare.results import has_sweep, name_of_loss, results, with_spread
 
 CAPTION = "Loss is the mean of the last epoch's batches; times are of whole training steps."
 SEEDS_CAPTION = "After ± stands the standard deviation over the seeds."
-SWEEP_CAPTION = "* marks the best of a sweep."
+ORDER_CAPTION = "The lowest {} comes first."
+SWEEP_CAPTION = "* marks the lowest {} of a sweep."
 
 
 def headings_and_rows(runs: Iterable[Run]) -> tuple[list[str], list[list[str]]]:
-    """Returns the headings and the rows of the table. The lowest loss comes first."""
+    """Returns the headings and the rows of the table. The best comes first: see `Run.final`."""
     found = results(runs)
     names = list(
         dict.fromkeys(name for result in found for run in result.runs for name in run.test)
@@ -39,8 +40,9 @@ def caption(runs: Iterable[Run]) -> str:
     lines = [CAPTION]
     if any(len(result.runs) > 1 for result in found):
         lines.append(SEEDS_CAPTION)
+    lines.append(ORDER_CAPTION.format(name_of_loss(found)))
     if has_sweep(found):
-        lines.append(SWEEP_CAPTION)
+        lines.append(SWEEP_CAPTION.format(name_of_loss(found)))
     return " ".join(lines)
 
 
