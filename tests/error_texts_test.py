@@ -424,7 +424,57 @@ WARNINGS = {
         "is given kernel more than once in one call: each gradient makes a step",
     ),
 }
-CASES = {**RANGES, **KEYWORDS, **{f"step: {n}": c for n, c in STEPS.items()}}
+
+
+def declaring(**attributes):
+    """Makes a class as a user writes it."""
+    return lambda: type("Mine", (tfopt.Optimizer,), attributes)
+
+
+NAMES = {
+    "an attribute": (
+        declaring(iterations=tfopt.Hyper(5.0)),
+        AttributeError,
+        "Mine cannot declare `iterations`: `iterations` is an attribute of every optimizer; "
+        "choose another name.",
+    ),
+    "a list": (declaring(weights=tfopt.Static(False)), AttributeError, "`weights` is an attribute"),
+    "the name": (declaring(name=tfopt.Static("a")), AttributeError, "`name` is an attribute of"),
+    "a formula": (declaring(sparse=tfopt.Static("rows")), AttributeError, "`sparse` is an attrib"),
+    "groups": (declaring(groups=tfopt.Static(2)), AttributeError, "`groups` is an attribute of"),
+    "the step": (
+        declaring(t=tfopt.Hyper(1.0)),
+        AttributeError,
+        "`h.t` is the number of the step; choose another name.",
+    ),
+    "cautious": (
+        declaring(cautious=tfopt.Static(False)),
+        AttributeError,
+        "`cautious` is a keyword of every optimizer; declare `can_be_cautious = True` to allow it.",
+    ),
+    "decay": (
+        declaring(decay=tfopt.Hyper(0.9, low=0)),
+        AttributeError,
+        "`decay` is a keyword of every optimizer: the learning rate is divided by 1 + decay *",
+    ),
+    "another kind": (
+        declaring(clipnorm=tfopt.Static(1.0)),
+        AttributeError,
+        "`clipnorm` is a keyword of every optimizer; choose another name, or declare it as a Hyper",
+    ),
+    "an alias": (declaring(use_ema=tfopt.hyper.Alias("lr")), AttributeError, "declare it as a Sta"),
+    "nothing new": (
+        declaring(use_ema=tfopt.Static(False)),
+        AttributeError,
+        "`use_ema` is a keyword of every optimizer; leave the declaration out, or choose another",
+    ),
+}
+CASES = {
+    **RANGES,
+    **KEYWORDS,
+    **{f"step: {n}": c for n, c in STEPS.items()},
+    **{f"name: {n}": c for n, c in NAMES.items()},
+}
 DUMPED = r"numpy=|<tf\.|array\(|ResourceVariable|Minimizer|KerasOptimizer|Configurable|StateMethods"
 
 
@@ -450,6 +500,19 @@ def test_a_warning_says_what_has_no_effect(case):
 
 def test_many_cases_are_answered():
     assert len(CASES) + len(WARNINGS) >= 81
+
+
+def test_other_defaults_of_inherited_keywords_are_declared():
+    class Mine(tfopt.AdamW):
+        learning_rate = tfopt.Hyper(0.25, low=0)
+        beta_1 = tfopt.Hyper(0.5, low=0, below=1)
+        weight_decay = tfopt.Hyper(None, low=0, off=None)
+        jit_compile = tfopt.Static(False, choices=("auto", True, False))
+        cautious = tfopt.Static(True)
+
+    mine = Mine()
+    assert (mine.learning_rate, mine.weight_decay, mine.cautious) == (0.25, None, True)
+    assert mine.jit_compile is False
 
 
 # --- where nothing is said ------------------------------------------------------------------------

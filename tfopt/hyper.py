@@ -233,7 +233,7 @@ class Static(_Ranged):
                 raise TypeError(f"`{self.name}` must be {rule}; got {shown(value)}.")
             self.check_range(value)
             return int(value)
-        if isinstance(self.default, numbers.Number):
+        if is_number(self.default):
             if not is_number(value):
                 raise TypeError(f"`{self.name}` must be a number; got {shown(value)}.")
             self.check_range(value)

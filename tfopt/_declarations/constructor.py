@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfopt._declarations import collect, misspelt, other_libraries
+from tfopt._declarations import collect, misspelt, other_libraries, reserved_names
 from tfopt._declarations import config as config_module
 from tfopt._declarations.collect import Declarations
 from tfopt._engine.engine import Engine
@@ -84,7 +84,7 @@ class Configurable:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._declared.reserved:
-            raise name_is_reserved(type(self), name)
+            raise reserved_names.is_reserved(type(self), name)
         if hasattr(inspect.getattr_static(type(self), name, None), "__set__"):
             object.__setattr__(self, name, value)
         elif "_engine" in self.__dict__ and name in self._engine.hypers:
@@ -166,8 +166,7 @@ def declare(cls: Any, base: type, **more: Any) -> None:
             delattr(cls, name)
     declared = collect.collect(cls, base, getattr(cls, "_declared", None), **more)
     if not cls.__module__.startswith("tfopt."):
-        for name in vars(cls).keys() & declared.reserved:
-            raise name_is_reserved(cls, name)
+        reserved_names.check(cls, base, declared)
     cls._declared = declared
     if "_positional" not in vars(cls):  # first the arguments of its base class
         before = [name for name in cls._positional if name in declared.fields]
@@ -282,11 +281,3 @@ def _warn_of_no_effect(optimizer: Any, engine: Engine, others: Mapping[str, Any]
 def _is_off(engine: Engine, name: str) -> bool:
     """Returns whether an option is not used: a number that is off, or a choice of nothing."""
     return not (engine.uses(name) if name in engine.hypers else engine.statics[name])
-
-
-def name_is_reserved(cls: type, name: str) -> AttributeError:
-    """Returns the error for a name that tfopt uses for itself."""
-    return AttributeError(
-        f"{cls.__name__} cannot have a `{name}` of its own: tfopt uses that name for itself. "
-        "Rename it."
-    )
