@@ -61,8 +61,7 @@ def _clash_of_keyword(cls: Any, name: str, before: Any) -> str:
         return f"{shared}; declare `can_be_cautious = True` to allow it"
     if name == "decay":
         return (
-            f"{shared}: the learning rate is divided by 1 + decay * iterations; "
-            "choose another name"
+            f"{shared}: the learning rate is divided by 1 + decay * iterations; choose another name"
         )
     if type(now) is not type(before):
         kind = type(before).__name__

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfopt._engine import formula_calls
 from tfopt._engine.step_records import Step, Work
 from tfopt._engine.variable_groups import Group, Key, keys_of, numeric, suffix_of
 from tfopt._libraries import replicas
@@ -62,13 +63,7 @@ def with_scalars(
             names = {name: f"{name}{suffix_of(own)}" for name in engine.declared_state()}
             its = Scalars(**{n: as_scalar(now[full], dtype) for n, full in names.items()})
             before = dict(vars(its))
-            optimizer.begin(h, its)
-            unknown = vars(its).keys() - names.keys()
-            if unknown:
-                raise ValueError(
-                    f"{type(optimizer).__name__}.begin set {sorted(unknown)} in `state`, which is "
-                    f"not declared; declared are {sorted(names)}."
-                )
+            formula_calls.begin(optimizer, h, its)
             for name, full in names.items():
                 if getattr(its, name) is not before[name]:  # a role's `begin` may skip it
                     advanced[full][dtype] = getattr(its, name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfopt._engine import devices, variable_groups, xla_functions
+from tfopt._engine import devices, formula_calls, variable_groups, xla_functions
 from tfopt._engine.scalars import Scalars
 from tfopt._engine.step_records import H, Step, Update, Work
 from tfopt._libraries import dtensor, replicas, tf_variables
@@ -93,15 +93,9 @@ def compute(optimizer: Any, update: Update, values: Any, h: H) -> Any:
     factors = factors_of(update, h)
     for policy, factor in factors.items():
         g, x = policy.enter_update(factor, g, x)
-    new = optimizer.update(g, x, s, Scalars(**h))
+    new = formula_calls.update(optimizer, g, x, s, Scalars(**h))
     for policy, factor in factors.items():
         new = policy.leave_update(factor, g, x, new)
-    unknown = vars(s).keys() - slots.keys()
-    if unknown:
-        raise ValueError(
-            f"{type(optimizer).__name__}.update set {sorted(unknown)} in `s`, which `slots` does "
-            f"not declare; declared are {sorted(slots)}."
-        )
     return new, vars(s)
 
 

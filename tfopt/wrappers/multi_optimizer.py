@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfopt import registry
+from tfopt._engine import formula_calls
 from tfopt._engine.scalars import Scalars
 from tfopt._libraries import tf_variables
 from tfopt.hyper import Hyper
@@ -142,7 +143,7 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
         scalars = Scalars(**own, t=h.t, role=inner)
         names = part._engine.declared_state()
         its = Scalars(**{n: getattr(state, f"{prefix}{n}") for n in names})
-        part.begin(scalars, its)
+        formula_calls.begin(part, scalars, its)
         for n, value in vars(its).items():
             setattr(state, f"{prefix}{n}", value)
         own = {**vars(scalars), "role": h.role}
@@ -157,7 +158,7 @@ class MultiOptimizer(Optimizer, policies=[Parts], engine=PartsEngine):
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """Computes the update of the part."""
         _, part, h.role = self._engine.part(h.role)
-        return part.update(g, x, s, h)
+        return formula_calls.update(part, g, x, s, h)
 
     def fused(self, g: Any, var: Any, s: Scalars, h: Scalars, **factors: Any) -> Any:
         """Runs the kernel of the part, if it has one."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfopt import registry
+from tfopt._engine import formula_calls
 from tfopt._engine.engine import Engine
 from tfopt._engine.policy import Policy
 from tfopt._engine.scalars import Scalars
@@ -212,7 +213,7 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
 
     def begin(self, h: Scalars, state: Scalars) -> None:
         """Adds what the inner optimizer adds."""
-        self._engine.inner.begin(h, state)
+        formula_calls.begin(self._engine.inner, h, state)
 
     def evaluated(self, x: Any, s: Scalars, h: Scalars) -> Any:
         """Returns what the inner optimizer evaluates with."""
@@ -226,4 +227,4 @@ class Wrapper(Optimizer, policies=[Inner], engine=WrapperEngine):
 
     def update(self, g: Any, x: Any, s: Scalars, h: Scalars) -> Any:
         """Computes the update of the inner optimizer."""
-        return self._engine.inner.update(g, x, s, h)
+        return formula_calls.update(self._engine.inner, g, x, s, h)
