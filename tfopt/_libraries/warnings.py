@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
+import types
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -17,9 +19,12 @@ class TfoptWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Warns, pointing at the first caller outside of tfopt, TensorFlow, Keras 3 and tf-keras."""
+    """Warns, pointing at the first caller outside of tfopt, TensorFlow, Keras 3 and tf-keras.
+
+    Python's own library lies between them, too: contexts run in it, for example.
+    """
     frame, level = inspect.currentframe(), 1
-    while frame is not None and _package(frame.f_globals) in {"tfopt", *_LIBRARIES}:
+    while frame is not None and _is_of_a_library(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, TfoptWarning, stacklevel=level)
 
@@ -49,6 +54,14 @@ def a_library_calls() -> bool:
     while frame is not None and _package(frame.f_globals) == "tfopt":
         frame = frame.f_back
     return frame is not None and _package(frame.f_globals) in _LIBRARIES
+
+
+def _is_of_a_library(frame: types.FrameType) -> bool:
+    """Returns whether a frame runs code of a library, or a copy of code that AutoGraph made."""
+    if "__autograph_generated_file" in frame.f_code.co_filename:
+        return True
+    package = _package(frame.f_globals)
+    return package == "tfopt" or package in _LIBRARIES or package in sys.stdlib_module_names
 
 
 def _package(names: dict[str, object]) -> str:
