@@ -334,6 +334,17 @@ STEPS = {
         "`groups` can change",
         "got 'learning_rat'",
     ),
+    "other groups": (
+        lambda: assigned(tfopt.SGD(), "groups", [(V, {"learning_rate": 1.0})]),
+        AttributeError,
+        "`groups` is fixed when the optimizer is made. Change a number as "
+        '`optimizer.groups[0]["learning_rate_factor"] = 0.1`, or make a new optimizer.',
+    ),
+    "one more group": (
+        lambda: tfopt.SGD().groups.append((V, {"learning_rate": 1.0})),
+        AttributeError,
+        "`groups` is fixed when the optimizer is made.",
+    ),
     "no members": (
         lambda: tfopt.SGD(weight_decay=0.1, exclude_from_weight_decay=[G]),
         TypeError,
@@ -385,7 +396,8 @@ WARNINGS = {
     "a group of nothing": (
         lambda: built(tfopt.SGD(groups={"hed": {"learning_rate": 0.1}})),
         WARNING,
-        "`groups` has 'hed', which none of the variables matches: kernel",
+        "`groups` has 'hed', which none of the variables matches: kernel. If its variables come",
+        "such as those of a layer that is frozen until then, ignore this warning.",
     ),
     "a role of nothing": (
         lambda: built(tfopt.Muon(roles={"hed": "adamw"})),
@@ -431,6 +443,73 @@ def declaring(**attributes):
     return lambda: type("Mine", (tfopt.Optimizer,), attributes)
 
 
+class Reads(tfopt.Optimizer):
+    """Reads in `begin` or `update` what a test gives it."""
+
+    learning_rate = tfopt.Hyper(0.1, low=0)
+    momentum = tfopt.Hyper(0.0, low=0, off=0.0)
+    flag = tfopt.Static(True)
+
+    def __init__(self, update, begin=lambda h, state: None, **arguments):
+        super().__init__(jit_compile=False, **arguments)
+        self._reads = begin, update
+
+    def slots(self, x):
+        return {"m": tfopt.zeros(x), "velocity": tfopt.zeros(x)}
+
+    def begin(self, h, state):
+        self._reads[0](h, state)
+
+    def update(self, g, x, s, h):
+        return self._reads[1](x, s, h)
+
+
+def reading(update, begin=lambda h, state: None):
+    return lambda: apply([(G, V)], Reads(update, begin))
+
+
+FORMULAS = {
+    "a slot": (
+        reading(lambda x, s, h: x - s.mm),
+        AttributeError,
+        "`s.mm` does not exist in Reads: `slots` declares m, velocity.",
+    ),
+    "a slot that is near": (
+        reading(lambda x, s, h: x - s.velocty),
+        AttributeError,
+        "`slots` declares velocity, m.",
+    ),
+    "a hyperparameter": (
+        reading(lambda x, s, h: x - h.learningrate),
+        AttributeError,
+        "`h.learningrate` does not exist in Reads: `h` has learning_rate, ",
+    ),
+    "a static": (
+        reading(lambda x, s, h: x if h.flag else s.m),
+        AttributeError,
+        "`h.flag` does not exist in Reads: `flag` is Static: read `self.flag`.",
+    ),
+    "what is off": (
+        reading(lambda x, s, h: x - h.momentum),
+        AttributeError,
+        '`h.momentum` does not exist in Reads: `momentum` is off: read it only if `self.uses("mom',
+    ),
+    "in begin": (
+        reading(lambda x, s, h: x, lambda h, state: h.flag),
+        AttributeError,
+        "`flag` is Static: read `self.flag`.",
+    ),
+    "the state": (
+        reading(lambda x, s, h: x, lambda h, state: state.count),
+        AttributeError,
+        "`state.count` does not exist in Reads: `state` declares nothing.",
+    ),
+    "None": (
+        reading(lambda x, s, h: None),
+        TypeError,
+        "`update` of Reads must return the new value of the variable; it returned None.",
+    ),
+}
 NAMES = {
     "an attribute": (
         declaring(iterations=tfopt.Hyper(5.0)),
@@ -474,6 +553,7 @@ CASES = {
     **KEYWORDS,
     **{f"step: {n}": c for n, c in STEPS.items()},
     **{f"name: {n}": c for n, c in NAMES.items()},
+    **{f"formula: {n}": c for n, c in FORMULAS.items()},
 }
 DUMPED = r"numpy=|<tf\.|array\(|ResourceVariable|Minimizer|KerasOptimizer|Configurable|StateMethods"
 
@@ -502,6 +582,13 @@ def test_many_cases_are_answered():
     assert len(CASES) + len(WARNINGS) >= 81
 
 
+def test_update_may_ask_whether_there_is_a_name():
+    seen = []
+    call = reading(lambda x, s, h: seen.append((hasattr(s, "n"), getattr(h, "n", 2))) or x)
+    call()
+    assert seen == [(False, 2)]
+
+
 def test_other_defaults_of_inherited_keywords_are_declared():
     class Mine(tfopt.AdamW):
         learning_rate = tfopt.Hyper(0.25, low=0)
@@ -513,6 +600,37 @@ def test_other_defaults_of_inherited_keywords_are_declared():
     mine = Mine()
     assert (mine.learning_rate, mine.weight_decay, mine.cautious) == (0.25, None, True)
     assert mine.jit_compile is False
+
+
+def test_a_warning_points_at_the_line_of_the_user():
+    """Whether a step, `build` or a function is called there, which run tfopt inside of contexts."""
+
+    def pattern():
+        return tfopt.SGD(weight_decay=0.1, exclude_from_weight_decay=["nothing"])
+
+    built_one, traced, converted, fitted = pattern(), pattern(), pattern(), pattern()
+    function = tf.function(lambda: apply([(G, V)], traced), autograph=False)
+
+    @tf.function
+    def by_autograph():
+        converted.apply_gradients([(G, V)])
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(fitted, "mse")
+    x = np.ones([4, 2])
+    calls = (
+        lambda: built_one.build([V]),
+        lambda: pattern().apply_gradients([(G, V)]),
+        function,
+        by_autograph,
+        lambda: model.fit(x, x[:, :1], verbose=0),
+    )
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        for call in calls:
+            call()
+    of_tfopt = [w for w in given if issubclass(w.category, tfopt.TfoptWarning)]
+    assert [each.filename for each in of_tfopt] == [__file__] * len(calls)
 
 
 # --- where nothing is said ------------------------------------------------------------------------
@@ -628,6 +746,17 @@ def test_an_own_name_and_a_subclass_are_no_other_optimizer(tmp_path):
 
 
 # --- repr -----------------------------------------------------------------------------------------
+
+
+def test_the_repr_has_groups_as_they_are_given():
+    rate = {"learning_rate_factor": 0.1}
+    assert "groups={'base': {'learning_rate_factor': 0.1}})" in repr(
+        tfopt.SGD(groups={"base": rate})
+    )
+    several = tfopt.SGD(groups=[(V, rate), {("a", "b"): {"learning_rate": 0.5}}])
+    assert "groups=[(`kernel`, {'learning_rate_factor': 0.1}), " in repr(several)
+    assert "(['a', 'b'], {'learning_rate': 0.5})])" in repr(several)
+    assert "groups=" not in repr(tfopt.SGD())
 
 
 def test_the_repr_has_that_of_a_schedule():

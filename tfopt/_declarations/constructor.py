@@ -102,6 +102,8 @@ class Configurable:
     def __repr__(self) -> str:
         texts = {name: repr(value) for name, value in self.get_config().items()}
         texts |= {name: text for name, text in self._engine.hypers.texts().items() if name in texts}
+        shown_by_policies = [policy.texts(self._engine) for policy in self._declared.policies]
+        texts |= {n: t for own in shown_by_policies for n, t in own.items() if n in texts}
         inside = {name: getattr(self, name, None) for name in self._declared.keywords}
         texts |= {n: repr(value) for n, value in inside.items() if isinstance(value, Configurable)}
         arguments = ", ".join(f"{name}={text}" for name, text in texts.items())

@@ -80,7 +80,8 @@ class Members:
         variables = map(tf_variables.variable_path, self._variables.values())
         recorded = [record["path"] for record in self._recorded]
         others = [repr(e) for e in (*self._patterns, *self._layers, *self._functions)]
-        return ", ".join([*others, *(f"`{path}`" for path in (*variables, *recorded))])
+        entries = [*others, *(f"`{path}`" for path in (*variables, *recorded))]
+        return entries[0] if len(entries) == 1 else f"[{', '.join(entries)}]"
 
     def add(self, entry: Any) -> None:
         """Adds a variable, those of a layer, or those that a function or a pattern selects."""
@@ -197,7 +198,8 @@ class Members:
         if unmatched and first:
             warn(
                 f"`{self.keyword}` has {', '.join(map(repr, unmatched))}, which none of the "
-                f"variables matches: {_named(paths)}."
+                f"variables matches: {_named(paths)}. If its variables come later, such as those "
+                "of a layer that is frozen until then, ignore this warning."
             )
 
     def config(self, seen: Sequence[Any]) -> list[Any]:

@@ -69,6 +69,11 @@ class Policy:
         return {}
 
     @classmethod
+    def texts(cls, engine: Engine) -> dict[str, str]:
+        """Returns what `repr` shows for its keywords, where that is not what a config holds."""
+        return {}
+
+    @classmethod
     def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
         """Returns the argument of the constructor for a keyword, given its `value` in a config."""
         return value

@@ -15,6 +15,10 @@ from tfopt._libraries.warnings import warn
 from tfopt.hyper import attribute
 
 KEYWORD, FACTOR = "groups", "_factor"
+_FIXED = (
+    f"`{KEYWORD}` is fixed when the optimizer is made. Change a number as "
+    f'`optimizer.{KEYWORD}[0]["learning_rate{FACTOR}"] = 0.1`, or make a new optimizer.'
+)
 ENTRY, SAVED = {"members", "numbers"}, {"began_off", "is_on"}  # of a group, in a config
 
 
@@ -52,8 +56,13 @@ class Group(Mapping[str, Any]):
         return len(self._rule.names)
 
     def __repr__(self) -> str:
-        numbers = {n: self._engine.hypers[h].config() for n, h in self._rule.names.items()}
-        return f"<group of {self._rule.members!r}: {numbers}>"
+        return f"<group of {self._rule.members!r}: {self._numbers()}>"
+
+    def _numbers(self) -> str:
+        """Returns its numbers as text."""
+        hypers, schedules = self._engine.hypers, self._engine.hypers.texts()
+        texts = {n: schedules.get(h, repr(hypers[h].config())) for n, h in self._rule.names.items()}
+        return "{" + ", ".join(f"{name!r}: {text}" for name, text in texts.items()) + "}"
 
 
 class GroupList(tuple[Group, ...]):
@@ -68,6 +77,23 @@ class GroupList(tuple[Group, ...]):
                 f"{len(found)} groups have the pattern {which!r}; the groups are {self}."
             )
         return found[0]
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            _FIXED if hasattr(list, name) else f"`{KEYWORD}` has no attribute {name!r}."
+        )
+
+    def text(self) -> str:
+        """Returns the groups as they are given: as a mapping if they are patterns of one."""
+        texts = [(repr(group._rule.members), group._numbers()) for group in self]
+        is_one = len({group._rule.partition for group in self}) == 1
+        if is_one and all(members[0] in "'\"" for members, _ in texts):
+            return "{" + ", ".join(f"{members}: {numbers}" for members, numbers in texts) + "}"
+        return "[" + ", ".join(f"({members}, {numbers})" for members, numbers in texts) + "]"
+
+
+def _raise_fixed(self: Any, value: Any) -> None:
+    raise AttributeError(_FIXED)
 
 
 def _groups(self: Any) -> GroupList:
@@ -87,7 +113,7 @@ class Groups(Policy):
     """Other numbers for some variables. They act by the scalars of a step: see `add_scalars`."""
 
     keywords = {KEYWORD: "Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None"}
-    offers = {KEYWORD: property(_groups)}
+    offers = {KEYWORD: property(_groups, _raise_fixed)}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
@@ -127,6 +153,11 @@ class Groups(Policy):
             entry |= {"is_on": True} if rule.became_0(engine.hypers) else {}
             partitions.setdefault(rule.partition, []).append(entry)
         return {KEYWORD: list(partitions.values())} if partitions else {}
+
+    @classmethod
+    def texts(cls, engine: Engine) -> dict[str, str]:
+        """Returns the groups as the constructor takes them."""
+        return {KEYWORD: _groups(engine.optimizer).text()}
 
     @classmethod
     def from_config(cls, value: Any, custom_objects: Mapping[str, Any] | None) -> Any:
