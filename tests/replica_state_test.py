@@ -208,9 +208,19 @@ def test_a_call_in_cross_replica_context_says_where_to_call(mirrored, traced):
             optimizer.minimize(lambda: tf.reduce_sum(variable), [variable])
 
     for call in (apply, minimize):
-        with pytest.raises(RuntimeError, match=r"in cross-replica context. .*`strategy.run`"):
+        where = r"`apply_gradients` was called in cross-replica context. .*`strategy.run`"
+        with pytest.raises(RuntimeError, match=where):
             (tf.function(call, autograph=False) if traced else call)()
     assert not optimizer.built
+
+
+def test_flush_outside_of_the_strategy_says_where_to_call_it(mirrored):
+    optimizer = tfopt.SGD(0.1, gradient_accumulation_steps=2)
+    with mirrored.scope():
+        optimizer.build(variables_of(contextlib.nullcontext()))
+    where = r"`flush` was called outside the strategy of its variables. .*`strategy.run`"
+    with pytest.raises(RuntimeError, match=where):
+        optimizer.flush()
 
 
 @pytest.mark.parametrize("cls", [tfopt.SGD, tfopt.Adam])

@@ -156,7 +156,7 @@ def flush(engine: Engine, more: tuple[Policy, ...] = ()) -> Any:
         )
     if not (gates and built):
         return _result(engine, replicas.read_alike(engine.state.iterations), None)
-    replicas.require_replica_context(engine.state.variables())
+    replicas.require_replica_context(engine.state.variables(), "flush")
     flush = functools.partial(_flush_windows, engine, more)
     if tf_variables.in_v1_graph():  # only functions keep reads and writes in order there
         flush = tf.function(flush, autograph=False)

@@ -32,7 +32,7 @@ SHARING = (  # strategies in which a variable has no copies
 )
 
 
-def require_replica_context(variables: Iterable[Any] = ()) -> None:
+def require_replica_context(variables: Iterable[Any] = (), by: str = "apply_gradients") -> None:
     """Raises outside of replica context, where a gradient belongs to no replica."""
     strategy = tf.distribute.get_strategy()
     strange = [
@@ -44,7 +44,7 @@ def require_replica_context(variables: Iterable[Any] = ()) -> None:
     if tf.distribute.in_cross_replica_context() or strange:
         where = "outside the strategy of its variables" if strange else "in cross-replica context"
         raise RuntimeError(
-            f"`apply_gradients` was called {where}. Call it inside the function that you pass "
+            f"`{by}` was called {where}. Call it inside the function that you pass "
             "to `strategy.run`, which runs it once per replica."
         )
 
