@@ -92,10 +92,6 @@ class GroupList(tuple[Group, ...]):
         return "[" + ", ".join(f"({members}, {numbers})" for members, numbers in texts) + "]"
 
 
-def _raise_fixed(self: Any, value: Any) -> None:
-    raise AttributeError(_FIXED)
-
-
 def _groups(self: Any) -> GroupList:
     """The groups that the constructor was given, in order; each is a mapping of its numbers.
 
@@ -109,11 +105,18 @@ def _groups(self: Any) -> GroupList:
     return GroupList(Group(self._engine, rule) for rule in self._engine.groups.rules_of(Groups))
 
 
+class _Fixed(property):
+    """A property that cannot be set, and says what to do instead."""
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        raise AttributeError(_FIXED)
+
+
 class Groups(Policy):
     """Other numbers for some variables. They act by the scalars of a step: see `add_scalars`."""
 
     keywords = {KEYWORD: "Mapping[Any, Mapping[str, Any]] | Sequence[Any] | None"}
-    offers = {KEYWORD: property(_groups, _raise_fixed)}
+    offers = {KEYWORD: _Fixed(_groups)}
 
     @classmethod
     def is_used_by(cls, engine: Engine) -> bool:
