@@ -83,7 +83,7 @@ dist: .venv/.installed-release ## build wheel and sdist, twice: both must be the
 
 clean: ## remove everything that these targets made
 	rm -rf .venv .venv-oldest .venv-newest .venv-peers docs/_build docs/generated dist build-again demo.png compare.html compare.json
-	rm -f docs/tutorials/*.ipynb docs/tutorials/*.png
+	rm -f docs/tutorials/*.ipynb
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tfopt tests colab -name __pycache__ -type d -prune -exec rm -rf {} +
 

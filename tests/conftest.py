@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import ALL
 
 from tfopt._engine import xla_functions
 
@@ -114,7 +113,7 @@ def values_of(item):
 
 def pytest_collection_modifyitems(config, items):
     """Puts slow files first, and skips what cannot be so with the oldest Keras supported."""
-    if not ALL and not any("::" in word for word in config.args):
+    if os.environ.get("TFOPT_TESTS") != "all" and not any("::" in word for word in config.args):
         leave_out_of_products(config, items)
     if os.environ.get("TFOPT_TESTS") == "more":
         leave_out_what_has_passed(config, items)

@@ -131,7 +131,7 @@ def test_notebooks_are_small():
 @each
 def test_every_notebook_is_among_the_tutorials(path):
     page = TUTORIALS.read_text()
-    assert f":link: {path.stem}\n" in page and f":img-bottom: {path.stem}.png\n" in page
+    assert f"](../../colab/{path.name})" in page
     assert path.stem in page.split("{toctree}")[1].split()
 
 

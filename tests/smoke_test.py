@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from training import ALL, PLAIN, of_each_kind
 
 import tfopt
 
+NAMES = tfopt.optimizers.__all__ if ALL else [case.cls.__name__ for case in of_each_kind(PLAIN)]
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")
 
@@ -26,7 +28,7 @@ def libraries():
     return [keras, pytest.importorskip("tf_keras")]
 
 
-@pytest.mark.parametrize("name", tfopt.optimizers.__all__)
+@pytest.mark.parametrize("name", NAMES)
 def test_fit_save_load_and_continue(name, tmp_path):
     for library in libraries():
         opt = getattr(tfopt, name)(0.05)
@@ -43,7 +45,7 @@ def test_fit_save_load_and_continue(name, tmp_path):
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", tfopt.optimizers.__all__)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_bare_loop_dense_and_sparse(name, mode):
     opt, table = getattr(tfopt, name)(0.5), tf.Variable(tf.ones([4, 2]))

@@ -10,10 +10,11 @@ import traceback
 
 import numpy as np
 import tensorflow as tf
+from training import ALL
 
 import tfopt
 
-THREADS, STEPS, FEW = 8, 200, 12
+THREADS, STEPS, FEW = 8, 200 if ALL else 50, 12
 DEADLINE = 90  # seconds, for threads to end; a deadlock must fail with the stacks of what hangs
 
 

@@ -27,12 +27,14 @@ def each(cases):
 def of_each_kind(cases, every_optimizer=EVERY_ONE, fine=ALL):
     """The first row of each kind, for what does not look at the formula; or of each optimizer.
 
-    Where kinds are coarse, they tell only kernels and what becomes of rows.
+    Where kinds are coarse, they tell only kernels and what becomes of rows, and of those that
+    differ in more the last stands for all: it has slots and a `begin`.
     """
     kinds = {}
     for case in cases:
-        kind = case.kind if fine else case.kind[:2]
-        kinds.setdefault((case.kind, case.cls) if every_optimizer else kind, case)
+        kinds.setdefault((case.kind, case.cls) if every_optimizer else case.kind, case)
+    if not fine and not every_optimizer:
+        kinds = {case.kind[:2]: case for case in kinds.values()}
     return list(kinds.values())
 
 
