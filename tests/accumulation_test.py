@@ -257,6 +257,17 @@ def test_flush_on_replicas_leaves_a_variable_without_a_gradient(mirrored):
     assert value_of(a)[0] < 0.95
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "float32"])
+def test_sums_begin_with_minus_0_though_tensorflow_has_kept_a_0(dtype):
+    variable = tf.Variable([1.0, 2.0], dtype=dtype)
+    with tf.device(variable.device):
+        tf.constant(0.0, dtype)  # TensorFlow takes this one for later constants of -0.0
+    optimizer = tfopt.SGD(gradient_accumulation_steps=2)
+    optimizer.build([variable])
+    total = optimizer.get_slot(variable, "accumulated_gradient").numpy()
+    assert np.signbit(total.astype("float64")).all()
+
+
 def test_flush_is_not_traced_in_vain():
     with pytest.raises(RuntimeError, match="build"):
         tf.function(tfopt.SGD(gradient_accumulation_steps=2).flush)()

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt._libraries import tf_variables
@@ -72,8 +73,11 @@ def _without(shape: Any, axis: int | None) -> Any:
 
 
 def _constant(value: Any, dtype: Any) -> Any:
-    # `tf.cast` would round a Python number to float32 on its way to float64.
-    return tf.cast(value, dtype) if tf.is_tensor(value) else tf.constant(value, dtype)
+    # `tf.cast` would round a Python number to float32 on its way to float64. And TensorFlow keeps
+    # constants of Python numbers, and takes 0.0 for -0.0 if it has that one already.
+    if tf.is_tensor(value):
+        return tf.cast(value, dtype)
+    return tf.constant(np.asarray(value, tf.as_dtype(dtype).as_numpy_dtype))
 
 
 def _shape(variable: Any) -> Any:
