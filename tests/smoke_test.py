@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import ALL, PLAIN, of_each_kind
+from training import EVERY_ONE, PLAIN, of_each_kind
 
 import tfopt
 
-NAMES = tfopt.optimizers.__all__ if ALL else [case.cls.__name__ for case in of_each_kind(PLAIN)]
+NAMES = (
+    tfopt.optimizers.__all__ if EVERY_ONE else [case.cls.__name__ for case in of_each_kind(PLAIN)]
+)
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")
 
