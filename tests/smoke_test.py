@@ -12,9 +12,8 @@ from training import EVERY_ONE, PLAIN, of_each_kind
 
 import tfopt
 
-NAMES = (
-    tfopt.optimizers.__all__ if EVERY_ONE else [case.cls.__name__ for case in of_each_kind(PLAIN)]
-)
+KINDS = [case.cls.__name__ for case in of_each_kind(PLAIN)]
+NAMES = tfopt.optimizers.__all__ if EVERY_ONE else KINDS
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 Y = (X.sum(axis=1) > 0).astype("int32")
 
