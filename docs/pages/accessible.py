@@ -4,13 +4,20 @@ from typing import Any
 
 # Sphinx makes a caption of the navigation a heading and leaves out its level.
 _CAPTION = 'class="caption" role="heading"'
-# Long lines of code scroll, and a region that scrolls must be reachable without a mouse.
-_CODE = '<div class="highlight"><pre>'
+_COMPLETED = {
+    _CAPTION: _CAPTION + ' aria-level="2"',
+    # Long lines of code and wide tables scroll: they must be reachable without a mouse.
+    '<div class="highlight"><pre>': '<div class="highlight"><pre tabindex="0">',
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    # A label that hides the text which one sees.
+    ' aria-label="Toggle hidden content"': "",
+}
 
 
 def complete(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
     """Completes a page's attributes, once the theme has put the navigation into its context."""
     for part in ("body", "furo_navigation_tree"):
         if html := context.get(part):
-            html = html.replace(_CAPTION, _CAPTION + ' aria-level="2"')
-            context[part] = html.replace(_CODE, _CODE.replace("<pre>", '<pre tabindex="0">'))
+            for old, new in _COMPLETED.items():
+                html = html.replace(old, new)
+            context[part] = html
