@@ -6,9 +6,11 @@ from typing import Any
 _CAPTION = 'class="caption" role="heading"'
 _COMPLETED = {
     _CAPTION: _CAPTION + ' aria-level="2"',
-    # Long lines of code and wide tables scroll: they must be reachable without a mouse.
+    # Long lines, wide tables and equations scroll: they must be reachable without a mouse.
     '<div class="highlight"><pre>': '<div class="highlight"><pre tabindex="0">',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    '<div class="math ': '<div tabindex="0" class="math ',
+    '<pre style="': '<pre tabindex="0" style="',  # outputs of notebooks
     # A label that hides the text which one sees.
     ' aria-label="Toggle hidden content"': "",
 }
