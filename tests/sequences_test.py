@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*holds functions"),
     pytest.mark.filterwarnings("ignore:No gradients"),
 ]
-SEQUENCES = int(os.environ.get("TFOPT_SEQUENCES", 500 if ALL else 30))
+SEQUENCES = int(os.environ.get("TFOPT_SEQUENCES", 200 if ALL else 30))
 SHAPES = [(3,), (2, 2), (), (4, 2)]
 OPTIMIZERS = {
     "SGD": lambda rate, **options: tfopt.SGD(rate, momentum=0.5, **options),

@@ -38,15 +38,16 @@ def of_each_kind(cases, every_optimizer=EVERY_ONE, fine=ALL):
     return list(kinds.values())
 
 
-def of_some_kinds(cases):
+def of_some_kinds(cases, every_kind=ALL):
     """The same of some kinds, for what hardly depends on the kind: it is slow; or of each kind."""
     kinds = of_each_kind(cases, every_optimizer=False, fine=True)
-    return kinds if ALL else kinds[2::3]
+    return kinds if every_kind else kinds[2::3]
 
 
 def of_one_kind(cases):
-    """The same of one kind, for what takes a process of its own."""
-    return of_some_kinds(cases) if ALL else of_some_kinds(cases)[:1]
+    """The same of one kind, for what takes a process of its own; or of some, or of each kind."""
+    kinds = of_some_kinds(cases, every_kind=EVERY_ONE)
+    return kinds if ALL else kinds[:1]
 
 
 each_case = each(CASES)
