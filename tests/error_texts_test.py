@@ -602,6 +602,13 @@ def test_other_defaults_of_inherited_keywords_are_declared():
     assert mine.jit_compile is False
 
 
+def test_a_warning_points_at_a_module_of_the_user_that_is_called_as_one_of_pythons():
+    code = compile("make(nesterov=True)", "code.py", "exec")
+    with pytest.warns(tfopt.TfoptWarning) as caught:
+        exec(code, {"__name__": "code", "make": tfopt.SGD})
+    assert [each.filename for each in caught] == ["code.py"]
+
+
 def test_a_warning_points_at_the_line_of_the_user():
     """Whether a step, `build` or a function is called there, which run tfopt inside of contexts."""
 

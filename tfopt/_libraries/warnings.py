@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
+import os
 import types
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 _LIBRARIES = {"tensorflow", "keras", "tf_keras"}
+_PYTHON = os.path.join(os.path.dirname(os.__file__), "")  # where its own modules lie
+_INSTALLED = os.path.join(_PYTHON, "site-packages", "")
 _IS_REMAKING: ContextVar[bool] = ContextVar("is_remaking", default=False)
 
 
@@ -58,10 +60,12 @@ def a_library_calls() -> bool:
 
 def _is_of_a_library(frame: types.FrameType) -> bool:
     """Returns whether a frame runs code of a library, or a copy of code that AutoGraph made."""
-    if "__autograph_generated_file" in frame.f_code.co_filename:
+    file = frame.f_code.co_filename
+    # By the file, since a user's module may be called `code`, as one of Python's own is.
+    is_pythons = file.startswith(_PYTHON) and not file.startswith(_INSTALLED)
+    if is_pythons or "__autograph_generated_file" in file:
         return True
-    package = _package(frame.f_globals)
-    return package == "tfopt" or package in _LIBRARIES or package in sys.stdlib_module_names
+    return _package(frame.f_globals) in {"tfopt", *_LIBRARIES}
 
 
 def _package(names: dict[str, object]) -> str:
